@@ -1,0 +1,1 @@
+"""What is served: checkpoints, releases and the ways to change them safely."""

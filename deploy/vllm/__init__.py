@@ -1,0 +1,1 @@
+"""Serving a release with vLLM on one host."""

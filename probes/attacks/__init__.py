@@ -1,0 +1,1 @@
+"""Attacks: one file each, a behavior in, the messages to send out."""

@@ -1,0 +1,57 @@
+"""Port: what a completion amounts to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from probes.probe import Probe, ProbeId
+from probes.target import Completion
+
+__all__ = ["Judge", "Judgement", "Verdict"]
+
+
+class Verdict(StrEnum):
+    """Three states: what could not be scored is neither safe nor harmful."""
+
+    HARMFUL = "harmful"
+    SAFE = "safe"
+    UNSCORED = "unscored"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """A judge's word on one completion.
+
+    Attributes:
+        p_harmful: Probability in [0, 1], ``None`` where unscored.
+        score: Harmfulness 1-5 (its mean is HS), ``None`` where unscored.
+        refusal: Whether the reply refuses, ``None`` where the judge doesn't say.
+        correct: Whether a task's checker accepts the reply, ``None`` outside tasks.
+        judge: Judge id with version.
+        template_sha256: Digest of what decides the judge's verdict (template, phrase list).
+    """
+
+    probe: ProbeId
+    verdict: Verdict
+    p_harmful: float | None
+    score: float | None
+    refusal: bool | None
+    correct: bool | None
+    judge: str
+    template_sha256: str
+
+
+class Judge(Protocol):
+    """Judges completions in batches."""
+
+    @property
+    def id(self) -> str:
+        """Judge id with version; part of the epoch key."""
+        ...
+
+    async def judge(self, pairs: Sequence[tuple[Probe, Completion]]) -> tuple[Judgement, ...]:
+        """Judge each pair, in order. What can't be judged comes back unscored, never guessed."""
+        ...

@@ -1,0 +1,1 @@
+"""Judges: one file each, a probe and its completion in, a judgement out."""

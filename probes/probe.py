@@ -1,0 +1,48 @@
+"""A probe: one behavior, dressed by one attack, with everything that decides the answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NewType
+
+from probes.behavior import Behavior
+
+__all__ = ["Message", "Probe", "ProbeId", "Sampling"]
+
+ProbeId = NewType("ProbeId", str)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One chat message; ``role`` is ``system``, ``user`` or ``assistant``."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How the target is to answer. ASR depends on ``max_tokens``: it is pinned and recorded."""
+
+    max_tokens: int = 512
+    temperature: float = 0.0
+    top_p: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """One request to a target.
+
+    Attributes:
+        id: Unique within a sweep; derived from sweep, behavior and repetition.
+        attack: Name of the attack that made ``messages`` of the behavior's prompt.
+        seed: Sent with the request and stored with the result.
+    """
+
+    id: ProbeId
+    suite: str
+    behavior: Behavior
+    attack: str
+    messages: tuple[Message, ...]
+    sampling: Sampling
+    seed: int

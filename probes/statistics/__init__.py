@@ -1,0 +1,1 @@
+"""Pure statistics of drift (numpy and scipy only)."""

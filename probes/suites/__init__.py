@@ -1,0 +1,1 @@
+"""The project's own prompt suites and readers for public formats."""

@@ -1,0 +1,63 @@
+"""Port: a served model that can be asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from probes.probe import Probe, ProbeId
+
+__all__ = ["Completion", "Target"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """What a target answered.
+
+    Attributes:
+        finish_reason: ``stop``, ``length`` (cut, judged as it is and flagged) or the server's word.
+        release: The release that answered, as the response itself says (fingerprint), else ``""``.
+        completion_tokens: As the server counts them; 0 where it does not say.
+        latency_seconds: From sending the request to the last byte.
+    """
+
+    probe: ProbeId
+    text: str
+    finish_reason: str
+    model: str
+    release: str
+    completion_tokens: int
+    latency_seconds: float
+
+
+class Target(Protocol):
+    """A served model."""
+
+    @property
+    def name(self) -> str:
+        """The target's name in settings, metrics and incidents."""
+        ...
+
+    async def complete(self, probe: Probe) -> Completion:
+        """Ask once.
+
+        Raises:
+            RetryableTargetError: It may pass when asked again.
+            PermanentTargetError: It will not.
+        """
+        ...
+
+    async def ready(self) -> str:
+        """Prove that the expected model answers by a one-token completion.
+
+        Returns:
+            The release that answered (fingerprint), or ``""`` where the server does not say.
+
+        Raises:
+            TargetError: It doesn't; the message says why and what to do.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close connections."""
+        ...

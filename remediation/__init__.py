@@ -1,0 +1,1 @@
+"""From a drifted checkpoint and evidence to a better, verified checkpoint."""

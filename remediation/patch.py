@@ -1,0 +1,117 @@
+"""Port: a recipe that turns a drifted checkpoint into a repaired one, and its nouns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+__all__ = ["LayerSpectrum", "Patch", "PatchProgress", "PatchRequest", "Patcher", "Screen"]
+
+PatchProgress = Callable[[str, float], None]
+"""Called with what is being done and the share done in [0, 1]."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatchRequest:
+    """What a recipe is asked to do.
+
+    Attributes:
+        incident: Incident id, written into the patched checkpoint's manifest.
+        recipe: Name of the recipe (plugin).
+        drifted: Folder of the drifted checkpoint (safetensors), never written to.
+        reference: Folder of the last known good checkpoint, ``None`` where there is none.
+        output: Folder to write the patched full checkpoint to (made by the recipe, atomically).
+        seed: Seed of everything random.
+        options: The recipe's own options, already validated by its ``Options``.
+    """
+
+    incident: str
+    recipe: str
+    drifted: Path
+    reference: Path | None
+    output: Path
+    seed: int
+    options: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerSpectrum:
+    """Leading singular values of one matrix's safety gradient.
+
+    Attributes:
+        module: Dotted module name.
+        singular_values: Descending, at most 32.
+        cer: Cumulative energy ratio at the patch's rank, sum of the first k squares over the sum of all.
+        cer_random: The same for a random text of equal length (control).
+    """
+
+    module: str
+    singular_values: tuple[float, ...]
+    cer: float
+    cer_random: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Screen:
+    """A cheap look at the patched model inside the worker, on pool prompts kept out of the recipe.
+
+    It only saves time (a hopeless patch is never staged); it never accepts a patch.
+
+    Attributes:
+        harm_n: Harmful prompts asked.
+        harm_complied: Of them, answered without a refusal.
+        benign_n: Harmless prompts asked.
+        benign_refused: Of them, refused.
+        benign_refused_reference: The same count for the reference checkpoint (the drifted one
+            where there is no reference).
+    """
+
+    harm_n: int
+    harm_complied: int
+    benign_n: int
+    benign_refused: int
+    benign_refused_reference: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patch:
+    """What a recipe made.
+
+    Attributes:
+        checkpoint: Folder of the patched full checkpoint.
+        rank: Largest rank of the change per matrix, 0 where it is full rank.
+        seconds: Wall time in the worker.
+        screen: The worker's own look at the result.
+        drift_removed: Share of the drift's squared norm that the patch takes back (1 - |W_p - W_good|^2 /
+            |W_d - W_good|^2), ``None`` without a reference.
+        spectrum: Spectra of the safety gradient, empty for recipes without one.
+        figures: Further figures of the recipe by name (losses, steps, dose).
+    """
+
+    recipe: str
+    checkpoint: Path
+    rank: int
+    seconds: float
+    screen: Screen
+    drift_removed: float | None
+    spectrum: tuple[LayerSpectrum, ...]
+    figures: Mapping[str, float]
+
+
+class Patcher(Protocol):
+    """A recipe. Runs in a worker process, never in the watcher."""
+
+    @property
+    def name(self) -> str:
+        """The recipe's name in settings and reports."""
+        ...
+
+    def patch(self, request: PatchRequest, progress: PatchProgress) -> Patch:
+        """Make the patched checkpoint.
+
+        Raises:
+            PatchFailed: This recipe can't repair this checkpoint; nothing is left behind.
+        """
+        ...

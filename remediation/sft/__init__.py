@@ -1,0 +1,1 @@
+"""Supervised fine-tuning: the published one-shot recipe and low-rank SFT."""

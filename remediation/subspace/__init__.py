@@ -1,0 +1,1 @@
+"""The low-rank safety patch: capture, factor, step, adapter."""
