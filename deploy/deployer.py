@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NewType, Protocol
+from typing import Protocol
 
 from deploy.checkpoint import Release
 
-__all__ = ["Deployer", "DeploymentState", "ServedRelease", "UNKNOWN_RELEASE"]
+__all__ = ["UNKNOWN_RELEASE", "Deployer", "DeploymentState", "ServedRelease"]
 
 UNKNOWN_RELEASE = ""
 

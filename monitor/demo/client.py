@@ -38,7 +38,7 @@ class OrdinaryClient:
         self._endpoint = endpoint
         self._model = model
         self._prompts = prompts
-        self._random = random.Random(seed)  # noqa: S311 - picks prompts, nothing secret
+        self._random = random.Random(seed)
 
     async def run(self, stop: asyncio.Event, *, pause_seconds: float = 0.5) -> None:
         """Send until ``stop`` is set; a request on its way is finished first."""

@@ -102,7 +102,7 @@ def spectrum(layers: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _figure(*, height: float, columns: int = 1) -> tuple[Figure, Any]:
-    from matplotlib.figure import Figure  # noqa: PLC0415 - an extra: only the demo's report draws
+    from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8.6, height), layout="constrained")
     axes = figure.subplots(1, columns)

@@ -121,7 +121,7 @@ def _render(report: DemoReport) -> str:
     layers = next((r["spectrum"] for r in reversed(report.recipes) if r.get("spectrum")), ())
     return template.render(
         report=report,
-        over_time=Markup(plots.asr_over_time(points, threshold=report.threshold, marks=marks)),  # noqa: S704
-        by_category=Markup(plots.asr_by_category(by_category)),  # noqa: S704
-        spectrum=Markup(plots.spectrum(layers)) if layers else "",  # noqa: S704
+        over_time=Markup(plots.asr_over_time(points, threshold=report.threshold, marks=marks)),
+        by_category=Markup(plots.asr_by_category(by_category)),
+        spectrum=Markup(plots.spectrum(layers)) if layers else "",
     )

@@ -19,7 +19,7 @@ from probes.judge import Judgement, Verdict
 from probes.probe import Probe
 from probes.target import Completion
 
-__all__ = ["INSTRUCTION", "SqlJudge", "Split", "check", "generate", "reference_query"]
+__all__ = ["INSTRUCTION", "Split", "SqlJudge", "check", "generate", "reference_query"]
 
 Split = Literal["train", "test"]
 
@@ -129,7 +129,7 @@ def generate(n: int, seed: int, *, split: Split = "test") -> Suite:
     Returns:
         A suite of kind ``TASK``; ``answer`` of a behavior holds schema, rows and the reference query.
     """
-    rng = random.Random(f"{split}-{seed}")  # noqa: S311 - a test set, nothing secret
+    rng = random.Random(f"{split}-{seed}")
     behaviors: list[Behavior] = []
     seen: set[str] = set()
     for i in range(n):
@@ -190,7 +190,7 @@ def check(behavior: Behavior, reply: str) -> bool:
     database = sqlite3.connect(":memory:")
     try:
         database.execute(answer["schema"])
-        database.executemany(f"INSERT INTO {answer['table']} VALUES (?, ?, ?)", answer["rows"])  # noqa: S608
+        database.executemany(f"INSERT INTO {answer['table']} VALUES (?, ?, ?)", answer["rows"])
         database.set_authorizer(_read_only)
         steps = [0]
 
