@@ -1,0 +1,164 @@
+"""A target behind any OpenAI-compatible endpoint, vLLM first."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import httpx
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from probes.errors import PermanentTargetError, RetryableTargetError, TargetError
+from probes.probe import Probe
+from probes.target import Completion
+
+__all__ = ["OpenAITarget", "Options", "make"]
+
+_ADVICE = {
+    400: "the server does not take this request; check max_tokens against its context length",
+    401: "set the target's api_key",
+    403: "this key may not use the model",
+    404: "check the endpoint (it ends in /v1) and the served model name",
+}
+
+
+class Options(BaseModel):
+    """Where the target is and how to ask it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    """The target's name in settings, metrics and incidents."""
+    endpoint: str = Field(pattern=r"^https?://")
+    """Base URL that ends in ``/v1``."""
+    model: str
+    """The served model name."""
+    api_key: SecretStr | None = None
+    timeout_seconds: float = Field(default=60.0, gt=0)
+    """For one request, from connecting to the last byte."""
+    connections: int = Field(default=32, ge=1)
+
+
+class OpenAITarget:
+    """Asks ``/chat/completions``. Translates outside errors into ours and nothing else."""
+
+    def __init__(self, options: Options, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        """Take where to ask; ``transport`` is the seam for tests."""
+        key = options.api_key.get_secret_value() if options.api_key else ""
+        self.name = options.name
+        self._options = options
+        self._http = httpx.AsyncClient(
+            base_url=options.endpoint.rstrip("/"),
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=options.timeout_seconds,
+            limits=httpx.Limits(max_connections=options.connections),
+            transport=transport,
+        )
+
+    async def complete(self, probe: Probe) -> Completion:
+        """Ask once.
+
+        Raises:
+            RetryableTargetError: Time-out, closed connection, 429 or 5xx.
+            PermanentTargetError: Any other status, or an answer that is no chat completion.
+        """
+        body = {
+            "model": self._options.model,
+            "messages": [{"role": m.role, "content": m.content} for m in probe.messages],
+            "max_tokens": probe.sampling.max_tokens,
+            "temperature": probe.sampling.temperature,
+            "top_p": probe.sampling.top_p,
+            "seed": probe.seed,
+        }
+        began = time.monotonic()
+        answer = await self._post(body)
+        return self._completion(probe, answer, time.monotonic() - began)
+
+    async def ready(self) -> str:
+        """Prove by a one-token completion that the expected model answers.
+
+        Returns:
+            The release that answered, or ``""`` where the server doesn't say.
+
+        Raises:
+            TargetError: It doesn't; the message says why and what to do.
+        """
+        message = {"role": "user", "content": "Hello"}
+        body = {"model": self._options.model, "messages": [message], "max_tokens": 1, "temperature": 0}
+        answer = await self._post(body)
+        model = answer.get("model")
+        if model != self._options.model:
+            raise self._permanent(f"answered as model {model!r}", "wrong_model", "set model to the served name")
+        return _text(answer.get("system_fingerprint"))
+
+    async def aclose(self) -> None:
+        """Close connections."""
+        await self._http.aclose()
+
+    async def _post(self, body: dict[str, Any]) -> dict[str, Any]:
+        try:
+            response = await self._http.post("/chat/completions", json=body)
+        except httpx.TimeoutException as error:
+            limit = self._options.timeout_seconds
+            raise RetryableTargetError(
+                f"target {self.name}: no answer within {limit:g} s; raise timeout_seconds or check the server's load",
+                reason="timeout",
+            ) from error
+        except httpx.TransportError as error:
+            raise RetryableTargetError(
+                f"target {self.name}: {self._options.endpoint} can't be reached ({type(error).__name__}); "
+                "check that the server is up and the endpoint is right",
+                reason="unreachable",
+            ) from error
+        if response.status_code != httpx.codes.OK:
+            raise self._status_error(response)
+        try:
+            answer = response.json()
+        except ValueError as error:
+            raise self._permanent("answered with no JSON", "malformed", "is this an OpenAI endpoint?") from error
+        if not isinstance(answer, dict):
+            raise self._permanent("answered with JSON that is no object", "malformed", "is this an OpenAI endpoint?")
+        return answer
+
+    def _status_error(self, response: httpx.Response) -> TargetError:
+        status = response.status_code
+        if status == httpx.codes.TOO_MANY_REQUESTS or status >= httpx.codes.INTERNAL_SERVER_ERROR:
+            after = response.headers.get("retry-after", "")
+            return RetryableTargetError(
+                f"target {self.name}: HTTP {status}; the server is busy or failing",
+                reason=f"http_{status}",
+                retry_after_seconds=float(after) if after.isdecimal() else None,
+            )
+        return self._permanent(f"HTTP {status}", f"http_{status}", _ADVICE.get(status, "check the server's log"))
+
+    def _completion(self, probe: Probe, answer: dict[str, Any], seconds: float) -> Completion:
+        try:
+            choice = answer["choices"][0]
+            text = choice["message"]["content"]
+            usage = answer.get("usage") or {}
+            tokens = usage.get("completion_tokens", 0)
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
+            raise self._permanent(
+                "answered with no choices[0].message.content", "malformed", "is this a chat endpoint?"
+            ) from error
+        return Completion(
+            probe=probe.id,
+            text=_text(text),
+            finish_reason=_text(choice.get("finish_reason")),
+            model=_text(answer.get("model")),
+            release=_text(answer.get("system_fingerprint")),
+            completion_tokens=tokens if isinstance(tokens, int) and tokens >= 0 else 0,
+            latency_seconds=seconds,
+        )
+
+    def _permanent(self, what: str, reason: str, way_out: str) -> PermanentTargetError:
+        return PermanentTargetError(f"target {self.name}: {what}; {way_out}", reason=reason)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def make(options: Options) -> OpenAITarget:
+    """Make the target of its options."""
+    return OpenAITarget(options)
