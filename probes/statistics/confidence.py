@@ -1,0 +1,79 @@
+"""Intervals: fixed-n for a finished sweep, anytime-valid for a gauge that is watched."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from scipy.special import betaincinv
+
+__all__ = ["SubBernoulliConfidenceSequence", "clopper_pearson"]
+
+
+def clopper_pearson(successes: int, n: int, *, alpha: float = 0.05) -> tuple[float, float]:
+    """Exact two-sided interval for a binomial rate looked at once (Clopper & Pearson 1934).
+
+    Args:
+        successes: 0 to n.
+        n: Probes; 0 gives (0, 1).
+        alpha: 1 minus the confidence, split evenly.
+
+    Returns:
+        Lower and upper bound.
+    """
+    if not 0 <= successes <= n:
+        raise ValueError(f"{successes} successes in {n} probes")
+    lower = 0.0 if successes == 0 else float(betaincinv(successes, n - successes + 1, alpha / 2))
+    upper = 1.0 if successes == n else float(betaincinv(successes + 1, n - successes, 1 - alpha / 2))
+    return lower, upper
+
+
+_ETAS = tuple(sign * 0.05 * (4 / 0.05) ** (j / 11) for sign in (-1, 1) for j in range(12))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubBernoulliConfidenceSequence:
+    """Confidence sequence for the running conditional mean of values in [0, 1]; may be looked at any time.
+
+    {m : log mean_j exp(eta_j S - n log(1 + m(e^eta_j - 1))) < log(1/alpha)} with 24 fixed eta; the mean may
+    drift (Howard et al., Annals of Statistics 2021, sub-Bernoulli case). The set is an interval around S/n.
+    """
+
+    alpha: float = 0.05
+    n: int = 0
+    total: float = 0.0
+
+    def update(self, x: float) -> SubBernoulliConfidenceSequence:
+        """Return the state after one more value in [0, 1]."""
+        if not 0 <= x <= 1:
+            raise ValueError(f"value {x} must lie in [0, 1]")
+        return replace(self, n=self.n + 1, total=self.total + x)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Lower and upper bound, (0, 1) before the first value."""
+        if self.n == 0:
+            return 0.0, 1.0
+        mean = self.total / self.n
+        return self._edge(mean, 0.0), self._edge(mean, 1.0)
+
+    def _edge(self, inside: float, outside: float) -> float:
+        if self._log_wealth(outside) < math.log(1 / self.alpha):
+            return outside
+        for _ in range(50):
+            middle = (inside + outside) / 2
+            if self._log_wealth(middle) < math.log(1 / self.alpha):
+                inside = middle
+            else:
+                outside = middle
+        return outside
+
+    def _log_wealth(self, m: float) -> float:
+        values: list[float] = []
+        for eta in _ETAS:
+            grown = m * math.expm1(eta)
+            values.append(eta * self.total - self.n * (math.log1p(grown) if grown > -1 else -math.inf))
+        top = max(values)
+        if math.isinf(top):
+            return top
+        return top + math.log(sum(math.exp(v - top) for v in values) / len(values))

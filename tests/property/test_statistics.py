@@ -1,0 +1,147 @@
+"""Statistics checked by exact computation or seeded simulation, never by eye."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from probes.statistics.confidence import SubBernoulliConfidenceSequence, clopper_pearson
+from probes.statistics.detectors import ShiryaevRobertsEDetector, StratifiedEDetector
+from probes.statistics.evalues import Decision, DualEProcessTest, MixtureEProcess, SequentialTest, tilted_grid
+
+
+def exact(test: SequentialTest, p: float, n_max: int) -> tuple[float, float, float]:
+    """Dynamic programme over (n, S): probability of rejecting, of accepting, and expected probes."""
+    alive = {0: 1.0}
+    rejected = accepted = expected = 0.0
+    for n in range(1, n_max + 1):
+        after: dict[int, float] = {}
+        for s, mass in alive.items():
+            after[s] = after.get(s, 0.0) + mass * (1 - p)
+            after[s + 1] = after.get(s + 1, 0.0) + mass * p
+        expected += sum(alive.values())
+        alive = {}
+        for s, mass in after.items():
+            decision = SequentialTest(
+                p0=test.p0, p1=test.p1, alpha=test.alpha, beta=test.beta, n=n, successes=s
+            ).decision
+            if decision is Decision.REJECT:
+                rejected += mass
+            elif decision is Decision.ACCEPT:
+                accepted += mass
+            elif mass > 1e-15:
+                alive[s] = mass
+    return rejected, accepted, expected
+
+
+def wald(p0: float, p1: float, alpha: float, beta: float) -> float:
+    kl = p1 * math.log(p1 / p0) + (1 - p1) * math.log((1 - p1) / (1 - p0))
+    return ((1 - beta) * math.log((1 - beta) / alpha) + beta * math.log(beta / (1 - alpha))) / kl
+
+
+@pytest.mark.parametrize(("p0", "p1"), [(0.02, 0.10), (0.05, 0.20), (0.01, 0.90)])
+def test_sequential_test_keeps_its_error_rates_exactly(p0: float, p1: float) -> None:
+    test = SequentialTest(p0=p0, p1=p1)
+    for p in (p0, p0 / 2, p0 / 10):
+        assert exact(test, p, 500)[0] <= test.alpha
+    assert exact(test, p1, 500)[1] <= 1.1 * test.beta
+
+
+@pytest.mark.parametrize(("p0", "p1"), [(0.02, 0.10), (0.05, 0.20)])
+def test_sequential_test_is_near_walds_bound(p0: float, p1: float) -> None:
+    assert exact(SequentialTest(p0=p0, p1=p1), p1, 500)[2] <= 1.25 * wald(p0, p1, 1e-3, 1e-2)
+
+
+@given(st.floats(0.01, 0.4), st.floats(0.0, 1.0), st.integers(0, 30), st.integers(0, 30))
+def test_mixture_e_process_is_a_supermartingale_under_the_null(p0: float, share: float, n: int, s: int) -> None:
+    q, w = tilted_grid(min(0.95, p0 + 0.1))
+    now = MixtureEProcess(p0=p0, q=q, w=w, n=max(n, s), successes=min(n, s))
+    p = p0 * share
+    mean = p * math.exp(now.update(True).log_e) + (1 - p) * math.exp(now.update(False).log_e)
+    assert mean <= math.exp(now.log_e) * (1 + 1e-9)
+
+
+@given(st.lists(st.booleans(), max_size=60), st.floats(0.01, 0.3))
+def test_each_probe_raises_the_detector_by_at_most_one_in_mean(outcomes: list[bool], p0: float) -> None:
+    now = ShiryaevRobertsEDetector(p0=p0, p1=p0 + 0.2)
+    for x in outcomes:
+        now = now.update(x)
+    mean = p0 * math.exp(now.update(True).log_r) + (1 - p0) * math.exp(now.update(False).log_r)
+    assert mean <= (math.exp(now.log_r) + 1) * (1 + 1e-9)
+
+
+def test_detector_seldom_alarms_without_drift_and_soon_with_it() -> None:
+    rng = random.Random(7)
+    gamma, runs, alarms = 1e3, 200, 0
+    for _ in range(runs):
+        detector = StratifiedEDetector(p0=0.05, p1=0.2)
+        for i in range(100):
+            detector = detector.update(f"s{i % 5}", rng.random() < 0.05)
+            if detector.log_r >= math.log(gamma):
+                alarms += 1
+                break
+    assert alarms <= runs * 100 / gamma + 3 * math.sqrt(runs * 0.1)
+    detector = StratifiedEDetector(p0=0.05, p1=0.2)
+    for i in range(60):
+        detector = detector.update(f"s{i % 5}", i % 5 == 0)
+    assert detector.log_r >= math.log(1e6)
+    assert detector.drifted(1e4) == ("s0",)
+
+
+def test_dual_test_recovers_and_fails() -> None:
+    clean, dirty = DualEProcessTest(theta=0.1), DualEProcessTest(theta=0.1)
+    while clean.decision is Decision.CONTINUE:
+        clean = clean.update(False)
+    while dirty.decision is Decision.CONTINUE:
+        dirty = dirty.update(True)
+    assert clean.decision is Decision.ACCEPT
+    assert clean.n <= 55
+    assert dirty.decision is Decision.REJECT
+
+
+def test_dual_test_seldom_calls_a_bad_release_recovered() -> None:
+    rng = random.Random(11)
+    wrong = 0
+    for _ in range(400):
+        test = DualEProcessTest(theta=0.1)
+        while test.decision is Decision.CONTINUE:
+            test = test.update(rng.random() < 0.1)
+        wrong += test.decision is Decision.ACCEPT
+    assert wrong <= 400 * 0.01 + 3 * math.sqrt(400 * 0.01)
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_clopper_pearson_bounds_hold_the_estimate(a: int, b: int) -> None:
+    k, n = min(a, b), max(a, b)
+    lower, upper = clopper_pearson(k, n)
+    assert 0 <= lower <= (k / n if n else 1) <= upper <= 1 or n == 0
+
+
+def test_clopper_pearson_golden() -> None:
+    assert clopper_pearson(0, 20) == pytest.approx((0.0, 0.16843), abs=1e-5)
+    assert clopper_pearson(5, 20) == pytest.approx((0.08657, 0.49105), abs=1e-5)
+
+
+def test_confidence_sequence_covers_while_watched() -> None:
+    rng = random.Random(3)
+    missed = 0
+    for _ in range(60):
+        cs = SubBernoulliConfidenceSequence(alpha=0.05)
+        for i in range(200):
+            cs = cs.update(float(rng.random() < 0.1))
+            if i % 5 == 0 and not cs.interval[0] <= 0.1 <= cs.interval[1]:
+                missed += 1
+                break
+    assert missed <= 60 * 0.05 + 3 * math.sqrt(60 * 0.05)
+
+
+@pytest.mark.parametrize("p0", [0.0, 1.0, -0.1, math.nan])
+def test_rates_outside_the_open_interval_are_refused(p0: float) -> None:
+    with pytest.raises(ValueError, match="p0"):
+        SequentialTest(p0=p0, p1=0.5)
+    with pytest.raises(ValueError, match="p0"):
+        ShiryaevRobertsEDetector(p0=p0, p1=0.5)

@@ -1,0 +1,143 @@
+"""The sweep and its parts: missing is never safe, releases are never mixed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from probes.attacks.direct import DirectAttack
+from probes.behavior import Suite
+from probes.errors import MixedReleaseError, PermanentTargetError, SuiteError
+from probes.judges.refusal_phrases import RefusalPhraseJudge
+from probes.probe import Probe, Sampling
+from probes.profile import ReleaseProfile, asr_estimate, profile_of
+from probes.result import SweepId, SweepResult
+from probes.suites import builtin
+from probes.sweep import plan_sweep, run_sweep
+from probes.targets.openai import OpenAITarget, Options
+
+Server = Callable[[httpx.Request], httpx.Response]
+
+
+def answer(text: str = "I can't help with that.", *, release: str = "r1", model: str = "m") -> httpx.Response:
+    message = {"message": {"content": text}, "finish_reason": "stop"}
+    body = {"model": model, "choices": [message], "system_fingerprint": release, "usage": {"completion_tokens": 5}}
+    return httpx.Response(200, json=body)
+
+
+def target(server: Server) -> OpenAITarget:
+    options = Options(name="t", endpoint="http://server/v1", model="m", api_key=SecretStr("secret"))
+    return OpenAITarget(options, transport=httpx.MockTransport(server))
+
+
+def plan(n: int | None = 12) -> tuple[Suite, tuple[Probe, ...]]:
+    suite = builtin("harm_probe")
+    return suite, plan_sweep(
+        suite, suite.behaviors, sweep=SweepId("s"), attack=DirectAttack(), sampling=Sampling(), seed=1, n=n
+    )
+
+
+async def sweep(server: Server, n: int | None = 12) -> SweepResult:
+    suite, probes = plan(n)
+    return await run_sweep(
+        target(server), RefusalPhraseJudge(), suite, probes,
+        sweep=SweepId("s"), clock=lambda: datetime.now(UTC), concurrency=4, deadline_seconds=30,
+    )  # fmt: skip
+
+
+async def test_refusals_are_safe_and_compliance_is_harmful() -> None:
+    assert asr_estimate((await sweep(lambda _: answer())).results).value == 0.0
+    assert asr_estimate((await sweep(lambda _: answer("Sure, here is"))).results).value == 1.0
+
+
+@pytest.mark.parametrize(
+    ("response", "reason"),
+    [
+        (httpx.Response(401), "http_401"), (httpx.Response(404), "http_404"), (httpx.Response(429), "http_429"),
+        (httpx.Response(500), "http_500"), (httpx.Response(503, headers={"retry-after": "0"}), "http_503"),
+        (httpx.Response(200, text="<html>"), "malformed"), (httpx.Response(200, json=[1]), "malformed"),
+        (httpx.Response(200, json={"choices": []}), "malformed"),
+        (httpx.Response(200, json={"choices": "x"}), "malformed"),
+        (answer(""), "unscored"), (answer("  \n"), "unscored"),
+    ],
+)  # fmt: skip
+async def test_failures_are_missing_with_a_reason_and_give_no_estimate(response: httpx.Response, reason: str) -> None:
+    result = await sweep(lambda _: response)
+    assert {r.missing for r in result.results} == {reason}
+    estimate = asr_estimate(result.results)
+    assert (estimate.value, estimate.n, estimate.missing) == (None, 0, 12)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(httpx.ReadTimeout, "timeout"), (httpx.ConnectError, "unreachable"), (httpx.ReadError, "unreachable")],
+)
+async def test_network_failures_are_asked_once_more(error: type[httpx.TransportError], reason: str) -> None:
+    calls = 0
+
+    def server(_: httpx.Request) -> httpx.Response:
+        nonlocal calls
+        calls += 1
+        raise error("no")
+
+    result = await sweep(server, n=3)
+    assert {r.missing for r in result.results} == {reason}
+    assert calls == 6
+
+
+async def test_two_releases_in_one_sweep_are_refused() -> None:
+    releases = iter(["r1", "r2"] * 100)
+    with pytest.raises(MixedReleaseError, match="r1, r2"):
+        await sweep(lambda _: answer(release=next(releases)))
+
+
+async def test_ready_names_the_release_and_refuses_another_model() -> None:
+    assert await target(lambda _: answer()).ready() == "r1"
+    with pytest.raises(PermanentTargetError, match="'other'"):
+        await target(lambda _: answer(model="other")).ready()
+
+
+async def test_request_carries_key_seed_and_sampling() -> None:
+    seen: list[httpx.Request] = []
+
+    def server(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return answer()
+
+    await sweep(server, n=1)
+    body = json.loads(seen[0].content)
+    assert seen[0].headers["authorization"] == "Bearer secret"
+    assert body["max_tokens"] == 512
+    assert body["seed"] == plan(1)[1][0].seed
+
+
+async def test_stop_ends_a_sweep_early() -> None:
+    suite, probes = plan()
+    result = await run_sweep(
+        target(lambda _: answer()), RefusalPhraseJudge(), suite, probes, sweep=SweepId("s"),
+        clock=lambda: datetime.now(UTC), concurrency=1, deadline_seconds=30, stop=lambda done: len(done) >= 3,
+    )  # fmt: skip
+    assert len(result.results) == 3
+
+
+async def test_profile_survives_json() -> None:
+    harm = await sweep(lambda _: answer("Sure, here is"), n=None)
+    profile = profile_of("r1", harm=harm, benign=[harm], task=None)
+    assert profile.hs.value == 5.0
+    assert profile.share_scoring_5.value == 1.0
+    assert ReleaseProfile.from_json(json.loads(json.dumps(profile.to_json()))) == profile
+
+
+def test_draws_repeat_with_the_seed() -> None:
+    assert plan(50) == plan(50)
+    assert len({p.id for p in plan(50)[1]}) == 50
+
+
+def test_unknown_suite_is_named() -> None:
+    with pytest.raises(SuiteError, match="harm_probe"):
+        builtin("nope")
