@@ -1,0 +1,168 @@
+"""One vLLM server process that serves one release on a loopback port of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from deploy.checkpoint import Release
+from deploy.errors import StageError
+
+__all__ = ["Child", "ChildCommand", "free_port", "start_child", "vllm_command"]
+
+ChildCommand = Callable[[Release, int], Sequence[str]]
+"""Makes the command that serves a release on a port."""
+
+_PR_SET_PDEATHSIG = 1
+_LOG_LINES = 8
+
+
+@dataclass(slots=True)
+class Child:
+    """A running server. ``endpoint`` reaches this release and no other."""
+
+    release: Release
+    port: int
+    process: asyncio.subprocess.Process
+    log: Path
+    in_flight: int = 0
+
+    @property
+    def endpoint(self) -> str:
+        """OpenAI-compatible base URL."""
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is there."""
+        return self.process.returncode is None
+
+    async def stop(self, *, drain_seconds: float) -> None:
+        """Wait for requests in flight (bounded), then end the whole process group."""
+        end = time.monotonic() + drain_seconds
+        while self.in_flight and self.running and time.monotonic() < end:
+            await asyncio.sleep(0.1)
+        await _end(self.process)
+
+
+def vllm_command(
+    *, name: str, max_model_len: int, dtype: str, max_num_seqs: int
+) -> ChildCommand:
+    """Return the command maker for vLLM: every answer carries the release's id as its fingerprint."""
+
+    def command(release: Release, port: int) -> Sequence[str]:
+        return (
+            sys.executable, "-m", "vllm.entrypoints.openai.api_server",
+            "--host", "127.0.0.1", "--port", str(port),
+            "--model", str(release.path), "--served-model-name", name,
+            "--max-model-len", str(max_model_len), "--dtype", dtype, "--max-num-seqs", str(max_num_seqs),
+            "--enforce-eager", "--shutdown-timeout", "30",
+            "--fingerprint-mode", "custom", "--fingerprint-value", release.id,
+        )  # fmt: skip
+
+    return command
+
+
+async def start_child(
+    release: Release, *, command: ChildCommand, name: str, logs: Path, timeout_seconds: float
+) -> Child:
+    """Start a server for a release and wait until it answers as that release.
+
+    Raises:
+        StageError: It did not come up; the message holds the last lines of its log.
+    """
+    port = free_port()
+    logs.mkdir(parents=True, exist_ok=True)
+    log = logs / f"{release.id}.log"
+    with log.open("ab") as out:
+        process = await asyncio.create_subprocess_exec(
+            *command(release, port), stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=out,
+            env=_environment(), start_new_session=True, preexec_fn=_die_with_parent,
+        )  # fmt: skip
+    child = Child(release=release, port=port, process=process, log=log)
+    try:
+        await _wait_ready(child, name, timeout_seconds)
+    except BaseException:
+        await _end(process)
+        raise
+    return child
+
+
+def free_port() -> int:
+    """Return a loopback port that is free now."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+async def _wait_ready(child: Child, name: str, timeout_seconds: float) -> None:
+    """Ready is a one-token completion that names the expected model and release."""
+    body = {"model": name, "prompt": "Hello", "max_tokens": 1, "temperature": 0}
+    end = time.monotonic() + timeout_seconds
+    async with httpx.AsyncClient(timeout=30.0) as http:
+        while time.monotonic() < end:
+            if not child.running:
+                raise StageError(f"{_failed(child)} exited with {child.process.returncode}:\n{_tail(child.log)}")
+            try:
+                answer = await http.post(f"{child.endpoint}/completions", json=body)
+                if answer.status_code == httpx.codes.OK:
+                    said = answer.json()
+                    if (said.get("model"), said.get("system_fingerprint")) == (name, child.release.id):
+                        return
+                    raise StageError(
+                        f"{_failed(child)} answers as model {said.get('model')!r}, release "
+                        f"{said.get('system_fingerprint')!r}; another server holds port {child.port}"
+                    )
+            except (httpx.TransportError, ValueError):
+                pass
+            await asyncio.sleep(0.25)
+    raise StageError(f"{_failed(child)} was not ready in {timeout_seconds:g} s:\n{_tail(child.log)}")
+
+
+def _failed(child: Child) -> str:
+    return f"release {child.release.id}: its server (log: {child.log})"
+
+
+def _tail(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if "Error" in line] or [
+        *log.read_text(errors="replace").splitlines()
+    ]
+    return "\n".join(line[-300:] for line in lines[-_LOG_LINES:])
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    for sig, seconds in ((signal.SIGTERM, 40.0), (signal.SIGKILL, 10.0)):
+        try:
+            os.killpg(process.pid, sig)
+        except ProcessLookupError:
+            break
+        try:
+            await asyncio.wait_for(process.wait(), seconds)
+        except TimeoutError:
+            continue
+    await process.wait()
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _environment() -> dict[str, str]:
+    keep = {**os.environ, "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+    keep.pop("VLLM_SERVER_DEV_MODE", None)
+    keep.pop("VLLM_ALLOW_RUNTIME_LORA_UPDATING", None)
+    if shutil.which("nvidia-smi") is None:
+        keep.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+    return keep

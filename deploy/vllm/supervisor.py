@@ -1,0 +1,260 @@
+"""The supervisor: keeps vLLM servers up, one of them behind the front, and does what the deployer asks.
+
+It lives apart from the daemon, so a daemon that dies changes nothing of what is served. What is to be served is
+written down before it is done and asserted again at the next start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hmac
+import json
+import logging
+import os
+import secrets
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from deploy.checkpoint import find_release, verify_release
+from deploy.errors import CheckpointError, DeployError, StageError
+from deploy.vllm.child import Child, ChildCommand, start_child, vllm_command
+from deploy.vllm.front import Front
+
+__all__ = ["Supervisor", "main", "serve"]
+
+log = logging.getLogger("alignd.supervisor")
+
+_BACKOFF_SECONDS_MAX = 60.0
+
+
+class Supervisor:
+    """Owns the server processes. One change at a time; reading the state never waits."""
+
+    def __init__(
+        self, *, releases: Path, state: Path, name: str, command: ChildCommand, start_seconds: float = 600.0
+    ) -> None:
+        """Take the release store, a folder for state and logs, the served name and how to start a server."""
+        self._releases = releases
+        self._state = state
+        self._name = name
+        self._command = command
+        self._start_seconds = start_seconds
+        self._children: dict[str, Child] = {}
+        self._desired = self._read_desired()
+        self._lock = asyncio.Lock()
+
+    @property
+    def active(self) -> Child | None:
+        """The server that takes traffic, if it runs."""
+        child = self._children.get(self._desired)
+        return child if child and child.running else None
+
+    def state(self) -> dict[str, object]:
+        """Say what is up, in plain values."""
+        active = self.active
+        return {
+            "active": active.release.id if active else "",
+            "desired": self._desired,
+            "up": [
+                {"release": c.release.id, "endpoint": c.endpoint, "takes_traffic": c is active}
+                for c in self._children.values()
+                if c.running
+            ],
+        }
+
+    async def stage(self, release_id: str) -> dict[str, object]:
+        """Bring a release up without traffic.
+
+        Raises:
+            CheckpointError: Its files are not what the manifest says.
+            StageError: It did not come up.
+        """
+        async with self._lock:
+            await self._up(release_id)
+        return self._served(release_id)
+
+    async def promote(self, release_id: str) -> dict[str, object]:
+        """Give a release all new traffic; the one before stays up."""
+        async with self._lock:
+            await self._up(release_id)
+            self._write_desired(release_id)
+            log.info("promoted", extra={"release": release_id})
+        return self._served(release_id)
+
+    async def retire(self, release_id: str) -> dict[str, object]:
+        """Drain and stop a release.
+
+        Raises:
+            StageError: It takes traffic.
+        """
+        async with self._lock:
+            if release_id == self._desired:
+                raise StageError(f"release {release_id} takes traffic; promote another one first")
+            if child := self._children.pop(release_id, None):
+                await child.stop(drain_seconds=60.0)
+        return self.state()
+
+    async def keep_up(self) -> None:
+        """Bring the desired release up now and whenever its server dies, with growing pauses."""
+        pause = 1.0
+        while True:
+            if self._desired and not self.active:
+                try:
+                    async with self._lock:
+                        if not self.active:
+                            await self._up(self._desired)
+                    pause = 1.0
+                except DeployError as error:
+                    log.error("restart_failed", extra={"release": self._desired, "why": str(error)})
+                    pause = min(pause * 2, _BACKOFF_SECONDS_MAX)
+            await asyncio.sleep(pause if self._desired and not self.active else 0.5)
+
+    async def aclose(self) -> None:
+        """Stop all servers."""
+        async with self._lock:
+            await asyncio.gather(*(c.stop(drain_seconds=30.0) for c in self._children.values()))
+            self._children.clear()
+
+    async def _up(self, release_id: str) -> None:
+        old = self._children.get(release_id)
+        if old and old.running:
+            return
+        release = find_release(self._releases, release_id)
+        await asyncio.to_thread(verify_release, release)
+        self._children[release_id] = await start_child(
+            release, command=self._command, name=self._name, logs=self._state / "logs",
+            timeout_seconds=self._start_seconds,
+        )  # fmt: skip
+
+    def _served(self, release_id: str) -> dict[str, object]:
+        child = self._children[release_id]
+        return {"release": release_id, "endpoint": child.endpoint, "takes_traffic": child is self.active}
+
+    def _read_desired(self) -> str:
+        try:
+            return str(json.loads((self._state / "desired.json").read_text())["active"])
+        except FileNotFoundError:
+            return ""
+
+    def _write_desired(self, release_id: str) -> None:
+        scratch = self._state / "desired.json.partial"
+        with scratch.open("w") as out:
+            json.dump({"active": release_id}, out)
+            out.flush()
+            os.fsync(out.fileno())
+        scratch.rename(self._state / "desired.json")
+        self._desired = release_id
+
+
+def admin(supervisor: Supervisor, token: str) -> Starlette:
+    """Return the admin application; every call needs the token."""
+
+    def route(path: str, method: str, verb: Callable[[str], Awaitable[dict[str, object]]]) -> Route:
+        async def endpoint(request: Request) -> Response:
+            given = request.headers.get("authorization", "").removeprefix("Bearer ")
+            if not hmac.compare_digest(given.encode(), token.encode()):
+                return JSONResponse({"error": "token", "message": "wrong or missing token"}, status_code=401)
+            try:
+                release = str((await request.json())["release"]) if method == "POST" else ""
+                return JSONResponse(await verb(release))
+            except (ValueError, KeyError, TypeError):
+                return JSONResponse({"error": "request", "message": 'send {"release": ID}'}, status_code=400)
+            except CheckpointError as error:
+                return JSONResponse({"error": "checkpoint", "message": str(error)}, status_code=409)
+            except StageError as error:
+                return JSONResponse({"error": "stage", "message": str(error)}, status_code=409)
+
+        return Route(path, endpoint, methods=[method])
+
+    async def state(_: str) -> dict[str, object]:
+        return supervisor.state()
+
+    return Starlette(
+        routes=[
+            route("/state", "GET", state),
+            route("/stage", "POST", supervisor.stage),
+            route("/promote", "POST", supervisor.promote),
+            route("/retire", "POST", supervisor.retire),
+        ]
+    )
+
+
+class _Server(uvicorn.Server):
+    def install_signal_handlers(self) -> None:
+        """Leave the signals to ``serve``."""
+
+
+async def serve(supervisor: Supervisor, *, state: Path, host: str, port: int, admin_port: int) -> None:
+    """Run front, admin and servers until SIGTERM or SIGINT; then drain and stop everything."""
+    front = Front(lambda: supervisor.active)
+    servers = [
+        _server(front.app, host, port),
+        _server(admin(supervisor, admin_token(state)), "127.0.0.1", admin_port),
+    ]
+    stop = asyncio.Event()
+    tasks = [asyncio.create_task(s._serve()) for s in servers]
+    keeper = asyncio.create_task(supervisor.keep_up())
+    loop = asyncio.get_running_loop()
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(sig, stop.set)
+    await stop.wait()
+    keeper.cancel()
+    for server in servers:
+        server.should_exit = True
+    await asyncio.gather(*tasks, keeper, return_exceptions=True)
+    await supervisor.aclose()
+    await front.aclose()
+
+
+def admin_token(state: Path) -> str:
+    """Read the admin token from the state folder; made at the first start, readable by its owner only."""
+    file = state / "admin-token"
+    if not file.exists():
+        opened = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(opened, "w") as out:
+            out.write(secrets.token_urlsafe(32))
+    return file.read_text().strip()
+
+
+def _server(app: Starlette, host: str, port: int) -> _Server:
+    config = uvicorn.Config(app, host=host, port=port, log_level="warning", access_log=False, lifespan="off",
+                            timeout_graceful_shutdown=60)  # fmt: skip
+    return _Server(config)
+
+
+def main() -> None:
+    """Parse the command line and serve."""
+    parser = argparse.ArgumentParser(prog="alignd serve", description="Serve releases with vLLM on this host.")
+    parser.add_argument("--releases", type=Path, required=True, help="release store")
+    parser.add_argument("--state", type=Path, required=True, help="folder for desired state, token and logs")
+    parser.add_argument("--name", required=True, help="served model name")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000, help="users' port")
+    parser.add_argument("--admin-port", type=int, default=8001, help="loopback port of the deployer")
+    parser.add_argument("--max-model-len", type=int, default=2048)
+    parser.add_argument("--max-num-seqs", type=int, default=32)
+    parser.add_argument("--dtype", default="bfloat16")
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    given.state.mkdir(parents=True, exist_ok=True)
+    command = vllm_command(
+        name=given.name, max_model_len=given.max_model_len, dtype=given.dtype, max_num_seqs=given.max_num_seqs
+    )
+
+    async def run() -> None:
+        supervisor = Supervisor(releases=given.releases, state=given.state, name=given.name, command=command)
+        await serve(supervisor, state=given.state, host=given.host, port=given.port, admin_port=given.admin_port)
+
+    asyncio.run(run())
+
+
+if __name__ == "__main__":
+    main()

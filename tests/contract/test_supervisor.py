@@ -1,0 +1,208 @@
+"""The supervisor with its deployer, on real processes and sockets (a fake model server in each child)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from deploy.checkpoint import Release, import_checkpoint
+from deploy.errors import CheckpointError, DeployerUnavailable, StageError
+from deploy.vllm.child import free_port
+from deploy.vllm.process import Options, VllmProcessDeployer
+from deploy.vllm.supervisor import Supervisor, serve
+from tests.unit.deploy.test_checkpoint import NOW, write_checkpoint
+
+FAKE = Path(__file__).parents[1] / "fake_server.py"
+
+
+@dataclass
+class Site:
+    deployer: VllmProcessDeployer
+    url: str
+    store: Path
+    state: Path
+
+    async def ask(self, http: httpx.AsyncClient, **body: object) -> str:
+        answer = await http.post(f"{self.url}/v1/chat/completions", json=body)
+        answer.raise_for_status()
+        return str(answer.json()["system_fingerprint"])
+
+
+@asynccontextmanager
+async def site(folder: Path) -> AsyncIterator[Site]:
+    store, state = folder / "store", folder / "state"
+    state.mkdir(exist_ok=True)
+    port, admin_port = free_port(), free_port()
+    supervisor = Supervisor(
+        releases=store, state=state, name="m", start_seconds=20.0,
+        command=lambda release, at: (sys.executable, str(FAKE), str(at), "m", release.id),
+    )  # fmt: skip
+    task = asyncio.create_task(serve(supervisor, state=state, host="127.0.0.1", port=port, admin_port=admin_port))
+    options = Options(admin_url=f"http://127.0.0.1:{admin_port}", token_file=state / "admin-token")
+    deployer = VllmProcessDeployer(options)
+    for _ in range(200):
+        try:
+            await deployer.state()
+            break
+        except DeployerUnavailable:
+            await asyncio.sleep(0.05)
+    try:
+        yield Site(deployer=deployer, url=f"http://127.0.0.1:{port}", store=store, state=state)
+    finally:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await task
+
+
+def release(folder: Path, name: str) -> Release:
+    data = name.encode().ljust(8, b"\0")[:8]
+    source = folder / f"source-{name}"
+    if not source.exists():
+        write_checkpoint(source, data=data)
+    return import_checkpoint(source, folder / "store", name=name, created_at=NOW)
+
+
+async def test_stage_promote_roll_back_retire(tmp_path: Path) -> None:
+    a, b = release(tmp_path, "a"), release(tmp_path, "b")
+    async with site(tmp_path) as s, httpx.AsyncClient() as http:
+        assert (await http.post(f"{s.url}/v1/chat/completions", json={})).status_code == 503
+        await s.deployer.promote(a)
+        assert await s.ask(http) == a.id
+        staged = await s.deployer.stage(b)
+        assert staged == await s.deployer.stage(b)
+        assert not staged.takes_traffic
+        assert await s.ask(http) == a.id
+        direct = await http.post(f"{staged.endpoint}/chat/completions", json={})
+        assert direct.json()["system_fingerprint"] == b.id
+        await s.deployer.promote(b)
+        assert await s.ask(http) == b.id
+        await s.deployer.promote(a)
+        assert await s.ask(http) == a.id
+        with pytest.raises(StageError, match="takes traffic"):
+            await s.deployer.retire(a.id)
+        await s.deployer.retire(b.id)
+        await s.deployer.retire("unknown@0")
+        assert [u.release for u in (await s.deployer.state()).up] == [a.id]
+
+
+async def test_no_request_fails_while_releases_change(tmp_path: Path) -> None:
+    a, b = release(tmp_path, "a"), release(tmp_path, "b")
+    async with site(tmp_path) as s, httpx.AsyncClient() as http:
+        await s.deployer.promote(a)
+        seen: list[str] = []
+        stop = asyncio.Event()
+
+        async def user() -> None:
+            while not stop.is_set():
+                seen.append(await s.ask(http, x_seconds=0.02))
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(4):
+                group.create_task(user())
+            for _ in range(3):
+                await s.deployer.promote(b)
+                await s.deployer.promote(a)
+            await s.deployer.retire(b.id)
+            stop.set()
+        assert {a.id, b.id} >= set(seen)
+        assert seen[-1] == a.id
+
+
+async def test_streams_pass(tmp_path: Path) -> None:
+    a = release(tmp_path, "a")
+    async with site(tmp_path) as s, httpx.AsyncClient() as http:
+        await s.deployer.promote(a)
+        answer = await http.post(f"{s.url}/v1/chat/completions", json={"stream": True})
+        assert answer.text == "data: 1\n\ndata: [DONE]\n\n"
+        assert answer.headers["content-type"].startswith("text/event-stream")
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/load_lora_adapter", "/adapters", "/pause", "/collective_rpc", "/metrics", "/v1/../adapters"]
+)
+async def test_admin_routes_do_not_pass(tmp_path: Path, path: str) -> None:
+    async with site(tmp_path) as s, httpx.AsyncClient() as http:
+        assert (await http.post(s.url + path, json={})).status_code == 404
+
+
+async def test_a_killed_server_comes_back(tmp_path: Path) -> None:
+    a = release(tmp_path, "a")
+    async with site(tmp_path) as s, httpx.AsyncClient() as http:
+        await s.deployer.promote(a)
+        pid = next(p for p in _children() if a.id in _cmdline(p))
+        os.kill(pid, signal.SIGKILL)
+        for _ in range(200):
+            answer = await http.post(f"{s.url}/v1/chat/completions", json={})
+            if answer.status_code == 200 and pid not in _children():
+                break
+            assert answer.status_code in {200, 503}
+            await asyncio.sleep(0.05)
+        assert await s.ask(http) == a.id
+
+
+async def test_a_restart_serves_the_same_release(tmp_path: Path) -> None:
+    a, b = release(tmp_path, "a"), release(tmp_path, "b")
+    async with site(tmp_path) as s:
+        await s.deployer.promote(a)
+        await s.deployer.promote(b)
+    assert not [p for p in _children() if str(FAKE) in _cmdline(p)]
+    async with site(tmp_path) as s:
+        for _ in range(200):
+            if (await s.deployer.state()).active == b.id:
+                break
+            await asyncio.sleep(0.05)
+        assert (await s.deployer.state()).active == b.id
+
+
+async def test_bad_releases_change_nothing(tmp_path: Path) -> None:
+    a, broken, changed = (release(tmp_path, n) for n in ("a", "broken", "changed"))
+    async with site(tmp_path) as s:
+        await s.deployer.promote(a)
+        with pytest.raises(StageError, match="broken on purpose"):
+            await s.deployer.promote(broken)
+        (changed.path / "config.json").write_text("{}")
+        with pytest.raises(CheckpointError, match=r"config\.json"):
+            await s.deployer.promote(changed)
+        state = await s.deployer.state()
+        assert (state.active, len(state.up)) == (a.id, 1)
+
+
+async def test_a_wrong_token_is_refused(tmp_path: Path) -> None:
+    async with site(tmp_path) as s:
+        (s.state / "wrong").write_text("x")
+        options = s.deployer._options.model_copy(update={"token_file": s.state / "wrong"})
+        with pytest.raises(DeployerUnavailable, match="token"):
+            await VllmProcessDeployer(options).state()
+        with pytest.raises(DeployerUnavailable, match="alignd serve"):
+            gone = options.model_copy(update={"token_file": s.state / "gone"})
+            await VllmProcessDeployer(gone).state()
+        assert (s.state / "admin-token").stat().st_mode & 0o077 == 0
+
+
+def _children() -> list[int]:
+    me = os.getpid()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                stat = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+            except OSError:
+                continue
+            if int(stat[1]) == me and stat[0] != "Z":
+                found.append(int(entry.name))
+    return found
+
+
+def _cmdline(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
