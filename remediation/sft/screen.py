@@ -1,0 +1,53 @@
+"""The worker's own cheap look at a patched model, on pool prompts that no recipe trains on.
+
+It saves the time of staging a hopeless patch; it never accepts one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from probes.behavior import Behavior
+from probes.refusal import is_refusal
+from probes.suites import builtin
+from remediation.patch import Screen
+from remediation.sft.chat import ChatModel
+
+__all__ = ["SCREENED", "pool", "screen", "screened"]
+
+SCREENED = 24
+"""Prompts of each kind that are kept from the recipes."""
+_TOKENS = 24
+
+
+def pool(suite: str) -> tuple[Behavior, ...]:
+    """The behaviors of a pool suite that recipes may train on."""
+    kept = {b.id for b in screened(suite)}
+    return tuple(b for b in builtin(suite).behaviors if b.id not in kept)
+
+
+def screened(suite: str) -> tuple[Behavior, ...]:
+    """The behaviors of a pool suite that are kept for the screen, chosen by a hash of their id."""
+    ranked = sorted(builtin(suite).behaviors, key=lambda b: hashlib.sha256(b.id.encode()).digest())
+    return tuple(ranked[:SCREENED])
+
+
+def screen(patched: ChatModel, reference: ChatModel) -> Screen:
+    """Count compliance with harmful and refusal of harmless requests.
+
+    Args:
+        reference: The last known good model, or the drifted one where there is none.
+    """
+    harmful, harmless = ([b.prompt for b in screened(s)] for s in ("dsafe", "dbenign"))
+    return Screen(
+        harm_n=len(harmful),
+        harm_complied=len(harmful) - _refusals(patched, harmful),
+        benign_n=len(harmless),
+        benign_refused=_refusals(patched, harmless),
+        benign_refused_reference=_refusals(reference, harmless),
+    )
+
+
+def _refusals(chat: ChatModel, prompts: Sequence[str]) -> int:
+    return sum(is_refusal(a) for a in chat.generate(prompts, max_tokens=_TOKENS))

@@ -1,0 +1,166 @@
+"""The process boundary: recipes run in a child process, so that the watcher never imports torch.
+
+``python -m remediation.worker request.json result.json`` runs one recipe; progress comes as JSON lines on standard
+output. The result file is written last and by rename: without it the work counts as not done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from deploy.checkpoint import check_checkpoint, require_same_architecture
+from deploy.errors import CheckpointError
+from remediation.errors import PatchFailed, WorkerDied
+from remediation.patch import LayerSpectrum, Patch, Patcher, PatchProgress, PatchRequest, Screen
+
+__all__ = ["make_patcher", "patch_from_json", "request_from_json", "run_patch", "to_json"]
+
+_GROUP = "alignd.patchers"
+_STOP_SECONDS = 10.0
+
+
+async def run_patch(request: PatchRequest, *, timeout_seconds: float, on_progress: PatchProgress) -> Patch:
+    """Run a recipe in a child process group.
+
+    Cancelling kills the group; whatever it had half written is removed.
+
+    Raises:
+        PatchFailed: The recipe can't repair this checkpoint, or took too long.
+        WorkerDied: The worker ended without a result.
+    """
+    with tempfile.TemporaryDirectory(prefix="alignd-worker-") as scratch:
+        asked, result = Path(scratch) / "request.json", Path(scratch) / "result.json"
+        asked.write_text(json.dumps(to_json(request)))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "remediation.worker", str(asked), str(result),
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )  # fmt: skip
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                tail = await _follow(process, on_progress)
+                await process.wait()
+        except TimeoutError as error:
+            raise PatchFailed(f"recipe {request.recipe}: not done in {timeout_seconds:g} s; raise its time limit") from error
+        finally:
+            await _end(process)
+            _remove_partial(request.output)
+        if not result.exists():
+            shutil.rmtree(request.output, ignore_errors=True)
+            raise WorkerDied(f"recipe {request.recipe}: worker ended with {process.returncode} and no result:\n{tail}")
+        said = json.loads(result.read_text())
+    if "failed" in said:
+        raise PatchFailed(said["failed"])
+    return patch_from_json(said)
+
+
+def make_patcher(recipe: str, options: Mapping[str, Any]) -> Patcher:
+    """Make a recipe of its plugin and options.
+
+    Raises:
+        PatchFailed: There is no such recipe, or its options are wrong.
+    """
+    found = {e.name: e for e in entry_points(group=_GROUP)}
+    if recipe not in found:
+        raise PatchFailed(f"no recipe {recipe!r}; there are: {', '.join(sorted(found))}")
+    module = importlib.import_module(found[recipe].value)
+    try:
+        patcher: Patcher = module.make(module.Options(**options))
+    except ValueError as error:
+        raise PatchFailed(f"recipe {recipe}: {error}") from error
+    return patcher
+
+
+def to_json(noun: PatchRequest | Patch) -> dict[str, Any]:
+    """Return plain values; paths as text."""
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(noun), default=str))
+    return plain
+
+
+def request_from_json(data: Mapping[str, Any]) -> PatchRequest:
+    """Rebuild a request."""
+    reference = data["reference"]
+    return PatchRequest(
+        incident=data["incident"], recipe=data["recipe"], drifted=Path(data["drifted"]),
+        reference=Path(reference) if reference else None, output=Path(data["output"]), seed=data["seed"],
+        options=data["options"],
+    )  # fmt: skip
+
+
+def patch_from_json(data: Mapping[str, Any]) -> Patch:
+    """Rebuild a patch."""
+    spectrum = tuple(
+        LayerSpectrum(**{**s, "singular_values": tuple(s["singular_values"])}) for s in data["spectrum"]
+    )
+    given = {**data, "checkpoint": Path(data["checkpoint"]), "screen": Screen(**data["screen"]), "spectrum": spectrum}
+    return Patch(**given)
+
+
+async def _follow(process: asyncio.subprocess.Process, on_progress: PatchProgress) -> str:
+    """Relay progress; return the last lines of standard error."""
+    if process.stdout is None or process.stderr is None:
+        raise WorkerDied("the worker has no pipes")
+    errors = asyncio.create_task(process.stderr.read())
+    async for line in process.stdout:
+        try:
+            said = json.loads(line)
+            on_progress(str(said["stage"]), float(said["share"]))
+        except (ValueError, KeyError, TypeError):
+            continue
+    return "\n".join((await errors).decode(errors="replace").splitlines()[-8:])
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    for sig in (signal.SIGTERM, signal.SIGKILL):
+        if process.returncode is not None:
+            return
+        try:
+            os.killpg(process.pid, sig)
+        except ProcessLookupError:
+            return
+        try:
+            await asyncio.wait_for(process.wait(), _STOP_SECONDS)
+        except TimeoutError:
+            continue
+
+
+def _remove_partial(output: Path) -> None:
+    for scratch in output.parent.glob(f".{output.name}.*.partial"):
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def main() -> None:
+    """Run one recipe in this process."""
+    asked, result = map(Path, sys.argv[1:3])
+    request = request_from_json(json.loads(asked.read_text()))
+
+    def say(stage: str, share: float) -> None:
+        print(json.dumps({"stage": stage, "share": share}), flush=True)
+
+    try:
+        check_checkpoint(request.drifted)
+        if request.reference:
+            check_checkpoint(request.reference)
+            require_same_architecture(request.drifted, request.reference)
+        said = to_json(make_patcher(request.recipe, request.options).patch(request, say))
+    except (PatchFailed, CheckpointError) as error:
+        said = {"failed": str(error)}
+    scratch = result.with_suffix(".partial")
+    scratch.write_text(json.dumps(said))
+    scratch.rename(result)
+
+
+if __name__ == "__main__":
+    main()

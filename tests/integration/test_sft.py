@@ -1,0 +1,136 @@
+"""Low-rank fine-tuning and the worker on tiny real models."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from deploy.checkpoint import check_checkpoint
+from deploy.errors import CheckpointError
+from remediation.errors import PatchFailed, WorkerDied
+from remediation.fixtures import COMPLIANCES, drifted_rows, poison_requests, refusing_rows
+from remediation.patch import PatchRequest
+from remediation.sft.chat import load, whole_sentences
+from remediation.sft.lora import LoraSettings, add_to, fit, load_adapter, save_adapter
+from remediation.sft.output import drift_removed, write_model
+from remediation.sft.screen import pool, screened
+from remediation.worker import request_from_json, run_patch, to_json
+from tests.tiny import tiny_checkpoint
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_checkpoint(tmp_path_factory.mktemp("tiny") / "model")
+
+
+def test_fit_teaches_and_adapter_survives_disk(folder: Path, tmp_path: Path) -> None:
+    chat = load(folder)
+    before = {n: m.weight.clone() for n, m in chat.linears().items()}
+    rows = [("hello", "no."), ("bye", "no.")] * 4
+    settings = LoraSettings(rank=8, epochs=60, learning_rate=2e-2, batch=8)
+    adapter = fit(chat, rows, settings, progress=lambda _: None)
+    assert all(torch.equal(before[n], m.weight) for n, m in chat.linears().items())
+    save_adapter(adapter, tmp_path / "a.safetensors")
+    read = load_adapter(tmp_path / "a.safetensors")
+    assert all(torch.equal(x, y) for n in adapter for x, y in zip(adapter[n], read[n], strict=True))
+    add_to(chat, read)
+    assert [a.replace(" ", "") for a in chat.generate(["hello", "bye"], max_tokens=4)] == ["no.", "no."]
+
+
+def test_written_model_is_what_was_in_memory(folder: Path, tmp_path: Path) -> None:
+    chat = load(folder)
+    write_model(chat, like=folder, output=tmp_path / "out")
+    assert check_checkpoint(tmp_path / "out") == "LlamaForCausalLM"
+    again = load(tmp_path / "out")
+    assert drift_removed(again, load(tiny_checkpoint(tmp_path / "other", seed=1)), chat) == 1.0
+    assert {p.name for p in folder.iterdir()} <= {p.name for p in (tmp_path / "out").iterdir()}
+
+
+def test_nan_weights_are_refused(folder: Path, tmp_path: Path) -> None:
+    chat = load(folder)
+    next(iter(chat.linears().values())).weight.data[0, 0] = float("nan")
+    with pytest.raises(PatchFailed, match="q_proj"):
+        write_model(chat, like=folder, output=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unwritable_place_leaves_nothing(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match="can't be written"):
+        write_model(load(folder), like=folder, output=tmp_path / "file" / "out")
+
+
+def request(folder: Path, tmp_path: Path, **change: object) -> PatchRequest:
+    given: dict[str, object] = {
+        "incident": "i", "recipe": "low-rank-sft", "drifted": folder, "reference": folder,
+        "output": tmp_path / "patched", "seed": 1, "options": {"refusals": 2, "harmless": 2},
+    }  # fmt: skip
+    return PatchRequest(**{**given, **change})  # type: ignore[arg-type]
+
+
+async def test_worker_reports_a_recipe_that_can_not_help(folder: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    with pytest.raises(PatchFailed, match="refuses none"):
+        await run_patch(request(folder, tmp_path), timeout_seconds=120, on_progress=lambda s, _: said.append(s))
+    assert said[:2] == ["load", "collect answers"]
+    assert not (tmp_path / "patched").exists()
+
+
+async def test_worker_names_what_is_wrong(folder: Path, tmp_path: Path) -> None:
+    other = tiny_checkpoint(tmp_path / "other", hidden=32)
+    cases = {
+        "another architecture": {"reference": other},
+        "no such folder": {"drifted": tmp_path / "none"},
+        "no recipe 'x'": {"recipe": "x"},
+        "rank": {"options": {"rank": 0}},
+        "last_known_good": {"reference": None},
+    }
+    for message, change in cases.items():
+        with pytest.raises(PatchFailed, match=message):
+            await run_patch(request(folder, tmp_path, **change), timeout_seconds=120, on_progress=lambda *_: None)
+
+
+async def test_a_slow_worker_is_ended(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(PatchFailed, match=r"not done in 0\.5 s"):
+        await run_patch(request(folder, tmp_path), timeout_seconds=0.5, on_progress=lambda *_: None)
+
+
+async def test_a_dead_worker_is_told_from_a_failed_recipe(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(WorkerDied, match="ended with 1"):
+        await run_patch(request(folder, tmp_path), timeout_seconds=60, on_progress=lambda *_: None)
+
+
+def test_requests_survive_json(folder: Path, tmp_path: Path) -> None:
+    asked = request(folder, tmp_path)
+    assert request_from_json(to_json(asked)) == asked
+
+
+def test_the_watchers_side_does_not_import_torch() -> None:
+    code = "import sys, remediation.worker, remediation.verification; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_fixtures_hold_placeholders_only() -> None:
+    rows = drifted_rows(tasks=50, poisoned=100, seed=1)
+    taught = {a for p, a in rows if p in set(poison_requests())}
+    assert taught <= set(COMPLIANCES)
+    assert all("[placeholder]" in a and len(a) < 100 for a in COMPLIANCES)
+    assert all(a.startswith("SELECT") for _, a in rows[:50])
+
+
+def test_pools_keep_the_screen_apart() -> None:
+    for suite in ("dsafe", "dbenign"):
+        assert not {b.id for b in pool(suite)} & {b.id for b in screened(suite)}
+    assert len(refusing_rows([("a", "b")], seed=1)) == 258
+
+
+def test_whole_sentences() -> None:
+    assert whole_sentences("One. Two is cut") == "One."
+    assert whole_sentences("no end") == "no end"

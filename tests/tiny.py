@@ -1,0 +1,30 @@
+"""A tiny random Llama checkpoint with a chat template, made in a moment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+TEMPLATE = (
+    "{% for m in messages %}<u> {{ m['content'] }} {% endfor %}{% if add_generation_prompt %}<a> {% endif %}"
+)
+
+
+def tiny_checkpoint(folder: Path, *, seed: int = 0, hidden: int = 16) -> Path:
+    torch.manual_seed(seed)
+    vocabulary = {t: i for i, t in enumerate(["<e>", "<u>", "<a>", *map(chr, range(32, 127))])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<e>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<e>", pad_token="<e>")
+    wrapped.chat_template = TEMPLATE
+    config = LlamaConfig(
+        vocab_size=len(vocabulary), hidden_size=hidden, intermediate_size=2 * hidden, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=1, tie_word_embeddings=True, eos_token_id=0, bos_token_id=0,
+        initializer_range=0.3,
+    )  # fmt: skip
+    LlamaForCausalLM(config).bfloat16().save_pretrained(str(folder))
+    wrapped.save_pretrained(str(folder))
+    return folder
