@@ -165,4 +165,5 @@ def _environment() -> dict[str, str]:
     keep.pop("VLLM_ALLOW_RUNTIME_LORA_UPDATING", None)
     if shutil.which("nvidia-smi") is None:
         keep.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+        keep.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")  # else two servers share one bound core
     return keep
