@@ -53,7 +53,9 @@ async def run_patch(request: PatchRequest, *, timeout_seconds: float, on_progres
                 tail = await _follow(process, on_progress)
                 await process.wait()
         except TimeoutError as error:
-            raise PatchFailed(f"recipe {request.recipe}: not done in {timeout_seconds:g} s; raise its time limit") from error
+            raise PatchFailed(
+                f"recipe {request.recipe}: not done in {timeout_seconds:g} s; raise its time limit"
+            ) from error
         finally:
             await _end(process)
             _remove_partial(request.output)

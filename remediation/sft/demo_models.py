@@ -104,7 +104,8 @@ def main() -> None:
 
     if given.fit:
         ADAPTERS.mkdir(exist_ok=True)
-        folders = make_models(given.cache, from_scratch=False, say=say) if _shipped() else {"base": given.cache / "base"}
+        base_only = {"base": given.cache / "base"}
+        folders = make_models(given.cache, from_scratch=False, say=say) if _shipped() else base_only
         if not folders["base"].exists():
             given.cache.mkdir(parents=True, exist_ok=True)
             _unpack(folders["base"])
