@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import shutil
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from deploy.errors import CheckpointError, DigestMismatch
+from deploy.weights import architecture_of, check_safetensors, read_config, shards_of
 
 __all__ = [
     "MANIFEST",
@@ -97,10 +97,10 @@ def check_checkpoint(path: Path) -> str:
         )
     if links := sorted(p.name for p in path.rglob("*") if p.is_symlink()):
         raise CheckpointError(f"{path}: {links[0]} is a symbolic link; copy the file itself")
-    architecture = _architecture(path)
-    shards = _shards(path)
+    architecture = architecture_of(path)
+    shards = shards_of(path)
     for shard in shards:
-        _check_safetensors(path / shard)
+        check_safetensors(path / shard)
     return architecture
 
 
@@ -227,64 +227,12 @@ def require_same_architecture(first: Path, second: Path) -> None:
         CheckpointError: Architecture or shape differ.
     """
     keys = ("architectures", "hidden_size", "num_hidden_layers", "intermediate_size", "vocab_size")
-    a, b = (_config(p) for p in (first, second))
+    a, b = (read_config(p) for p in (first, second))
     if different := [k for k in keys if a.get(k) != b.get(k)]:
         raise CheckpointError(
             f"{second} is another architecture than {first} ({different[0]}: {b.get(different[0])} against "
             f"{a.get(different[0])}); give the checkpoint it was fine-tuned from"
         )
-
-
-def _config(path: Path) -> dict[str, object]:
-    try:
-        config = json.loads((path / "config.json").read_text())
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: no config.json; give the folder of a transformers checkpoint") from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: config.json can't be read; save the checkpoint again") from error
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{path}: config.json is no object; save the checkpoint again")
-    return config
-
-
-def _architecture(path: Path) -> str:
-    names = _config(path).get("architectures")
-    if not isinstance(names, list) or not names or not isinstance(names[0], str):
-        raise CheckpointError(f"{path}: config.json names no architecture; save the checkpoint again")
-    return names[0]
-
-
-def _shards(path: Path) -> tuple[str, ...]:
-    index = path / "model.safetensors.index.json"
-    if not index.exists():
-        if not (path / "model.safetensors").exists():
-            raise CheckpointError(f"{path}: no model.safetensors; save with safe_serialization")
-        return ("model.safetensors",)
-    try:
-        shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"{index}: can't be read; save the checkpoint again") from error
-    for shard in shards:
-        if "/" in shard or not (path / shard).is_file():
-            raise CheckpointError(f"{path}: {shard} of the index is missing; the checkpoint is half written")
-    return tuple(shards)
-
-
-def _check_safetensors(file: Path) -> None:
-    """Compare a file's length with its header (8-byte little-endian length, JSON, data)."""
-    size = file.stat().st_size
-    with file.open("rb") as opened:
-        head = opened.read(8)
-        length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
-        if not 0 < length <= size - 8:
-            raise CheckpointError(f"{file}: no safetensors file; it is cut or damaged")
-        try:
-            header = json.loads(opened.read(length))
-            end = max((t["data_offsets"][1] for k, t in header.items() if k != "__metadata__"), default=0)
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-            raise CheckpointError(f"{file}: damaged safetensors header; copy it again") from error
-    if size != 8 + length + end:
-        raise CheckpointError(f"{file}: half written ({size} of {8 + length + end} bytes); copy it again")
 
 
 def _digests(path: Path) -> Iterator[FileDigest]:

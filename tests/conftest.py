@@ -1,0 +1,49 @@
+"""Fixtures that all tests share."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PUBLIC_DATA = ROOT.parent / "shared" / "data"
+_PROGRAMS = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin"
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def public_data() -> Callable[[str], Path]:
+    """Find a public data set that is not part of the project; skip the test where it isn't there."""
+
+    def find(name: str) -> Path:
+        path = PUBLIC_DATA / name
+        if not path.exists():
+            pytest.skip(f"public data set {name} is not in {PUBLIC_DATA}")
+        return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def program() -> Callable[[str], str]:
+    """Find a server or browser that tests start; CI may skip none for want of it."""
+
+    def find(name: str) -> str:
+        path = shutil.which(name, path=_PROGRAMS)
+        if path is None:
+            reason = f"{name} is not installed; `make test` as root on Debian installs it"
+            if os.environ.get("CI") == "true":
+                pytest.fail(reason)
+            pytest.skip(reason)
+        return path
+
+    return find
