@@ -153,7 +153,7 @@ def installed(purpose: str, hardware: str) -> bool:
 
 def install(purpose: str, hardware: str) -> None:
     """Make the virtual environment and fill it; minutes the first time."""
-    if not PYTHON.exists():
+    if not (PYTHON.exists() and PYTHON.with_name("pip").exists()):
         say("making .venv")
         shutil.rmtree(VENV, ignore_errors=True)
         run("make .venv", [sys.executable, "-m", "venv", str(VENV)])
@@ -197,9 +197,9 @@ def reason(output: str) -> str:
     """Say in one line why pip failed, and what to do."""
     if "No space left" in output:
         return "the disk is full; free some space and run the same command again"
-    offline = ("NewConnectionError", "NameResolutionError", "Could not fetch URL", "ConnectTimeoutError")
-    if any(word in output for word in offline):
-        return "the package index can't be reached; check the network, or set PIP_INDEX_URL to one that can"
+    offline = ("ConnectionError", "NameResolutionError", "Could not fetch URL", "ConnectTimeoutError", "ProxyError")
+    if any(word in output for word in (*offline, "(from versions: none)")):
+        return "the package index can't be reached or lacks it; check the network, or set PIP_INDEX_URL to another"
     errors = [line for line in output.splitlines() if line.startswith(("ERROR", "error"))]
     return errors[-1] if errors else "it ended without saying why"
 
