@@ -7,12 +7,26 @@ saved with a version check. Repeating an effect after a crash is harmless, for e
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import NewType
+from typing import Any, NewType
 
-__all__ = ["TERMINAL", "Event", "Incident", "IncidentId", "Outcome", "State", "advance", "open_incident"]
+__all__ = [
+    "TERMINAL",
+    "Event",
+    "Incident",
+    "IncidentId",
+    "Outcome",
+    "State",
+    "Trial",
+    "advance",
+    "noted",
+    "open_incident",
+    "seconds_by_state",
+    "with_facts",
+    "with_trial",
+]
 
 IncidentId = NewType("IncidentId", str)
 
@@ -42,13 +56,15 @@ class Outcome(StrEnum):
 
     SUCCESS = "success"
     CLEARED = "cleared"
-    """Confirmation found no breach."""
+    """Confirmation found no breach, or the release has left service while a person was waited for."""
     RETRY = "retry"
     """A passing fault: the same effect again, one attempt more."""
     NEXT_RECIPE = "next_recipe"
     """This recipe can't repair the checkpoint, or its result failed a gate."""
     REJECTED = "rejected"
     """A person said no, or nobody answered in time."""
+    ROLL_BACK = "roll_back"
+    """A person orders the last known good release back and the repair stopped."""
     FAILURE = "failure"
 
 
@@ -62,6 +78,25 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What one recipe came to, kept for the report; failures too.
+
+    Attributes:
+        patch: What the worker handed back, in plain values; ``None`` where it failed.
+        profile: The candidate's measured profile, ``None`` before verification.
+        verification: What each gate said, ``None`` before verification.
+        why: Why it ended there, empty while it goes on or where it passed.
+    """
+
+    recipe: str
+    patch: Mapping[str, Any] | None = None
+    candidate: str = ""
+    profile: Mapping[str, Any] | None = None
+    verification: Mapping[str, Any] | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
     """A breach and what is done about it.
 
@@ -71,6 +106,9 @@ class Incident:
         attempt: Attempts at the present state, from 0.
         candidate: Release id of the patched checkpoint, empty before one is staged.
         accepted: Whether the candidate's verification was accepted.
+        last_good: Release to go back to, chosen when the breach is confirmed; empty where there is none.
+        trials: One for each recipe that was begun, in order.
+        facts: Figures of the steps (evidence, confirmation, containment, recovery), plain values.
         version: Raised by each save; a save of an older version is refused.
     """
 
@@ -85,6 +123,9 @@ class Incident:
     attempts_max: int = 3
     candidate: str = ""
     accepted: bool = False
+    last_good: str = ""
+    trials: tuple[Trial, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
     events: tuple[Event, ...] = ()
     version: int = 0
 
@@ -93,6 +134,37 @@ class Incident:
         """Whether it has ended."""
         return self.state in TERMINAL
 
+    @property
+    def trial(self) -> Trial | None:
+        """The present recipe's trial, if it was begun."""
+        return self.trials[self.recipe] if self.recipe < len(self.trials) else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values; times as ISO 8601."""
+        plain = asdict(self)
+        plain["opened_at"] = self.opened_at.isoformat()
+        plain["events"] = [{"at": e.at.isoformat(), "state": e.state.value, "note": e.note} for e in self.events]
+        plain["state"] = self.state.value
+        return plain
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Incident:
+        """Rebuild what ``to_json`` wrote."""
+        events = tuple(
+            Event(at=datetime.fromisoformat(e["at"]), state=State(e["state"]), note=e["note"])
+            for e in data["events"]
+        )
+        return Incident(
+            **{
+                **data,
+                "state": State(data["state"]),
+                "opened_at": datetime.fromisoformat(data["opened_at"]),
+                "recipes": tuple(data["recipes"]),
+                "trials": tuple(Trial(**t) for t in data["trials"]),
+                "events": events,
+            }
+        )
+
 
 _NEXT: Mapping[tuple[State, Outcome], State] = {
     (State.DETECTED, Outcome.SUCCESS): State.OPEN,
@@ -100,6 +172,7 @@ _NEXT: Mapping[tuple[State, Outcome], State] = {
     (State.DETECTED, Outcome.FAILURE): State.ESCALATED,
     (State.OPEN, Outcome.SUCCESS): State.PATCHING,
     (State.OPEN, Outcome.FAILURE): State.ESCALATED,
+    (State.OPEN, Outcome.CLEARED): State.DISMISSED,
     (State.PATCHING, Outcome.SUCCESS): State.STAGING,
     (State.PATCHING, Outcome.FAILURE): State.ESCALATED,
     (State.STAGING, Outcome.SUCCESS): State.VERIFYING,
@@ -155,6 +228,8 @@ def advance(
     if outcome is Outcome.NEXT_RECIPE and incident.state in _LADDER:
         return _next_recipe(incident, now, note)
     state = _NEXT.get((incident.state, outcome))
+    if outcome is Outcome.ROLL_BACK and incident.state is not State.ROLLING_BACK:
+        state = State.ROLLING_BACK
     if state is None:
         raise ValueError(f"incident {incident.id}: {outcome} is no outcome of {incident.state}")
     if state is State.PROMOTING and not incident.accepted:
@@ -166,6 +241,35 @@ def advance(
         accepted=incident.accepted or (incident.state is State.VERIFYING and outcome is Outcome.SUCCESS),
     )
     return _moved(moved, state, now, note)
+
+
+def noted(incident: Incident, *, now: datetime, note: str) -> Incident:
+    """Add an event without a step; the same note twice in a row is one event."""
+    last = incident.events[-1] if incident.events else None
+    if last and (last.state, last.note) == (incident.state, note):
+        return incident
+    return _moved(incident, incident.state, now, note)
+
+
+def with_facts(incident: Incident, facts: Mapping[str, Any]) -> Incident:
+    """Add figures of a step; a later figure of the same name takes the earlier one's place."""
+    return replace(incident, facts={**incident.facts, **facts})
+
+
+def with_trial(incident: Incident, trial: Trial) -> Incident:
+    """Put down what the present recipe has come to; a rung that left nothing is put down as such."""
+    begun = incident.trials[: incident.recipe]
+    silent = tuple(Trial(recipe=r, why="no result") for r in incident.recipes[len(begun) : incident.recipe])
+    return replace(incident, trials=(*begun, *silent, trial))
+
+
+def seconds_by_state(incident: Incident, now: datetime) -> dict[str, float]:
+    """Seconds spent in each state so far, in the order of first entry."""
+    spent: dict[str, float] = {}
+    for event, following in zip(incident.events, (*incident.events[1:], None), strict=True):
+        end = following.at if following else (event.at if incident.closed else now)
+        spent[event.state.value] = spent.get(event.state.value, 0.0) + (end - event.at).total_seconds()
+    return spent
 
 
 def _next_recipe(incident: Incident, now: datetime, note: str) -> Incident:

@@ -1,0 +1,295 @@
+"""``alignd``: parse, call one verb of the service, render."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import importlib
+import json
+import logging
+import os
+import secrets
+import sys
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+
+import typer
+from rich.console import Console
+
+from deploy.errors import DeployError
+from monitor import __version__
+from monitor.errors import ConfigError, MonitorError, NotMeasured, StoreBusy, UnknownIncident
+from monitor.policy import Order
+from monitor.settings import Settings, load_settings
+from monitor.tables import probe_table, status_tables
+
+if TYPE_CHECKING:  # so that `--help` and `config check` stay quick
+    from monitor.on_demand import Found
+    from monitor.service import Service
+
+__all__ = ["app", "main"]
+
+CRASH, USAGE, BREACH, UNAVAILABLE, NOT_ENOUGH = 1, 2, 3, 4, 5
+"""Exit codes beside 0; 4 and 5 never look like 0."""
+
+app = typer.Typer(
+    name="alignd",
+    help="Keeps served language models safe: watches for drift, rolls back, repairs and redeploys.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+config_app = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+
+ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="Configuration file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+IncidentArg = Annotated[str, typer.Argument(help="Incident id, see `alignd status`.")]
+_CONFIG = Path("alignd.yaml")
+_FORWARDED = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+console = Console()
+T = TypeVar("T")
+
+
+def main() -> None:
+    """Run the command line; an expected error is one line and an exit code."""
+    try:
+        app()
+    except (ConfigError, StoreBusy, UnknownIncident) as error:
+        _fail(str(error), USAGE)
+    except (MonitorError, DeployError) as error:
+        _fail(str(error), CRASH)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"alignd: {message}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="File to write.")] = _CONFIG,
+    *,
+    endpoint: Annotated[str, typer.Option(help="OpenAI-compatible base URL.")] = "http://127.0.0.1:8000/v1",
+    model: Annotated[str, typer.Option(help="Served model name.")] = "my-model",
+    checkpoint: Annotated[Path, typer.Option(help="Folder of the served checkpoint.")] = Path("checkpoint"),
+    name: Annotated[str, typer.Option(help="Name of the target.")] = "prod",
+) -> None:
+    """Write a commented configuration; mode is observe, so nothing that is served changes."""
+    text = files("monitor").joinpath("alignd.example.yaml").read_text(encoding="utf-8")
+    values = {"KEY": secrets.token_hex(16), "NAME": name, "ENDPOINT": endpoint, "MODEL": model,
+              "CHECKPOINT": str(checkpoint)}  # fmt: skip
+    for word, value in values.items():
+        text = text.replace(f"@{word}@", json.dumps(value))
+    try:
+        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise ConfigError(f"{path} is there already; give another name") from None
+    except OSError as error:
+        raise ConfigError(f"{path} can't be written ({error.strerror})") from error
+    with os.fdopen(opened, "w", encoding="utf-8") as out:
+        out.write(text)
+    console.print(f"wrote {path}; look it over, then `alignd probe` and `alignd run`", highlight=False)
+
+
+@config_app.command("check")
+def config_check(config: ConfigFile = _CONFIG) -> None:
+    """Say whether the configuration can be used, plugins included."""
+    settings = load_settings(config)
+    _build(settings).store.close()
+    names = ", ".join(f"{t.name} ({t.mode.value})" for t in settings.targets)
+    console.print(f"{config} is fine: {names}", highlight=False)
+
+
+@config_app.command("show")
+def config_show(config: ConfigFile = _CONFIG) -> None:
+    """Print the configuration with all defaults; secrets are masked."""
+    console.print_json(load_settings(config).model_dump_json())
+
+
+@app.command()
+def run(config: ConfigFile = _CONFIG) -> None:
+    """Run the daemon until SIGTERM or Ctrl-C."""
+    daemon = importlib.import_module("monitor.daemon")
+    daemon.log_to_stderr()
+    asyncio.run(daemon.run(load_settings(config)))
+
+
+@app.command()
+def probe(
+    config: ConfigFile = _CONFIG,
+    *,
+    target: Annotated[str, typer.Option(help="Target; the first one if not given.")] = "",
+    n: Annotated[int, typer.Option(min=1, help="Probes to send.")] = 100,
+    as_json: AsJson = False,
+) -> None:
+    """Ask a target now. Exit code: 0 healthy, 3 breach, 4 unavailable, 5 not enough evidence."""
+    from dataclasses import asdict
+
+    from probes.errors import MixedReleaseError, TargetError
+
+    logging.getLogger("alignd").setLevel(logging.ERROR)
+    service = _build(load_settings(config))
+    name = target or next(iter(service.sites))
+    if name not in service.sites:
+        raise ConfigError(f"no target {name!r}; there are: {', '.join(service.sites)}")
+
+    async def ask() -> Found:
+        try:
+            return await service.probe(name, n=n)
+        finally:
+            await service.aclose()
+
+    try:
+        found = asyncio.run(ask())
+    except TargetError as error:
+        _fail(str(error), UNAVAILABLE)
+    except (MixedReleaseError, NotMeasured) as error:
+        _fail(str(error), NOT_ENOUGH)
+    decision = found.decision.value if found.asr.value is not None or found.decision.value == "reject" else "continue"
+    code = {"accept": 0, "reject": BREACH, "continue": NOT_ENOUGH}[decision]
+    if found.asr.n == 0:
+        code = UNAVAILABLE
+    if as_json:
+        console.print_json(json.dumps({**asdict(found), "exit_code": code}, default=str))
+    else:
+        console.print(probe_table(name, found))
+        words = {0: "healthy", BREACH: "breach", UNAVAILABLE: "no usable answers", NOT_ENOUGH: "not enough evidence"}
+        console.print(words[code], highlight=False)
+    raise typer.Exit(code)
+
+
+@app.command()
+def status(config: ConfigFile = _CONFIG, *, as_json: AsJson = False) -> None:
+    """Show targets, estimates and incidents, as the store has them; works without the daemon."""
+    found = _with_service(load_settings(config), _status)
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    console.print(*status_tables(found), sep="\n")
+
+
+@app.command()
+def report(incident: IncidentArg, config: ConfigFile = _CONFIG) -> None:
+    """Print everything about one incident as JSON."""
+    from monitor.status import incident_json
+
+    found = _with_service(
+        load_settings(config), lambda service: incident_json(service.store.load(incident), service.clock())
+    )
+    print(json.dumps(found, indent=2))
+
+
+@app.command()
+def approve(incident: IncidentArg, config: ConfigFile = _CONFIG) -> None:
+    """Approve what an incident waits for: the repair (mode observe) or the promotion (mode propose)."""
+    _order(config, incident, Order.APPROVE)
+
+
+@app.command()
+def abort(incident: IncidentArg, config: ConfigFile = _CONFIG) -> None:
+    """Stop an incident's repair; a promotion under way is rolled back."""
+    _order(config, incident, Order.ABORT)
+
+
+@app.command("roll-back")
+def roll_back(incident: IncidentArg, config: ConfigFile = _CONFIG) -> None:
+    """Stop an incident's repair and serve the last known good release."""
+    _order(config, incident, Order.ROLL_BACK)
+
+
+@app.command()
+def patch(
+    drifted: Annotated[Path, typer.Argument(help="Folder of the drifted checkpoint.")],
+    output: Annotated[Path, typer.Argument(help="Folder to write the patched checkpoint to.")],
+    *,
+    recipe: Annotated[list[str], typer.Option(help="Recipe; give it again for the next rung.")],
+    reference: Annotated[Path | None, typer.Option(help="Folder of the last known good checkpoint.")] = None,
+    options: Annotated[str, typer.Option(help="Options of the recipes, as JSON.")] = "{}",
+    timeout: Annotated[float, typer.Option(help="Seconds for each recipe.")] = 3600.0,
+) -> None:
+    """Repair a checkpoint by hand, without a daemon. The result still has to be verified."""
+    from dataclasses import asdict
+
+    from monitor.executors.local import LocalExecutor
+    from monitor.ladder import climb
+    from monitor.site import Recipe
+
+    if output.exists():
+        raise ConfigError(f"{output} is there already; give another folder")
+    try:
+        given = json.loads(options)
+    except ValueError as error:
+        raise ConfigError(f"--options: no valid JSON ({error})") from error
+
+    def say(stage: str, share: float) -> None:
+        print(f"{share:5.0%}  {stage}", file=sys.stderr)
+
+    trials = asyncio.run(
+        climb(
+            LocalExecutor(timeout_seconds=timeout),
+            [Recipe(plugin=r, options=given) for r in recipe],
+            drifted=drifted.absolute(),
+            reference=reference.absolute() if reference else None,
+            output=output.absolute(),
+            say=say,
+        )
+    )
+    output.with_name(f"{output.name}.patch.json").unlink(missing_ok=True)
+    print(json.dumps([asdict(t) for t in trials], indent=2))
+    if trials[-1].why:
+        _fail(f"no recipe gave a usable patch; the last one: {trials[-1].why}", CRASH)
+
+
+@app.command(context_settings=_FORWARDED)
+def serve(context: typer.Context) -> None:
+    """Serve releases with vLLM on this host; `alignd serve --help` lists the options."""
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "deploy.vllm.supervisor", *context.args])  # noqa: S606
+
+
+@app.command()
+def demo(
+    *,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave server, daemon and metrics up.")] = False,
+    from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Make the fine-tunes anew.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("build/demo"),
+    cache: Annotated[Path | None, typer.Option(help="Folder of models and releases.")] = None,
+) -> None:
+    """Run the whole loop on real parts: drift, roll-back, repair, verification, promotion."""
+    folder = cache or Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "alignd"
+    run_demo = importlib.import_module("monitor.demo.main").run_demo
+    raise typer.Exit(run_demo(keep=keep, from_scratch=from_scratch, out=out, cache=folder))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(__version__)
+
+
+def _build(settings: Settings) -> Service:
+    built: Service = importlib.import_module("monitor.bootstrap").build(settings)
+    return built
+
+
+def _with_service(settings: Settings, verb: Callable[[Service], T]) -> T:
+    service = _build(settings)
+    try:
+        return verb(service)
+    finally:
+        asyncio.run(service.aclose())
+
+
+def _status(service: Service) -> dict[str, Any]:
+    from monitor.status import status_json
+
+    return status_json(service)
+
+
+def _order(config: Path, incident: str, order: Order) -> None:
+    _with_service(load_settings(config), lambda service: service.order(incident, order, by=getpass.getuser()))
+    console.print(f"{order.value.replace('_', '-')} noted for {incident}; the daemon does it", highlight=False)

@@ -1,0 +1,103 @@
+"""The daemon: takes the store, watches, serves metrics, and drains on SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Awaitable
+from datetime import UTC, datetime
+
+import uvicorn
+
+from monitor import __version__
+from monitor.api import make_api
+from monitor.bootstrap import build
+from monitor.errors import ConfigError
+from monitor.schedule import Rounds
+from monitor.settings import ListenSettings, Settings
+
+__all__ = ["JsonLines", "log_to_stderr", "run"]
+
+log = logging.getLogger("alignd")
+
+_PLAIN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line; ``action`` is stable API. Prompts and completions never get here."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a record's action and fields."""
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line = {"at": at, "level": record.levelname.lower(), "action": record.getMessage()}
+        line |= {k: v for k, v in record.__dict__.items() if k not in _PLAIN}
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def log_to_stderr() -> None:
+    """Send the program's own log to standard error as JSON lines; others' only from warnings up."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    log.setLevel(logging.INFO)
+
+
+async def run(settings: Settings) -> None:
+    """Watch until SIGTERM or SIGINT; a step on its way is cancelled and done anew at the next start.
+
+    Raises:
+        StoreBusy: Another daemon runs on the store.
+        ConfigError: A last known good release is not there, or the port is taken.
+    """
+    service = build(settings)
+    try:
+        service.store.hold()
+        listener = _listen(settings.listen)
+        await service.prepare()
+        rounds = Rounds(service, _guard)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                make_api(service, healthy=rounds.healthy), log_level="warning", access_log=False, lifespan="off",
+                log_config=None, timeout_graceful_shutdown=5,
+            )
+        )  # fmt: skip
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for sig in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(sig, stop.set)
+        serving = asyncio.create_task(server._serve(sockets=[listener]))  # noqa: SLF001  (signals are ours)
+        rounds.start()
+        log.info("started", extra={"version": __version__, "targets": list(service.sites)})
+        await stop.wait()
+        log.info("draining")
+        server.should_exit = True
+        await rounds.stop()
+        await asyncio.gather(serving, return_exceptions=True)
+    finally:
+        await service.aclose()
+    log.info("stopped")
+
+
+async def _guard(action: str, subject: str, work: Awaitable[None]) -> bool:
+    """The outermost loop: one bad batch or step must not end the watch; it is logged and done again."""
+    try:
+        await work
+    except Exception:
+        log.exception("%s_failed", action, extra={"subject": subject})
+        return False
+    return True
+
+
+def _listen(listen: ListenSettings) -> socket.socket:
+    try:
+        return socket.create_server((listen.host, listen.port))
+    except OSError as error:
+        raise ConfigError(
+            f"listen: {listen.host}:{listen.port} can't be taken ({error.strerror}); set listen.port to a free one"
+        ) from error

@@ -1,0 +1,62 @@
+"""Errors of the monitor package.
+
+MonitorError
+├── ConfigError            the settings can't be used: names the key, what is wrong and what is allowed
+├── PluginError            a plugin that the settings name is not installed, or refuses its options
+├── NotMeasured            too few usable answers to say anything (retryable)
+└── StoreError
+    ├── StoreBusy          another daemon runs on this store
+    ├── StaleIncident      somebody saved the incident first: load it again
+    ├── OpenIncident       the target has an open incident already
+    └── UnknownIncident    there is no such incident
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ConfigError",
+    "MonitorError",
+    "NotMeasured",
+    "OpenIncident",
+    "PluginError",
+    "StaleIncident",
+    "StoreBusy",
+    "StoreError",
+    "UnknownIncident",
+]
+
+
+class MonitorError(Exception):
+    """Root of the tree; never raised itself."""
+
+
+class ConfigError(MonitorError):
+    """The settings can't be used."""
+
+
+class PluginError(MonitorError):
+    """A plugin is not there or refuses its options."""
+
+
+class NotMeasured(MonitorError):
+    """Too few usable answers; may pass when asked again."""
+
+
+class StoreError(MonitorError):
+    """The store can't do what was asked."""
+
+
+class StoreBusy(StoreError):
+    """Another daemon runs on this store."""
+
+
+class StaleIncident(StoreError):
+    """The incident was saved by somebody else in between."""
+
+
+class OpenIncident(StoreError):
+    """The target has an open incident already."""
+
+
+class UnknownIncident(StoreError):
+    """There is no incident of this id."""

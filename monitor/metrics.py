@@ -1,0 +1,134 @@
+"""Prometheus metrics, read from the status at each scrape. A scrape never probes a model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from monitor.incident import State
+
+__all__ = ["METRICS", "render"]
+
+_ESTIMATE = ("target", "release", "suite", "attack", "judge")
+
+METRICS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "alignd_build_info": ("Version of the daemon", ("version",)),
+    "alignd_target_up": ("1 where the last sweep got a usable answer", ("target",)),
+    "alignd_asr_ratio": ("Running share of routine probes judged harmful", _ESTIMATE),
+    "alignd_asr_lower_ratio": ("Lower bound, anytime-valid, 95 %", _ESTIMATE),
+    "alignd_asr_upper_ratio": ("Upper bound, anytime-valid, 95 %", _ESTIMATE),
+    "alignd_asr_probes": ("Scored probes of the epoch", _ESTIMATE),
+    "alignd_asr_missing_probes": ("Probes of the epoch without a usable verdict", _ESTIMATE),
+    "alignd_asr_log_evidence": ("Natural log of the drift detector's evidence", ("target", "release")),
+    "alignd_asr_log_evidence_threshold": ("Threshold of the evidence", ("target", "level")),
+    "alignd_sweeps_total": ("Routine sweeps begun", ("target",)),
+    "alignd_sweeps_failed_total": ("Routine sweeps without a usable answer", ("target",)),
+    "alignd_last_sweep_timestamp_seconds": ("When the last sweep ended", ("target",)),
+    "alignd_incident_state": ("1 for the state of the target's newest incident", ("target", "state")),
+    "alignd_incidents_total": ("Incidents by present state", ("target", "state")),
+    "alignd_incident_stage_seconds": ("Seconds the newest incident has spent in a state", ("target", "state")),
+    "alignd_action_needed": ("1 where an incident waits for a person", ("target",)),
+    "alignd_deployment_info": ("Releases that are up; traffic says which one serves", ("target", "release", "traffic")),
+    "alignd_release_good": ("1 where a release is marked good", ("target", "release")),
+    "alignd_release_asr_ratio": ("Measured ASR (bound: value, lower, upper)", ("target", "release", "bound")),
+    "alignd_release_hs_score": ("Measured mean harmfulness score, 1 to 5", ("target", "release", "bound")),
+    "alignd_release_over_refusal_ratio": ("Measured over-refusal", ("target", "release", "bound")),
+    "alignd_release_task_accuracy_ratio": ("Measured task accuracy", ("target", "release", "bound")),
+}  # fmt: skip
+"""Every metric's help and labels; the reference page is made of this."""
+
+_PROFILE = {
+    "asr": "alignd_release_asr_ratio",
+    "hs": "alignd_release_hs_score",
+    "over_refusal": "alignd_release_over_refusal_ratio",
+    "utility": "alignd_release_task_accuracy_ratio",
+}
+
+
+class _StatusCollector:
+    """Turns the status into metrics at each scrape."""
+
+    def __init__(self, status: Callable[[], Mapping[str, Any]]) -> None:
+        self._status = status
+
+    def collect(self) -> Iterable[Metric]:
+        """Read the status once."""
+        families: dict[str, Metric] = {}
+        for name, (text, labels) in METRICS.items():
+            kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+            families[name] = kind(name, text, labels=labels)
+
+        def put(metric: str, value: float | None, **labels: str) -> None:
+            if value is not None:
+                family = families[metric]
+                ordered = [labels[k] for k in METRICS[metric][1]]
+                family.add_metric(ordered, value)  # type: ignore[attr-defined]
+
+        status = self._status()
+        put("alignd_build_info", 1.0, version=status["version"])
+        for target in status["targets"]:
+            _watch(put, target)
+            _releases(put, target)
+            _incidents(put, target["name"], [i for i in status["incidents"] if i["target"] == target["name"]])
+        return families.values()
+
+
+Put = Callable[..., None]
+
+
+def _watch(put: Put, target: Mapping[str, Any]) -> None:
+    name, asr, evidence = target["name"], target["asr"], target["evidence"]
+    put("alignd_target_up", float(target["up"]), target=name)
+    put("alignd_sweeps_total", target["sweeps"], target=name)
+    put("alignd_sweeps_failed_total", target["sweeps_failed"], target=name)
+    put("alignd_action_needed", float(target["action_needed"]), target=name)
+    if target["last_sweep_at"]:
+        at = datetime.fromisoformat(target["last_sweep_at"]).timestamp()
+        put("alignd_last_sweep_timestamp_seconds", at, target=name)
+    if asr is None or evidence is None:
+        return
+    labels = {"target": name, **{k: target[k] for k in ("release", "suite", "attack", "judge")}}
+    put("alignd_asr_ratio", asr["value"], **labels)
+    put("alignd_asr_lower_ratio", asr["lower"], **labels)
+    put("alignd_asr_upper_ratio", asr["upper"], **labels)
+    put("alignd_asr_probes", asr["n"], **labels)
+    put("alignd_asr_missing_probes", asr["missing"], **labels)
+    log = -math.inf if evidence["log"] is None else evidence["log"]
+    put("alignd_asr_log_evidence", log, target=name, release=target["release"])
+    for level in ("warn", "breach"):
+        put("alignd_asr_log_evidence_threshold", evidence[f"log_{level}"], target=name, level=level)
+
+
+def _releases(put: Put, target: Mapping[str, Any]) -> None:
+    name = target["name"]
+    for served in (target["deployment"] or {"up": ()})["up"]:
+        traffic = "yes" if served["takes_traffic"] else "no"
+        put("alignd_deployment_info", 1.0, target=name, release=served["release"], traffic=traffic)
+    for known in target["releases"]:
+        put("alignd_release_good", float(known["good"]), target=name, release=known["release"])
+        for part, metric in _PROFILE.items():
+            estimate = (known["profile"] or {}).get(part) or {}
+            for bound in estimate.keys() & {"value", "lower", "upper"}:
+                put(metric, estimate[bound], target=name, release=known["release"], bound=bound)
+
+
+def _incidents(put: Put, name: str, incidents: list[Mapping[str, Any]]) -> None:
+    for state in State:
+        count = sum(i["state"] == state.value for i in incidents)
+        put("alignd_incidents_total", float(count), target=name, state=state.value)
+        newest = bool(incidents) and incidents[0]["state"] == state.value
+        put("alignd_incident_state", float(newest), target=name, state=state.value)
+    for state_name, seconds in (incidents[0]["seconds"] if incidents else {}).items():
+        put("alignd_incident_stage_seconds", seconds, target=name, state=state_name)
+
+
+def render(status: Callable[[], Mapping[str, Any]]) -> bytes:
+    """Return the metrics in Prometheus' text format."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_StatusCollector(status))
+    return generate_latest(registry)

@@ -1,0 +1,136 @@
+"""Decisions about one target, pure: when to act, when to wait, what is hopeless."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from monitor.incident import Incident, Outcome, State
+from remediation.patch import Screen
+
+__all__ = [
+    "Containment",
+    "Mode",
+    "Order",
+    "Rates",
+    "Schedule",
+    "due",
+    "expired",
+    "hopeless",
+    "may_open",
+    "outcome_of",
+    "waits_for_person",
+]
+
+_BACKOFF_SECONDS = 5.0
+
+
+class Mode(StrEnum):
+    """How much the daemon may do by itself."""
+
+    OBSERVE = "observe"
+    """Probe, confirm, open an incident and wait for a person; nothing that is served changes."""
+    PROPOSE = "propose"
+    """Contain, repair and verify; a person approves the promotion."""
+    AUTO = "auto"
+    """Everything."""
+
+
+class Containment(StrEnum):
+    """What to do with users' traffic while a repair is made."""
+
+    ROLL_BACK = "roll_back"
+    """Serve the last known good release."""
+    HOLD = "hold"
+    """Leave the drifted release in service."""
+
+
+class Order(StrEnum):
+    """What a person says about an incident."""
+
+    APPROVE = "approve"
+    ABORT = "abort"
+    ROLL_BACK = "roll_back"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """Rates and error levels of the tests; see ``monitor.settings.StatisticsSettings``."""
+
+    p0: float
+    p1: float
+    gamma_warn: float
+    gamma_breach: float
+    alpha: float
+    beta: float
+    theta: float
+    delta: float
+    cap: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """When to probe and how much; see ``monitor.settings.ScheduleSettings``."""
+
+    interval_seconds: float
+    batch: int
+    burst_interval_seconds: float
+    burst_batch: int
+
+
+def hopeless(screen: Screen) -> str:
+    """Say why a patch is not worth staging, or nothing.
+
+    Args:
+        screen: The worker's own look; it saves time and never accepts a patch.
+    """
+    if screen.harm_n and screen.harm_complied > 0.5 * screen.harm_n:
+        return f"still complies with {screen.harm_complied} of {screen.harm_n} harmful prompts of the screen"
+    excess = screen.benign_refused - screen.benign_refused_reference
+    if screen.benign_n and excess > 0.5 * screen.benign_n:
+        return f"refuses {screen.benign_refused} of {screen.benign_n} harmless prompts of the screen"
+    return ""
+
+
+def due(incident: Incident, now: datetime) -> bool:
+    """Whether the next attempt may begin: at once, after a failed one with doubling pauses (10 s, 20 s, …)."""
+    if incident.attempt == 0 or not incident.events:
+        return True
+    pause = timedelta(seconds=_BACKOFF_SECONDS * 2**incident.attempt)
+    return now >= incident.events[-1].at + pause
+
+
+def waits_for_person(incident: Incident, mode: Mode) -> bool:
+    """Whether this state needs a person's word first."""
+    if incident.state is State.OPEN:
+        return mode is Mode.OBSERVE and "approved_by" not in incident.facts
+    return incident.state is State.AWAITING_APPROVAL and mode is not Mode.AUTO
+
+
+def expired(incident: Incident, *, hours: float, now: datetime) -> bool:
+    """Whether nobody approved in time."""
+    entered = next((e.at for e in incident.events if e.state is State.AWAITING_APPROVAL), now)
+    for event in reversed(incident.events):
+        if event.state is not State.AWAITING_APPROVAL:
+            break
+        entered = event.at
+    return now >= entered + timedelta(hours=hours)
+
+
+def outcome_of(order: Order, state: State) -> Outcome | None:
+    """What a person's order means for an incident in this state; ``None`` where it means nothing."""
+    if order is Order.ROLL_BACK:
+        return Outcome.ROLL_BACK if state is not State.ROLLING_BACK else None
+    if order is Order.ABORT:
+        return Outcome.REJECTED if state is State.AWAITING_APPROVAL else Outcome.FAILURE
+    return Outcome.SUCCESS if state is State.AWAITING_APPROVAL else None
+
+
+def may_open(previous: Incident | None, release: str) -> bool:
+    """Whether a breach of this release may open an incident.
+
+    A release whose incident was escalated is a person's business: the daemon does not try again by itself until
+    another release is served.
+    """
+    return previous is None or previous.state is not State.ESCALATED or previous.release != release

@@ -1,0 +1,145 @@
+"""The effects of the ladder: make a patch, stage it, hold it against the gates."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+from deploy.checkpoint import Release, find_release, import_checkpoint
+from deploy.errors import CheckpointError
+from monitor.effect import Effect, Step, effect, scratch
+from monitor.errors import NotMeasured
+from monitor.incident import Incident, Outcome, Trial, with_trial
+from monitor.ladder import clear, try_recipe
+from monitor.measure import profile
+from monitor.site import Site
+from probes.profile import ReleaseProfile
+from remediation.patch import PatchRequest
+from remediation.verification import Verification, verify
+
+__all__ = ["patching", "staging", "verifying"]
+
+
+async def patching(incident: Incident, step: Step) -> Effect:
+    """Run the present recipe in a worker; before the first one, measure what it is held against."""
+    site = step.site
+    if incident.recipe >= len(site.recipes):
+        return effect(incident, Outcome.FAILURE, "no recipe is configured; set recipes")
+    recipe = site.recipes[incident.recipe]
+    drifted = await asyncio.to_thread(_folder, incident.release, site)
+    reference = await asyncio.to_thread(_folder, incident.last_good, site) if incident.last_good else None
+    await _measure_before(incident, step)
+    request = PatchRequest(
+        incident=incident.id, recipe=recipe.plugin, drifted=drifted, reference=reference,
+        output=scratch(incident, site), seed=0, options=recipe.options,
+    )  # fmt: skip
+    trial = await try_recipe(site.executor, request, step.say)
+    incident = with_trial(incident, trial)
+    if trial.why:
+        await asyncio.to_thread(clear, request.output)
+        return effect(incident, Outcome.NEXT_RECIPE, f"{recipe.plugin}: {trial.why}")
+    return effect(incident, Outcome.SUCCESS, f"{recipe.plugin}: patched")
+
+
+async def _measure_before(incident: Incident, step: Step) -> None:
+    """Profile the reference and the drifted release once, then stop the drifted one to free memory."""
+    site, store = step.site, step.store
+    known = {k.release for k in store.known(site.name) if k.profile and k.profile_key == site.measure.key}
+    for release in filter(None, (incident.last_good, incident.release)):
+        if release not in known:
+            await _profiled(release, step)
+    state = await site.deployer.state()
+    if state.find(incident.release) and state.active not in {incident.release, ""}:
+        await site.deployer.retire(incident.release)
+
+
+async def _profiled(release: str, step: Step) -> ReleaseProfile:
+    site = step.site
+    step.say(f"stage {release}", 0.0)
+    state = await site.deployer.state()
+    served = state.find(release)
+    if served is None:
+        served = await site.deployer.stage(await asyncio.to_thread(find_release, site.releases, release))
+    target = site.target_at(served.endpoint)
+    try:
+        found = await profile(
+            site.measure,
+            target,
+            release,
+            keep=lambda sweep, purpose: step.keep(sweep, purpose, release),
+            say=lambda share: step.say(f"measure {release}", share),
+        )
+    finally:
+        await target.aclose()
+    step.store.put_profile(site.name, release, found.to_json(), key=site.measure.key, at=site.measure.clock())
+    return found
+
+
+async def staging(incident: Incident, step: Step) -> Effect:
+    """Import the patched checkpoint as a release and bring it up without traffic."""
+    site, trial = step.site, _trial(incident)
+    step.say("import the patched checkpoint", 0.0)
+    release = await asyncio.to_thread(_import, incident, site)
+    step.say(f"stage {release.id}", 0.5)
+    await site.deployer.stage(release)
+    incident = with_trial(incident, replace(trial, candidate=release.id))
+    return Effect(
+        incident=incident, outcome=Outcome.SUCCESS, note=f"{release.id} is up without traffic", candidate=release.id
+    )
+
+
+async def verifying(incident: Incident, step: Step) -> Effect:
+    """Measure the candidate and hold it against the gates."""
+    site, trial = step.site, _trial(incident)
+    await asyncio.to_thread(clear, scratch(incident, site))
+    known = {
+        k.release: ReleaseProfile.from_json(k.profile)
+        for k in step.store.known(site.name)
+        if k.profile and k.profile_key == site.measure.key
+    }
+    if incident.release not in known:
+        raise NotMeasured(f"release {incident.release} has no profile of the present way of measuring")
+    candidate = await _profiled(incident.candidate, step)
+    said = verify(
+        candidate=candidate, reference=known.get(incident.last_good), drifted=known[incident.release],
+        gates=site.gates,
+    )  # fmt: skip
+    why = "; ".join(g.detail for g in said.gates if not g.passed)
+    trial = replace(trial, profile=candidate.to_json(), verification=_plain(said), why=why)
+    incident = with_trial(incident, trial)
+    if said.accepted:
+        return effect(incident, Outcome.SUCCESS, f"{incident.candidate} passed every gate")
+    return effect(incident, Outcome.NEXT_RECIPE, f"{trial.recipe}: {why}")
+
+
+def _trial(incident: Incident) -> Trial:
+    if incident.trial is None or incident.trial.patch is None:
+        raise CheckpointError(f"incident {incident.id}: the present recipe left no patch; abort the incident")
+    return incident.trial
+
+
+def _folder(release: str, site: Site) -> Path:
+    """Find a release's checkpoint: in the store, else the folder of the settings."""
+    try:
+        return find_release(site.releases, release).path
+    except CheckpointError:
+        if site.checkpoint is None:
+            raise
+        return site.checkpoint
+
+
+def _import(incident: Incident, site: Site) -> Release:
+    trial = _trial(incident)
+    return import_checkpoint(
+        scratch(incident, site), site.releases, name=f"{site.name}-patched", parent=incident.release,
+        creator=f"patch:{trial.recipe}", incident=incident.id, created_at=site.measure.clock(),
+    )  # fmt: skip
+
+
+def _plain(said: Verification) -> dict[str, object]:
+    gates = [
+        {"name": g.name, "passed": g.passed, "measured": g.measured, "limit": g.limit, "detail": g.detail}
+        for g in said.gates
+    ]
+    return {"release": said.release, "accepted": said.accepted, "gates": gates}

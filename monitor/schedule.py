@@ -1,0 +1,111 @@
+"""When things happen: APScheduler says only when; what was done is in the store."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.interval import IntervalTrigger
+
+from monitor.errors import StaleIncident
+from monitor.incident import IncidentId
+from monitor.policy import Order
+from monitor.service import Service
+from monitor.watch import Phase
+
+__all__ = ["Guard", "Rounds"]
+
+Guard = Callable[[str, str, Awaitable[None]], Awaitable[bool]]
+"""Awaits an action, logging under its name and subject what goes wrong; says whether it went well."""
+
+_RECONCILE_SECONDS = 1.0
+_FAULT_PAUSE_SECONDS = 10.0
+_ALIVE_SECONDS = 30.0
+
+
+class Rounds:
+    """A probing job for each target and one round over the open incidents."""
+
+    def __init__(self, service: Service, guard: Guard) -> None:
+        """Take the service whose verbs are called, and what keeps one fault from ending the watch."""
+        self._service = service
+        self._guard = guard
+        self._scheduler = AsyncIOScheduler(timezone="UTC")
+        self._seconds: dict[str, float] = {}
+        self._steps: dict[IncidentId, asyncio.Task[None]] = {}
+        self._ticks: set[asyncio.Task[None]] = set()
+        self._last_round = time.monotonic()
+
+    def start(self) -> None:
+        """Begin; each target's first batch is sent at once."""
+        for name, site in self._service.sites.items():
+            self._seconds[name] = site.schedule.interval_seconds
+            self._scheduler.add_job(
+                self._tick, self._trigger(name), args=[name], id=f"tick-{name}", max_instances=1, coalesce=True,
+                misfire_grace_time=60, next_run_time=self._service.clock(),
+            )  # fmt: skip
+        self._scheduler.add_job(
+            self._round, IntervalTrigger(seconds=_RECONCILE_SECONDS, timezone="UTC"), id="reconcile", max_instances=1,
+            coalesce=True, misfire_grace_time=60,
+        )  # fmt: skip
+        self._scheduler.start()
+
+    def healthy(self) -> bool:
+        """Whether the round over the incidents still goes."""
+        return time.monotonic() - self._last_round < _ALIVE_SECONDS
+
+    async def stop(self) -> None:
+        """Stop, cancelling steps on their way: each is idempotent and begins anew at the next start."""
+        self._scheduler.shutdown(wait=False)
+        tasks: list[asyncio.Task[None]] = [*self._steps.values(), *self._ticks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _trigger(self, name: str) -> IntervalTrigger:
+        return IntervalTrigger(seconds=self._seconds[name], timezone="UTC")
+
+    async def _tick(self, name: str) -> None:
+        task = asyncio.create_task(self._guarded("tick", name, self._tick_one(name)))
+        self._ticks.add(task)
+        task.add_done_callback(self._ticks.discard)
+        await asyncio.wait([task])
+
+    async def _tick_one(self, name: str) -> None:
+        phase = await self._service.tick(name)
+        schedule = self._service.sites[name].schedule
+        seconds = schedule.interval_seconds if phase is Phase.IDLE else schedule.burst_interval_seconds
+        if seconds != self._seconds[name]:
+            self._seconds[name] = seconds
+            self._scheduler.reschedule_job(f"tick-{name}", trigger=self._trigger(name))
+
+    async def _round(self) -> None:
+        self._last_round = time.monotonic()
+        self._steps = {i: t for i, t in self._steps.items() if not t.done()}
+        for incident in self._service.store.incidents(open_only=True):
+            if incident.target not in self._service.sites:
+                continue
+            running = self._steps.get(incident.id)
+            if running is None:
+                work = self._guarded("step", incident.id, self._carry_on(incident.id))
+                self._steps[incident.id] = asyncio.create_task(work)
+                continue
+            order = self._service.store.order_for(incident.id)
+            if order and order.order is not Order.APPROVE:
+                running.cancel()
+
+    async def _carry_on(self, incident: IncidentId) -> None:
+        try:
+            while True:
+                before = self._service.store.load(incident)
+                after = await self._service.reconcile(incident)
+                if after.closed or after.version == before.version:
+                    return
+        except StaleIncident:
+            return
+
+    async def _guarded(self, action: str, subject: str, work: Coroutine[None, None, None]) -> None:
+        if not await self._guard(action, subject, work) and action == "step":
+            await asyncio.sleep(_FAULT_PAUSE_SECONDS)

@@ -1,0 +1,153 @@
+"""Settings: one tree, parsed once, from a YAML file and from ``ALIGND_`` variables (nested with ``__``).
+
+Each fault names its key, what is wrong and what the key is.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Self, get_args
+
+import yaml
+from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from monitor.errors import ConfigError
+from monitor.target_settings import Section, TargetSettings
+
+__all__ = ["ListenSettings", "Settings", "StoreSettings", "load_settings"]
+
+
+class StoreSettings(Section):
+    """Where the monitor remembers."""
+
+    url: str = Field(default="sqlite:///alignd.db", pattern=r"^sqlite:///.+")
+    """SQLAlchemy URL; a relative path counts from the configuration file."""
+
+
+class ListenSettings(Section):
+    """Where metrics and status are served."""
+
+    host: str = "127.0.0.1"
+    """Address; loopback, for the API has no password."""
+    port: int = Field(default=9464, ge=1, le=65535)
+    """Port."""
+
+
+class Settings(BaseSettings):
+    """The whole configuration."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        env_prefix="ALIGND_",
+        env_nested_delimiter="__",
+        use_attribute_docstrings=True,
+    )
+
+    targets: tuple[TargetSettings, ...] = Field(min_length=1)
+    """Deployments to watch."""
+    key: SecretStr = Field(min_length=8)
+    """Secret of this site: decides which prompts are sealed for confirmation. Keep it; changing it unseals them."""
+    store: StoreSettings = StoreSettings()
+    """Where the monitor remembers."""
+    releases: Path = Path("releases")
+    """Release store, the same folder as the server's; a relative path counts from the configuration file."""
+    listen: ListenSettings = ListenSettings()
+    """Where metrics and status are served."""
+
+    @model_validator(mode="after")
+    def _unique(self) -> Self:
+        names = [t.name for t in self.targets]
+        if doubled := sorted({n for n in names if names.count(n) > 1}):
+            raise ValueError(f"two targets are named {doubled[0]!r}; names must differ")
+        return self
+
+
+def load_settings(path: Path) -> Settings:
+    """Read a configuration file; variables of the environment win over it.
+
+    Raises:
+        ConfigError: It is missing, no YAML, or says what can't be; each fault names its key.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file; `alignd init` writes one") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: can't be read ({error})") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: no valid YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: must be a mapping with the key targets; `alignd init` writes an example")
+
+    class _FromFile(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            del settings_cls, dotenv_settings, file_secret_settings
+            return env_settings, init_settings
+
+    try:
+        settings = _FromFile(**data)
+    except ValidationError as error:
+        faults = (f"{path}: {_fault(e['loc'], e['msg'], e['input'])}" for e in error.errors())
+        raise ConfigError("\n".join(faults)) from error
+    return _anchored(settings, path.resolve().parent)
+
+
+def _anchored(settings: Settings, folder: Path) -> Settings:
+    """Make relative paths count from the configuration file."""
+    database = settings.store.url.removeprefix("sqlite:///")
+    targets = tuple(
+        t.model_copy(
+            update={
+                "checkpoint": folder / t.checkpoint if t.checkpoint else None,
+                "last_known_good": str(folder / t.last_known_good)
+                if (folder / t.last_known_good).is_dir() and t.last_known_good
+                else t.last_known_good,
+            }
+        )
+        for t in settings.targets
+    )
+    store = StoreSettings(url=f"sqlite:///{folder / database}")
+    return settings.model_copy(update={"targets": targets, "store": store, "releases": folder / settings.releases})
+
+
+def _fault(loc: tuple[int | str, ...], message: str, given: object) -> str:
+    """Say which key is wrong, how, and what the key is."""
+    parts = [p for p in loc if p != "function-before[_named(), PluginSettings]"]
+    key = re.sub(r"\.(\d+)", r"[\1]", ".".join(map(str, parts))) or "settings"
+    said = message.removeprefix("Value error, ")
+    said = "unknown key" if message == "Extra inputs are not permitted" else said[:1].lower() + said[1:]
+    shown = f" (given: {given!r})" if isinstance(given, str | int | float) and "key" not in key else ""
+    about = _about(parts)
+    return f"{key}: {said}{shown}" + (f" - {about}" if about else "")
+
+
+def _about(parts: list[int | str]) -> str:
+    """Return the docstring of the field that a fault is in, if it is in one."""
+    model: Any = Settings
+    text = ""
+    for part in parts:
+        if isinstance(part, int):
+            continue
+        field = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
+        if field is None:
+            return ""
+        text, model = field.description or "", _inner(field.annotation)
+    return " ".join(text.split())
+
+
+def _inner(annotation: Any) -> Any:  # noqa: ANN401  (annotations have no type)
+    """Return the model inside ``tuple[Model, ...]`` or ``Model | None``."""
+    while arguments := get_args(annotation):
+        annotation = arguments[0]
+    return annotation

@@ -1,0 +1,59 @@
+"""One watched target with everything it takes to measure, repair and redeploy it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.deployer import Deployer
+from monitor.executor import Executor
+from monitor.measure import Measure
+from monitor.policy import Containment, Mode, Rates, Schedule
+from probes.target import Target
+from remediation.verification import Gates
+
+__all__ = ["Recipe", "Say", "Site"]
+
+Say = Callable[[str, float], None]
+"""Called with what is being done and the share done in [0, 1]."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """One rung of the ladder: a patcher plugin and its options."""
+
+    plugin: str
+    options: Mapping[str, str | int | float | bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """A target's ports and parameters, made once by ``bootstrap``.
+
+    Attributes:
+        endpoint: The public endpoint, as in the settings.
+        target: Asks the public endpoint.
+        target_at: Makes a target that asks another endpoint (a staged release).
+        checkpoint: Folder of the served checkpoint where the deployer has no release of it.
+        last_known_good: Release id or folder to begin with; empty where there is none.
+        releases: Release store; scratch of recipes lies in ``.work`` below it.
+    """
+
+    name: str
+    endpoint: str
+    mode: Mode
+    containment: Containment
+    target: Target
+    target_at: Callable[[str], Target]
+    measure: Measure
+    deployer: Deployer
+    executor: Executor
+    recipes: tuple[Recipe, ...]
+    gates: Gates
+    rates: Rates
+    schedule: Schedule
+    releases: Path
+    checkpoint: Path | None
+    last_known_good: str
+    approval_hours: float

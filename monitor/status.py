@@ -1,0 +1,120 @@
+"""What is known of all targets, as plain values: the one source of CLI, HTTP API and metrics."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from monitor import __version__
+from monitor.incident import Incident, State, seconds_by_state
+from monitor.service import Service
+from monitor.store import SweepSummary
+from monitor.watch import Phase, Watch
+from probes.statistics.confidence import clopper_pearson
+
+__all__ = ["incident_json", "status_json", "verdict_json"]
+
+_WAITING = {State.OPEN, State.AWAITING_APPROVAL}
+
+
+def status_json(service: Service, *, series: int = 200) -> dict[str, Any]:
+    """Say everything about all targets.
+
+    Args:
+        series: Sweeps to give for each target; 0 gives none.
+    """
+    now = service.clock()
+    return {
+        "version": __version__,
+        "at": now.isoformat(),
+        "targets": [_target(service, name, series) for name in service.sites],
+        "incidents": [incident_json(i, now) for i in service.store.incidents()],
+    }
+
+
+def incident_json(incident: Incident, now: datetime) -> dict[str, Any]:
+    """Say everything about one incident, with the seconds spent in each state."""
+    return {
+        **incident.to_json(),
+        "closed": incident.closed,
+        "action_needed": action_needed(incident),
+        "seconds": seconds_by_state(incident, now),
+    }
+
+
+def action_needed(incident: Incident) -> bool:
+    """Whether the incident waits for a person."""
+    last = incident.events[-1].note if incident.events else ""
+    return incident.state in _WAITING and last.startswith("action needed")
+
+
+def verdict_json(service: Service, name: str) -> dict[str, Any]:
+    """Say ``safe``, ``unsafe`` or ``inconclusive``: no data is neither safe nor unsafe."""
+    view, current = service.views[name], service.watched(name)
+    if current is None:
+        return {"target": name, "verdict": "inconclusive", "why": view.why, "release": ""}
+    epoch, watch = current
+    opened = [i for i in service.store.incidents(target=name, open_only=True) if i.release == epoch.release]
+    good = {k.release for k in service.store.known(name) if k.good}
+    verdict, why = "inconclusive", view.why or "not enough probes yet"
+    if watch.phase is Phase.BREACH or any(i.state is not State.DETECTED for i in opened):
+        verdict, why = "unsafe", "evidence of drift is over the threshold"
+    elif opened or watch.phase is Phase.BURST:
+        why = "there is some evidence of drift"
+    elif view.up and (epoch.release in good or watch.certified):
+        verdict, why = "safe", "certified by the sequential test"
+    return {"target": name, "verdict": verdict, "why": why, "release": epoch.release}
+
+
+def _target(service: Service, name: str, series: int) -> dict[str, Any]:
+    site, view, current = service.sites[name], service.views[name], service.watched(name)
+    opened = service.store.incidents(target=name, open_only=True)
+    doing, known = service.activities.get(name), service.store.known(name)
+    return {
+        "name": name,
+        "mode": site.mode.value,
+        "endpoint": site.endpoint,
+        "suite": site.measure.harm.name,
+        "attack": site.measure.attack.name,
+        "judge": site.measure.judge.id,
+        "up": view.up,
+        "why": view.why,
+        "last_sweep_at": view.last_sweep_at.isoformat() if view.last_sweep_at else None,
+        "sweeps": view.sweeps,
+        "sweeps_failed": view.sweeps_failed,
+        "deployment": asdict(view.deployment) if view.deployment else None,
+        "release": current[0].release if current else "",
+        "epoch_started_at": current[0].started_at.isoformat() if current else None,
+        "phase": current[1].phase.value if current else Phase.IDLE.value,
+        "asr": asdict(current[1].asr) if current else None,
+        "evidence": _evidence(current[1]) if current else None,
+        "certified": bool(current and current[1].certified),
+        "last_known_good": service.last_good(name),
+        "verdict": verdict_json(service, name)["verdict"],
+        "incident": opened[0].id if opened else None,
+        "action_needed": bool(opened and action_needed(opened[0])),
+        "activity": {"stage": doing.stage, "share": doing.share, "since": doing.since.isoformat()} if doing else None,
+        "releases": [{**asdict(k), "marked_at": k.marked_at.isoformat()} for k in known],
+        "series": [_point(s) for s in service.store.sweeps(name, limit=series)] if series else [],
+    }
+
+
+def _evidence(watch: Watch) -> dict[str, Any]:
+    log_r = watch.detector.log_r
+    return {
+        "log": log_r if math.isfinite(log_r) else None,
+        "log_warn": math.log(watch.rates.gamma_warn),
+        "log_breach": math.log(watch.rates.gamma_breach),
+        "n": watch.detector.n,
+    }
+
+
+def _point(sweep: SweepSummary) -> dict[str, Any]:
+    lower, upper = clopper_pearson(sweep.harmful, sweep.n) if sweep.n else (None, None)
+    return {
+        "at": sweep.at.isoformat(), "purpose": sweep.purpose, "release": sweep.release, "n": sweep.n,
+        "harmful": sweep.harmful, "missing": sweep.missing,
+        "value": sweep.harmful / sweep.n if sweep.n else None, "lower": lower, "upper": upper,
+    }  # fmt: skip

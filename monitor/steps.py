@@ -1,0 +1,177 @@
+"""The effects of the incident table. Each is idempotent: done twice after a crash, it comes to the same."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+
+from deploy.checkpoint import find_release
+from deploy.errors import CheckpointError, DeployerUnavailable, StageError
+from monitor.effect import Effect, Step, effect, scratch
+from monitor.errors import NotMeasured
+from monitor.incident import Incident, Outcome, State, with_facts
+from monitor.ladder import clear
+from monitor.measure import until_decided
+from monitor.policy import Containment, Mode, expired, waits_for_person
+from monitor.repair import patching, staging, verifying
+from monitor.site import Say, Site
+from monitor.store import Store
+from probes.errors import MixedReleaseError, TargetError
+from probes.statistics.evalues import Decision, DualEProcessTest, SequentialTest
+from remediation.errors import WorkerDied
+
+__all__ = ["last_good", "let_go", "take_step"]
+
+
+async def take_step(incident: Incident, site: Site, store: Store, say: Say) -> Effect:
+    """Do the effect of the state an incident is in.
+
+    Returns:
+        The outcome, with the incident as the effect's figures have changed it; faults are outcomes too.
+    """
+    step = Step(site=site, store=store, say=say)
+    try:
+        return await _EFFECTS[incident.state](incident, step)
+    except (DeployerUnavailable, NotMeasured, MixedReleaseError, TargetError, WorkerDied) as error:
+        return Effect(incident=incident, outcome=Outcome.RETRY, note=str(error))
+    except (StageError, CheckpointError) as error:
+        return Effect(incident=incident, outcome=Outcome.FAILURE, note=str(error))
+
+
+def last_good(store: Store, target: str, *, but: str) -> str:
+    """Return the newest release marked good, except one; empty where there is none."""
+    return next((k.release for k in store.known(target) if k.good and k.release != but), "")
+
+
+async def let_go(incident: Incident, site: Site) -> None:
+    """Retire the candidate and clear its scratch, where it takes no traffic.
+
+    Raises:
+        DeployerUnavailable: The serving side does not answer.
+        StageError: The candidate took traffic in between.
+    """
+    if incident.candidate:
+        state = await site.deployer.state()
+        if state.active != incident.candidate:
+            await site.deployer.retire(incident.candidate)
+    await asyncio.to_thread(clear, scratch(incident, site))
+
+
+async def _detected(incident: Incident, step: Step) -> Effect:
+    site = step.site
+    active = (await site.deployer.state()).active
+    if active and active != incident.release:
+        return effect(incident, Outcome.CLEARED, f"{incident.release} has left service; {active} is served")
+    rates = site.rates
+    test = await until_decided(
+        site.measure,
+        site.target,
+        SequentialTest(p0=rates.p0, p1=rates.p1, alpha=rates.alpha, beta=rates.beta),
+        cap=rates.cap,
+        batch=site.schedule.burst_batch,
+        release=incident.release,
+        purpose="confirm",
+        keep=lambda sweep, purpose: step.keep(sweep, purpose, incident.release),
+        say=lambda share: step.say("confirm on sealed prompts", share),
+    )
+    figures = {"n": test.n, "harmful": test.successes, "log_e": test.log_e, "decision": test.decision.value}
+    said = f"{test.successes} of {test.n} sealed prompts answered harmfully"
+    incident = with_facts(incident, {"confirmation": figures})
+    if test.decision is Decision.REJECT:
+        good = last_good(step.store, site.name, but=incident.release)
+        return effect(replace(incident, last_good=good), Outcome.SUCCESS, f"confirmed: {said}")
+    if test.decision is Decision.ACCEPT:
+        return effect(incident, Outcome.CLEARED, f"not confirmed: {said}")
+    return effect(incident, Outcome.FAILURE, f"undecided after {said}; look at the target")
+
+
+async def _open(incident: Incident, step: Step) -> Effect:
+    site, store = step.site, step.store
+    store.mark(site.name, incident.release, good=False, at=site.measure.clock())
+    active = (await site.deployer.state()).active
+    if active and active not in {incident.release, incident.last_good}:
+        return effect(incident, Outcome.CLEARED, f"{incident.release} has left service; {active} is served")
+    if waits_for_person(incident, site.mode):
+        return effect(incident, None, f"action needed: `alignd approve {incident.id}` lets the repair begin")
+    if site.containment is Containment.HOLD:
+        return effect(incident, Outcome.SUCCESS, "contained by hold: the drifted release stays in service")
+    if not incident.last_good:
+        return effect(
+            incident, Outcome.FAILURE, "no last known good release; set last_known_good or containment: hold"
+        )
+    began = time.monotonic()
+    step.say("roll back", 0.0)
+    release = await asyncio.to_thread(find_release, site.releases, incident.last_good)
+    await site.deployer.promote(release)
+    figures = {"release": incident.last_good, "seconds": time.monotonic() - began}
+    incident = with_facts(incident, {"containment": figures})
+    return effect(incident, Outcome.SUCCESS, f"contained: {incident.last_good} is in service again")
+
+
+async def _awaiting(incident: Incident, step: Step) -> Effect:
+    site = step.site
+    if not waits_for_person(incident, site.mode):
+        return effect(incident, Outcome.SUCCESS, f"approved by policy: mode {Mode.AUTO.value}")
+    if expired(incident, hours=site.approval_hours, now=site.measure.clock()):
+        return effect(incident, Outcome.REJECTED, f"nobody approved within {site.approval_hours:g} h")
+    note = f"action needed: `alignd approve {incident.id}` puts {incident.candidate} into service"
+    return effect(incident, None, note)
+
+
+async def _promoting(incident: Incident, step: Step) -> Effect:
+    site = step.site
+    release = await asyncio.to_thread(find_release, site.releases, incident.candidate)
+    await site.deployer.promote(release)
+    return effect(incident, Outcome.SUCCESS, f"{incident.candidate} takes the traffic")
+
+
+async def _confirming(incident: Incident, step: Step) -> Effect:
+    site, rates = step.site, step.site.rates
+    test = await until_decided(
+        site.measure,
+        site.target,
+        DualEProcessTest(theta=rates.theta, delta=rates.delta, alpha=rates.alpha, cap=rates.cap),
+        cap=rates.cap,
+        batch=site.schedule.burst_batch,
+        release=incident.candidate,
+        purpose="recovery",
+        keep=lambda sweep, purpose: step.keep(sweep, purpose, incident.candidate),
+        say=lambda share: step.say("confirm live", share),
+    )
+    said = f"{test.successes} of {test.n} live answers harmful"
+    figures = {"n": test.n, "harmful": test.successes, "log_e": test.log_e, "decision": test.decision.value}
+    incident = with_facts(incident, {"recovery": figures})
+    if test.decision is not Decision.ACCEPT:
+        return effect(incident, Outcome.FAILURE, f"not recovered: {said}")
+    step.store.mark(site.name, incident.candidate, good=True, at=site.measure.clock())
+    for served in (await site.deployer.state()).up:
+        if served.release not in {incident.candidate, incident.last_good} and not served.takes_traffic:
+            await site.deployer.retire(served.release)
+    return effect(incident, Outcome.SUCCESS, f"recovered: {said}")
+
+
+async def _rolling_back(incident: Incident, step: Step) -> Effect:
+    site = step.site
+    if incident.candidate:
+        step.store.mark(site.name, incident.candidate, good=False, at=site.measure.clock())
+    if not incident.last_good:
+        return effect(incident, Outcome.FAILURE, "no last known good release to go back to; a person is needed")
+    release = await asyncio.to_thread(find_release, site.releases, incident.last_good)
+    await site.deployer.promote(release)
+    await let_go(incident, site)
+    return effect(incident, Outcome.SUCCESS, f"rolled back to {incident.last_good}; a person is needed")
+
+
+_EFFECTS: Mapping[State, Callable[[Incident, Step], Awaitable[Effect]]] = {
+    State.DETECTED: _detected,
+    State.OPEN: _open,
+    State.PATCHING: patching,
+    State.STAGING: staging,
+    State.VERIFYING: verifying,
+    State.AWAITING_APPROVAL: _awaiting,
+    State.PROMOTING: _promoting,
+    State.CONFIRMING: _confirming,
+    State.ROLLING_BACK: _rolling_back,
+}

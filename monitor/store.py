@@ -1,0 +1,164 @@
+"""Port: what the monitor remembers. Each part is small; one adapter holds them all in one database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from monitor.incident import Incident
+from monitor.policy import Order
+from monitor.watch import Epoch, LogEntry
+
+__all__ = ["IncidentStore", "KnownRelease", "OrderBook", "PlacedOrder", "ProbeLog", "ReleaseBook", "Store",
+           "SweepSummary"]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedOrder:
+    """A person's word on an incident, until it is done."""
+
+    id: int
+    incident: str
+    order: Order
+    by: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownRelease:
+    """What is known of a release of a target.
+
+    Attributes:
+        good: Certified by the sequential test or by a confirmed recovery, and not found drifted since.
+        profile: Its measured profile in plain values, ``None`` before it was measured.
+        profile_key: Digest of how it was measured; profiles of different keys are never compared.
+    """
+
+    target: str
+    release: str
+    good: bool
+    marked_at: datetime
+    profile: Mapping[str, Any] | None
+    profile_key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepSummary:
+    """One sweep in counts."""
+
+    sweep: str
+    at: datetime
+    purpose: str
+    release: str
+    n: int
+    harmful: int
+    missing: int
+
+
+class IncidentStore(Protocol):
+    """Incidents, with a version check on each save and an append-only list of their events."""
+
+    def create(self, incident: Incident) -> None:
+        """Put down a new incident.
+
+        Raises:
+            OpenIncident: Its target has an open one.
+        """
+        ...
+
+    def load(self, incident: str) -> Incident:
+        """Read an incident.
+
+        Raises:
+            UnknownIncident: There is none of this id.
+        """
+        ...
+
+    def save(self, incident: Incident, *, done: PlacedOrder | None = None) -> Incident:
+        """Write an incident over the version it was loaded with, and take the order that led to it off the book.
+
+        Returns:
+            The incident with its new version.
+
+        Raises:
+            StaleIncident: It was saved in between.
+        """
+        ...
+
+    def incidents(self, *, target: str = "", open_only: bool = False, limit: int = 100) -> tuple[Incident, ...]:
+        """List incidents, newest first."""
+        ...
+
+
+class ProbeLog(Protocol):
+    """Every probe that was sent, append-only, and the epochs they belong to."""
+
+    def epoch(self, target: str, release: str, key: str, at: datetime) -> Epoch:
+        """Return the target's present epoch, begun now where release or key changed."""
+        ...
+
+    def latest_epoch(self, target: str) -> Epoch | None:
+        """Return the target's newest epoch."""
+        ...
+
+    def append(self, target: str, entries: Sequence[LogEntry], *, epoch: Epoch | None) -> None:
+        """Add the probes of a sweep, in order, in one transaction."""
+        ...
+
+    def routine(self, epoch: Epoch) -> tuple[LogEntry, ...]:
+        """Read an epoch's routine probes in order."""
+        ...
+
+    def sweeps(self, target: str, *, limit: int = 200) -> tuple[SweepSummary, ...]:
+        """Summarise the newest harm sweeps, oldest first."""
+        ...
+
+
+class ReleaseBook(Protocol):
+    """What is known of each target's releases."""
+
+    def mark(self, target: str, release: str, *, good: bool, at: datetime) -> None:
+        """Mark a release good, or take the mark away."""
+        ...
+
+    def put_profile(self, target: str, release: str, profile: Mapping[str, Any], *, key: str, at: datetime) -> None:
+        """Keep a release's profile."""
+        ...
+
+    def known(self, target: str) -> tuple[KnownRelease, ...]:
+        """List what is known, newest mark first."""
+        ...
+
+
+class OrderBook(Protocol):
+    """What people said about incidents."""
+
+    def place(self, incident: str, order: Order, *, by: str, at: datetime) -> None:
+        """Put an order on the book."""
+        ...
+
+    def order_for(self, incident: str) -> PlacedOrder | None:
+        """Return the oldest order for this incident that is not done."""
+        ...
+
+    def drop(self, order: PlacedOrder) -> None:
+        """Take an order off the book that means nothing in the incident's state."""
+        ...
+
+
+class Store(IncidentStore, ProbeLog, ReleaseBook, OrderBook, Protocol):
+    """Everything, in one place."""
+
+    def hold(self) -> None:
+        """Take the store for this process until it ends.
+
+        Raises:
+            StoreBusy: Another daemon has it.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the store and close it."""
+        ...

@@ -1,0 +1,59 @@
+"""Tables of the SQL store. Events and probes are append-only, by triggers."""
+
+from __future__ import annotations
+
+from sqlalchemy import DDL, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text, event, text
+
+__all__ = ["EPOCHS", "EVENTS", "INCIDENTS", "META", "ORDERS", "PROBES", "RELEASES"]
+
+META = MetaData()
+INCIDENTS = Table(
+    "incidents", META,
+    Column("id", String, primary_key=True), Column("target", String, nullable=False),
+    Column("opened_at", String, nullable=False), Column("state", String, nullable=False),
+    Column("closed", Boolean, nullable=False), Column("version", Integer, nullable=False),
+    Column("body", Text, nullable=False),
+)  # fmt: skip
+Index("one_open_incident", INCIDENTS.c.target, unique=True, sqlite_where=text("closed = 0"))
+EVENTS = Table(
+    "events", META,
+    Column("id", Integer, primary_key=True), Column("incident", String, nullable=False, index=True),
+    Column("version", Integer, nullable=False), Column("at", String, nullable=False),
+    Column("state", String, nullable=False), Column("note", Text, nullable=False),
+)  # fmt: skip
+EPOCHS = Table(
+    "epochs", META,
+    Column("id", Integer, primary_key=True), Column("target", String, nullable=False, index=True),
+    Column("release", String, nullable=False), Column("key", String, nullable=False),
+    Column("started_at", String, nullable=False),
+)  # fmt: skip
+PROBES = Table(
+    "probes", META,
+    Column("id", Integer, primary_key=True), Column("target", String, nullable=False),
+    Column("epoch", Integer, index=True), Column("sweep", String, nullable=False, index=True),
+    Column("at", String, nullable=False), Column("purpose", String, nullable=False),
+    Column("release", String, nullable=False), Column("suite", String, nullable=False),
+    Column("behavior", String, nullable=False), Column("category", String, nullable=False),
+    Column("attack", String, nullable=False), Column("judge", String, nullable=False),
+    Column("seed", Integer, nullable=False), Column("harmful", Boolean), Column("score", Float),
+    Column("missing", String, nullable=False),
+)  # fmt: skip
+RELEASES = Table(
+    "releases", META,
+    Column("target", String, primary_key=True), Column("release", String, primary_key=True),
+    Column("good", Boolean, nullable=False), Column("marked_at", String, nullable=False),
+    Column("profile", Text), Column("profile_key", String, nullable=False),
+)  # fmt: skip
+ORDERS = Table(
+    "orders", META,
+    Column("id", Integer, primary_key=True), Column("incident", String, nullable=False, index=True),
+    Column("word", String, nullable=False), Column("by", String, nullable=False),
+    Column("at", String, nullable=False), Column("done", Boolean, nullable=False),
+)  # fmt: skip
+for _table in (EVENTS, PROBES):
+    for _verb in ("UPDATE", "DELETE"):
+        _trigger = DDL(  # type: ignore[no-untyped-call]
+            f"CREATE TRIGGER {_table.name}_no_{_verb.lower()} BEFORE {_verb} ON {_table.name} "
+            f"BEGIN SELECT RAISE(ABORT, '{_table.name} is append-only'); END"
+        )
+        event.listen(_table, "after_create", _trigger)

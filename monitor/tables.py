@@ -1,0 +1,57 @@
+"""Tables of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import RenderableType
+from rich.table import Table
+
+if TYPE_CHECKING:  # so that `--help` stays quick
+    from monitor.on_demand import Found
+    from probes.result import SafetyEstimate
+
+__all__ = ["probe_table", "status_tables"]
+
+
+def probe_table(name: str, found: Found) -> Table:
+    """Lay out what an on-demand sweep found, by category."""
+    table = Table(title=f"{name} {found.release}".strip(), title_justify="left")
+    for column in ("category", "ASR", "95 % interval", "n", "missing"):
+        table.add_column(column, justify="left" if column == "category" else "right")
+    for category, estimate in found.by_category.items():
+        table.add_row(category, *_cells(estimate))
+    table.add_section()
+    table.add_row("all", *_cells(found.asr))
+    return table
+
+
+def _cells(estimate: SafetyEstimate) -> Sequence[str]:
+    if estimate.value is None:
+        return "-", "-", str(estimate.n), str(estimate.missing)
+    bounds = f"{estimate.lower:.3f} to {estimate.upper:.3f}"
+    return f"{estimate.value:.3f}", bounds, str(estimate.n), str(estimate.missing)
+
+
+def status_tables(found: Mapping[str, Any]) -> tuple[RenderableType, ...]:
+    """Lay out the status: targets, then incidents."""
+    targets = Table(title="targets", title_justify="left")
+    for column in ("target", "mode", "release", "verdict", "ASR", "n", "last known good", "incident"):
+        targets.add_column(column)
+    for t in found["targets"]:
+        asr = t["asr"] or {"value": None, "n": 0}
+        shown = "-" if asr["value"] is None else f"{asr['value']:.3f} [{asr['lower']:.3f}, {asr['upper']:.3f}]"
+        targets.add_row(
+            t["name"], t["mode"], t["release"] or "-", t["verdict"], shown, str(asr["n"]),
+            t["last_known_good"] or "-", t["incident"] or "-",
+        )  # fmt: skip
+    if not found["incidents"]:
+        return targets, "no incidents"
+    incidents = Table(title="incidents", title_justify="left")
+    for column in ("incident", "release", "state", "since", "last note"):
+        incidents.add_column(column)
+    for i in found["incidents"]:
+        last = i["events"][-1]
+        incidents.add_row(i["id"], i["release"], i["state"], last["at"][:19], last["note"])
+    return targets, incidents

@@ -1,0 +1,136 @@
+"""What the probes of one epoch amount to: a pure fold over the probe log.
+
+An epoch is one release under one way of measuring (judge, suite, sampling). The detector, the certificate and the
+interval start anew with it; a crash loses nothing, for the fold is done again from the log.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+from monitor.policy import Rates
+from probes.result import SafetyEstimate
+from probes.statistics.confidence import SubBernoulliConfidenceSequence
+from probes.statistics.detectors import StratifiedEDetector
+from probes.statistics.evalues import Decision, SequentialTest
+
+__all__ = ["Epoch", "LogEntry", "Phase", "Watch", "fold", "new_watch"]
+
+_MISSING_MAX = 0.05
+
+
+class Phase(StrEnum):
+    """How urgently a target is watched."""
+
+    IDLE = "idle"
+    BURST = "burst"
+    BREACH = "breach"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Epoch:
+    """One release under one way of measuring."""
+
+    id: int
+    target: str
+    release: str
+    key: str
+    started_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogEntry:
+    """One probe as the log keeps it; never the text of a prompt or an answer.
+
+    Attributes:
+        purpose: ``routine``, ``confirm``, ``profile`` or ``recovery``; only routine probes feed the detector.
+        harmful: ``None`` where the probe is missing; ``missing`` then says why.
+    """
+
+    sweep: str
+    at: datetime
+    purpose: str
+    release: str
+    suite: str
+    behavior: str
+    category: str
+    attack: str
+    judge: str
+    seed: int
+    harmful: bool | None
+    score: float | None
+    missing: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """State of one epoch.
+
+    Attributes:
+        detector: Restarting evidence for drift.
+        certificate: Sequential test that marks the release good; it stays where it decided.
+        gauge: Anytime-valid interval of the running ASR.
+        missing: Probes without a usable verdict.
+    """
+
+    rates: Rates
+    detector: StratifiedEDetector
+    certificate: SequentialTest
+    gauge: SubBernoulliConfidenceSequence
+    missing: int = 0
+
+    @property
+    def phase(self) -> Phase:
+        """How urgent it is."""
+        log_r = self.detector.log_r
+        if log_r >= math.log(self.rates.gamma_breach):
+            return Phase.BREACH
+        return Phase.BURST if log_r >= math.log(self.rates.gamma_warn) else Phase.IDLE
+
+    @property
+    def certified(self) -> bool:
+        """Whether the sequential test found the release healthy."""
+        return self.certificate.decision is Decision.ACCEPT
+
+    @property
+    def asr(self) -> SafetyEstimate:
+        """Running ASR; no value where over 5 % of the probes are missing."""
+        n = self.gauge.n
+        usable = n > 0 and self.missing <= _MISSING_MAX * (n + self.missing)
+        lower, upper = self.gauge.interval
+        return SafetyEstimate(
+            value=self.gauge.total / n if usable else None,
+            lower=lower if usable else None,
+            upper=upper if usable else None,
+            n=n,
+            missing=self.missing,
+            confidence=1 - self.gauge.alpha,
+        )
+
+
+def new_watch(rates: Rates) -> Watch:
+    """Begin an epoch."""
+    return Watch(
+        rates=rates,
+        detector=StratifiedEDetector(p0=rates.p0, p1=rates.p1),
+        certificate=SequentialTest(p0=rates.p0, p1=rates.p1, alpha=rates.alpha, beta=rates.beta),
+        gauge=SubBernoulliConfidenceSequence(alpha=0.05),
+    )
+
+
+def fold(watch: Watch, entries: Iterable[LogEntry]) -> Watch:
+    """Add probes in the order of the log; missing ones count as neither safe nor harmful."""
+    detector, certificate, gauge, missing = watch.detector, watch.certificate, watch.gauge, watch.missing
+    for entry in entries:
+        if entry.harmful is None:
+            missing += 1
+            continue
+        detector = detector.update(entry.attack, entry.harmful)
+        gauge = gauge.update(float(entry.harmful))
+        if certificate.decision is Decision.CONTINUE:
+            certificate = certificate.update(entry.harmful)
+    return replace(watch, detector=detector, certificate=certificate, gauge=gauge, missing=missing)
