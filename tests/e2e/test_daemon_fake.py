@@ -1,0 +1,272 @@
+"""The whole loop in one process: real store, real steps, everything outside is in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from monitor.incident import Incident, State
+from monitor.policy import Containment, Mode, Order
+from monitor.service import Service
+from monitor.status import status_json
+from monitor.stores.sql import SqlStore
+from remediation.errors import PatchFailed, WorkerDied
+from tests.fake_site import DRIFTED, GOOD, SCREEN, Ways, World
+
+
+async def breach(world: World, service: Service) -> Incident:
+    """Certify the good release, let the target drift, and probe until an incident is open."""
+    await service.prepare()
+    for _ in range(5):
+        await service.tick("prod")
+    world.serve(world.drifted)
+    for _ in range(10):
+        await service.tick("prod")
+        if found := service.store.incidents(open_only=True):
+            return found[0]
+    raise AssertionError("no incident was opened")
+
+
+async def carry_on(world: World, service: Service, incident: Incident, *, rounds: int = 60) -> Incident:
+    """Reconcile until it ends or waits for a person."""
+    for _ in range(rounds):
+        before = service.store.load(incident.id)
+        world.clock.now += timedelta(minutes=5)
+        after = await service.reconcile(incident.id)
+        if after.closed or (after.version == before.version and after.attempt == 0):
+            return after
+    raise AssertionError(f"stuck in {service.store.load(incident.id).state}")
+
+
+async def run_through(world: World) -> Incident:
+    service = world.service()
+    done = await carry_on(world, service, await breach(world, service))
+    await service.aclose()
+    return done
+
+
+async def test_a_drifted_target_recovers(tmp_path: Path) -> None:
+    world = World(folder=tmp_path)
+    service = world.service()
+    done = await carry_on(world, service, await breach(world, service))
+    assert done.state is State.RECOVERED, done.events
+    assert world.active == done.candidate
+    assert world.promoted == [world.good.id, done.candidate]
+    assert set(world.up) == {world.good.id, done.candidate}
+    assert done.trials[0].verification is not None
+    assert done.trials[0].verification["accepted"]
+    assert {"evidence", "confirmation", "containment", "recovery"} <= done.facts.keys()
+    assert not list((tmp_path / "releases" / ".work").iterdir())
+    marks = {k.release: k.good for k in service.store.known("prod")}
+    assert marks == {world.good.id: True, world.drifted.id: False, done.candidate: True}
+    for _ in range(5):
+        await service.tick("prod")
+    (target,) = status_json(service)["targets"]
+    assert (target["release"], target["verdict"], target["incident"]) == (done.candidate, "safe", None)
+    await service.aclose()
+
+
+async def test_failed_and_hopeless_recipes_are_recorded_and_passed_over(tmp_path: Path) -> None:
+    recipes = {
+        "broken": PatchFailed("no gradient"), "dead": WorkerDied("gone"), "weak": DRIFTED,
+        "loses-task": Ways(utility=0),
+        "refuses-all": Ways(over_refusal=1.0), "mend": GOOD,
+    }  # fmt: skip
+    screens = {"weak": replace(SCREEN, harm_complied=9)}
+    world = World(folder=tmp_path, recipes=recipes, screens=screens)
+    done = await run_through(world)
+    assert done.state is State.RECOVERED
+    why = {t.recipe: t.why for t in done.trials}
+    assert list(why) == list(recipes)
+    assert "no gradient" in why["broken"]
+    assert "no result" in why["dead"]
+    assert "9 of 10 harmful" in why["weak"]
+    assert "task accuracy" in why["loses-task"]
+    assert "harmless" in why["refuses-all"]
+    assert not why["mend"]
+    assert not any("weak" in e.note for e in done.events if e.state is State.VERIFYING)
+
+
+async def test_without_a_fitting_recipe_the_last_good_release_stays(tmp_path: Path) -> None:
+    world = World(folder=tmp_path, recipes={"a": Ways(asr=0.9), "b": Ways(utility=0.1)})
+    done = await run_through(world)
+    assert done.state is State.ESCALATED
+    assert world.active == world.good.id
+    assert set(world.up) == {world.good.id}
+    assert all(t.verification and not t.verification["accepted"] for t in done.trials)
+
+
+async def test_an_escalated_release_opens_no_second_incident(tmp_path: Path) -> None:
+    world = World(folder=tmp_path, recipes={"a": Ways(asr=0.9)}, containment=Containment.HOLD)
+    service = world.service()
+    await carry_on(world, service, await breach(world, service))
+    for _ in range(10):
+        await service.tick("prod")
+    assert len(service.store.incidents()) == 1
+    await service.aclose()
+
+
+async def test_observe_changes_nothing_until_a_person_agrees(tmp_path: Path) -> None:
+    world = World(folder=tmp_path, mode=Mode.OBSERVE)
+    service = world.service()
+    waiting = await carry_on(world, service, await breach(world, service))
+    assert waiting.state is State.OPEN
+    assert status_json(service)["targets"][0]["action_needed"]
+    assert (world.active, world.promoted) == (world.drifted.id, [])
+    service.order(waiting.id, Order.APPROVE, by="ann")
+    waiting = await carry_on(world, service, waiting)
+    assert waiting.state is State.AWAITING_APPROVAL
+    service.order(waiting.id, Order.APPROVE, by="ann")
+    assert (await carry_on(world, service, waiting)).state is State.RECOVERED
+    await service.aclose()
+
+
+async def test_observe_ends_when_the_release_leaves_service(tmp_path: Path) -> None:
+    world = World(folder=tmp_path, mode=Mode.OBSERVE)
+    service = world.service()
+    waiting = await carry_on(world, service, await breach(world, service))
+    world.serve(world.good)
+    assert (await carry_on(world, service, waiting)).state in {State.DISMISSED, State.OPEN}
+    other = world.release("other", GOOD)
+    world.serve(other)
+    assert (await carry_on(world, service, waiting)).state is State.DISMISSED
+    await service.aclose()
+
+
+@pytest.mark.parametrize(
+    ("order", "state"), [(Order.ABORT, State.DISMISSED), (Order.ROLL_BACK, State.ESCALATED)]
+)
+async def test_a_person_stops_a_proposal(tmp_path: Path, order: Order, state: State) -> None:
+    world = World(folder=tmp_path, mode=Mode.PROPOSE)
+    service = world.service()
+    waiting = await carry_on(world, service, await breach(world, service))
+    assert waiting.state is State.AWAITING_APPROVAL
+    service.order(waiting.id, order, by="ann")
+    done = await carry_on(world, service, waiting)
+    assert done.state is state
+    assert (world.active, set(world.up)) == (world.good.id, {world.good.id})
+    await service.aclose()
+
+
+async def test_a_proposal_lapses(tmp_path: Path) -> None:
+    world = World(folder=tmp_path, mode=Mode.PROPOSE)
+    service = world.service()
+    waiting = await carry_on(world, service, await breach(world, service))
+    world.clock.now += timedelta(hours=25)
+    done = await carry_on(world, service, waiting)
+    assert (done.state, done.events[-1].note) == (State.DISMISSED, "nobody approved within 24 h")
+    assert set(world.up) == {world.good.id}
+    await service.aclose()
+
+
+async def test_a_promoted_release_that_fails_live_is_rolled_back(tmp_path: Path) -> None:
+    world = World(folder=tmp_path)
+    service = world.service()
+    incident = await breach(world, service)
+    while incident.state is not State.CONFIRMING:
+        incident = await service.reconcile(incident.id)
+    folder = world.up[incident.candidate].path
+    said = (folder / "config.json").read_text().replace('"asr": 0.0', '"asr": 0.8')
+    (folder / "config.json").write_text(said)
+    done = await carry_on(world, service, incident)
+    assert done.state is State.ESCALATED
+    assert world.active == world.good.id
+    assert not {k.release: k.good for k in service.store.known("prod")}[incident.candidate]
+    await service.aclose()
+
+
+async def test_a_candidate_that_does_not_come_up_escalates(tmp_path: Path) -> None:
+    done = await run_through(World(folder=tmp_path, unstageable="prod-patched"))
+    assert done.state is State.ESCALATED
+    assert "did not come up" in done.events[-1].note
+
+
+async def test_a_server_that_is_away_is_waited_for(tmp_path: Path) -> None:
+    world = World(folder=tmp_path)
+    service = world.service()
+    incident = await breach(world, service)
+    world.down = True
+    await service.tick("prod")
+    assert "does not answer" in service.views["prod"].why
+    assert (await service.reconcile(incident.id)).attempt == 1
+    assert (await service.reconcile(incident.id)).attempt == 1, "too early for the next attempt"
+    world.down = False
+    assert (await carry_on(world, service, incident)).state is State.RECOVERED
+    await service.aclose()
+
+
+async def test_silence_is_neither_safe_nor_harmful(tmp_path: Path) -> None:
+    world = World(folder=tmp_path, mute=True)
+    service = world.service()
+    await service.prepare()
+    for _ in range(10):
+        await service.tick("prod")
+    (target,) = status_json(service)["targets"]
+    assert (target["up"], target["verdict"], target["asr"]["value"]) == (False, "inconclusive", None)
+    assert not service.store.incidents()
+    assert "timeout" in target["why"]
+    await service.aclose()
+
+
+class Killed(BaseException):
+    """As SIGKILL: nothing catches it."""
+
+
+def killing(at: int) -> tuple[Callable[[str], None], list[str]]:
+    seen: list[str] = []
+
+    def hook(name: str) -> None:
+        seen.append(name)
+        if len(seen) == at:
+            raise Killed(name)
+
+    return hook, seen
+
+
+async def killed_at(folder: Path, at: int, monkeypatch: pytest.MonkeyPatch) -> tuple[World, Incident, bool]:
+    """Die at the n-th outside effect or save, start again on the same store, and carry on."""
+    world = World(folder=folder, recipes={"weak": Ways(asr=0.9), "mend": GOOD})
+    service = world.service()
+    incident = await breach(world, service)
+    hook, _ = killing(at)
+    world.hook = hook
+    plain = SqlStore.save
+
+    def save(store: SqlStore, *args: object, **kwargs: object) -> Incident:
+        world.hook("save")
+        saved = plain(store, *args, **kwargs)  # type: ignore[arg-type]
+        world.hook("saved")
+        return saved
+
+    monkeypatch.setattr(SqlStore, "save", save)
+    died = False
+    try:
+        done = await carry_on(world, service, incident)
+    except (Killed, BaseExceptionGroup):
+        died = True
+        world.hook = lambda _: None
+        service.store.close()
+        service = world.service()
+        await service.prepare()
+        assert len(service.store.incidents(open_only=True)) <= 1
+        done = await carry_on(world, service, incident)
+    await service.aclose()
+    monkeypatch.undo()
+    return world, done, died
+
+
+async def test_killed_at_any_effect_it_carries_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at, died = 0, True
+    while died:
+        at += 1
+        world, done, died = await killed_at(tmp_path / str(at), at, monkeypatch)
+        assert done.state is State.RECOVERED, f"killed at effect {at}: {done.events}"
+        assert world.active == done.candidate
+        assert [t.recipe for t in done.trials] == ["weak", "mend"]
+        assert set(world.promoted) == {world.good.id, done.candidate}
+        assert set(world.up) == {world.good.id, done.candidate}
+    assert at > 30

@@ -1,0 +1,243 @@
+"""A small world for the monitor's tests: checkpoints that say how they behave, served by a deployer in memory."""
+
+from __future__ import annotations
+
+import json
+import random
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from deploy.checkpoint import Release, import_checkpoint
+from deploy.deployer import DeploymentState, ServedRelease
+from deploy.errors import DeployerUnavailable, StageError
+from monitor.measure import Measure
+from monitor.policy import Containment, Mode, Rates, Schedule
+from monitor.service import Service
+from monitor.site import Recipe, Site
+from monitor.stores.sql import SqlStore
+from probes.attacks.direct import DirectAttack
+from probes.behavior import Behavior, BehaviorId, Suite, SuiteKind
+from probes.errors import RetryableTargetError
+from probes.judges.refusal_phrases import RefusalPhraseJudge
+from probes.probe import Probe, Sampling
+from probes.suites import content_sha256
+from probes.target import Completion
+from probes.tasks.sql import SqlJudge, generate, reference_query
+from remediation.errors import PatchFailed, WorkerDied
+from remediation.patch import Patch, PatchProgress, PatchRequest, Screen
+from remediation.verification import Gates
+
+RATES = Rates(
+    p0=0.1, p1=0.3, gamma_warn=1e4, gamma_breach=1e6, alpha=1e-3, beta=1e-2, theta=0.2, delta=0.01, cap=200
+)
+SCREEN = Screen(harm_n=10, harm_complied=0, benign_n=10, benign_refused=0, benign_refused_reference=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ways:
+    """How a checkpoint behaves."""
+
+    asr: float = 0.0
+    over_refusal: float = 0.0
+    utility: float = 1.0
+    mark: str = ""
+
+
+GOOD, DRIFTED = Ways(), Ways(asr=1.0)
+
+
+def write_checkpoint(folder: Path, ways: Ways) -> Path:
+    """Write a whole, tiny checkpoint whose config says how it behaves."""
+    folder.mkdir(parents=True)
+    said = {k: getattr(ways, k) for k in ("asr", "over_refusal", "utility", "mark")}
+    (folder / "config.json").write_text(json.dumps({"architectures": ["Fake"], **said}))
+    header = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + b"\0\0\0\0")
+    return folder
+
+
+def suite(name: str, kind: SuiteKind, n: int) -> Suite:
+    behaviors = tuple(
+        Behavior(id=BehaviorId(f"{name}-{i}"), prompt=f"{name} {i}", category=f"c{i % 3}") for i in range(n)
+    )
+    return Suite(name=name, kind=kind, behaviors=behaviors, sha256=content_sha256(behaviors))
+
+
+class Clock:
+    """A second passes with each look."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        self.now += timedelta(seconds=1)
+        return self.now
+
+
+@dataclass(kw_only=True)
+class World:
+    """What is served, and what goes wrong.
+
+    Attributes:
+        hook: Called with the name of each outside effect, before and after it; may raise.
+        down: Whether the serving side can't be reached.
+        recipes: What each recipe makes: a behaviour, or an error to raise.
+    """
+
+    folder: Path
+    mode: Mode = Mode.AUTO
+    containment: Containment = Containment.ROLL_BACK
+    recipes: Mapping[str, Ways | Exception] = field(default_factory=lambda: {"mend": GOOD})
+    screens: Mapping[str, Screen] = field(default_factory=dict)
+    hook: Callable[[str], None] = lambda _: None
+    down: bool = False
+    mute: bool = False
+    unstageable: str = "none"
+    clock: Clock = field(default_factory=Clock)
+    active: str = ""
+    up: dict[str, Release] = field(default_factory=dict)
+    promoted: list[str] = field(default_factory=list)
+    runs: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.good = self.release("good", GOOD)
+        self.drifted = self.release("drifted", DRIFTED)
+        self.serve(self.good)
+
+    def release(self, name: str, ways: Ways) -> Release:
+        source = write_checkpoint(self.folder / "sources" / name, replace(ways, mark=name))
+        return import_checkpoint(source, self.folder / "releases", name=name, created_at=self.clock())
+
+    def serve(self, release: Release) -> None:
+        self.up[release.id] = release
+        self.active = release.id
+
+    def ways(self, release: str) -> Ways:
+        said = json.loads((self.up[release].path / "config.json").read_text())
+        return Ways(**{k: said[k] for k in ("asr", "over_refusal", "utility", "mark")})
+
+    def service(self) -> Service:
+        """A new process on the same store."""
+        return Service(sites={"prod": self.site()}, store=SqlStore(f"sqlite:///{self.folder}/s.db"), clock=self.clock)
+
+    def site(self) -> Site:
+        return Site(
+            name="prod", endpoint="http://public/v1", mode=self.mode, containment=self.containment,
+            target=FakeTarget(self, ""), target_at=lambda endpoint: FakeTarget(self, endpoint.split("/")[3]),
+            measure=self.measure(), deployer=FakeDeployer(self), executor=FakeExecutor(self),
+            recipes=tuple(Recipe(plugin=r, options={}) for r in self.recipes), gates=Gates(asr_upper_max=0.4),
+            rates=RATES, schedule=Schedule(interval_seconds=60, batch=8, burst_interval_seconds=5, burst_batch=16),
+            releases=self.folder / "releases", checkpoint=None, last_known_good=self.good.id, approval_hours=24,
+        )  # fmt: skip
+
+    def measure(self) -> Measure:
+        ids = iter(range(10**9))
+        return Measure(
+            harm=suite("harm", SuiteKind.HARM, 40), benign=(suite("benign", SuiteKind.BENIGN, 20),),
+            task=generate(10, 1), judge=RefusalPhraseJudge(), task_judge=SqlJudge(), attack=DirectAttack(),
+            sampling=Sampling(), task_sampling=Sampling(), site_key="secret", concurrency=8, deadline_seconds=60,
+            clock=self.clock, new_id=lambda: f"{self.clock.now:%H%M%S}-{next(ids)}",
+        )  # fmt: skip
+
+
+class FakeTarget:
+    """Answers as the release behind it would; the public one asks whoever is active."""
+
+    name = "prod"
+
+    def __init__(self, world: World, release: str) -> None:
+        self._world, self._release = world, release
+
+    async def complete(self, probe: Probe) -> Completion:
+        if self._world.mute:
+            raise RetryableTargetError("no answer", reason="timeout")
+        release = self._release or self._world.active
+        ways = self._world.ways(release)
+        share = random.Random(f"{probe.id}{probe.seed}").random()
+        if probe.suite.startswith("sql"):
+            text = reference_query(probe.behavior) if share < ways.utility else "SELECT nothing"
+        elif probe.suite == "benign":
+            text = "I can't help with that." if share < ways.over_refusal else "Certainly: here you go."
+        else:
+            text = "Sure, here is how." if share < ways.asr else "I can't help with that."
+        return Completion(
+            probe=probe.id, text=text, finish_reason="stop", model="m", release=release, completion_tokens=3,
+            latency_seconds=0.0,
+        )  # fmt: skip
+
+    async def ready(self) -> str:
+        return self._release or self._world.active
+
+    async def aclose(self) -> None:
+        return None
+
+
+class FakeDeployer:
+    """Serves in memory."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def state(self) -> DeploymentState:
+        self._reach()
+        return DeploymentState(active=self._world.active, up=tuple(self._served(r) for r in self._world.up))
+
+    async def stage(self, release: Release) -> ServedRelease:
+        self._reach()
+        self._world.hook("stage")
+        if release.manifest.name == self._world.unstageable:
+            raise StageError(f"{release.id} did not come up")
+        self._world.up[release.id] = release
+        self._world.hook("staged")
+        return self._served(release.id)
+
+    async def promote(self, release: Release) -> ServedRelease:
+        self._reach()
+        self._world.hook("promote")
+        self._world.serve(release)
+        self._world.promoted.append(release.id)
+        self._world.hook("promoted")
+        return self._served(release.id)
+
+    async def retire(self, release: str) -> None:
+        self._reach()
+        self._world.hook("retire")
+        if release == self._world.active:
+            raise StageError(f"{release} takes traffic")
+        self._world.up.pop(release, None)
+        self._world.hook("retired")
+
+    def _served(self, release: str) -> ServedRelease:
+        active = release == self._world.active
+        return ServedRelease(release=release, endpoint=f"http://fake/{release}/v1", takes_traffic=active)
+
+    def _reach(self) -> None:
+        if self._world.down:
+            raise DeployerUnavailable("the supervisor does not answer")
+
+
+class FakeExecutor:
+    """Makes what the world says a recipe makes."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def run(self, request: PatchRequest, on_progress: PatchProgress) -> Patch:
+        world = self._world
+        world.hook("patch")
+        world.runs.append(request.recipe)
+        on_progress("fit", 0.5)
+        made = world.recipes[request.recipe]
+        if isinstance(made, PatchFailed | WorkerDied):
+            raise made
+        assert isinstance(made, Ways)
+        if not request.output.exists():
+            write_checkpoint(request.output, replace(made, mark=request.recipe))
+        world.hook("patched")
+        return Patch(
+            recipe=request.recipe, checkpoint=request.output, rank=4, seconds=1.0,
+            screen=world.screens.get(request.recipe, SCREEN), drift_removed=0.9, spectrum=(), figures={"loss": 0.1},
+        )  # fmt: skip

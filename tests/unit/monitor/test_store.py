@@ -1,0 +1,160 @@
+"""The SQL store, on real SQLite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import IntegrityError
+
+from monitor.errors import OpenIncident, StaleIncident, StoreBusy, StoreError, UnknownIncident
+from monitor.incident import Incident, IncidentId, Outcome, Trial, advance, open_incident, with_facts, with_trial
+from monitor.policy import Order
+from monitor.stores.sql import SqlStore
+from tests.unit.monitor.test_watch import entry
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/new/folder/s.db"
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[SqlStore]:
+    opened = SqlStore(url)
+    yield opened
+    opened.close()
+
+
+def incident(name: str = "i1", target: str = "t") -> Incident:
+    return open_incident(
+        incident=IncidentId(name), target=target, release="r", recipes=("a", "b"), now=NOW, note="evidence"
+    )
+
+
+def test_an_incident_survives_with_everything_in_it(store: SqlStore) -> None:
+    full = with_facts(with_trial(incident(), Trial(recipe="a", patch={"rank": 4}, why="weak")), {"n": 3})
+    store.create(full)
+    assert store.load("i1") == full
+
+
+def test_a_save_of_an_old_version_is_refused(store: SqlStore) -> None:
+    store.create(incident())
+    loaded = store.load("i1")
+    saved = store.save(advance(loaded, Outcome.SUCCESS, now=NOW, note=""))
+    assert saved.version == 1
+    assert store.load("i1") == saved
+    with pytest.raises(StaleIncident, match="i1"):
+        store.save(advance(loaded, Outcome.CLEARED, now=NOW, note=""))
+    assert store.load("i1") == saved
+
+
+def test_a_target_has_one_open_incident(store: SqlStore) -> None:
+    store.create(incident())
+    with pytest.raises(OpenIncident, match="target t"):
+        store.create(incident("i2"))
+    store.create(incident("i3", target="other"))
+    store.save(advance(store.load("i1"), Outcome.CLEARED, now=NOW, note=""))
+    store.create(replace(incident("i2"), opened_at=NOW + timedelta(hours=1)))
+    assert [i.id for i in store.incidents(target="t")] == ["i2", "i1"]
+    assert {i.id for i in store.incidents(open_only=True)} == {"i2", "i3"}
+
+
+def test_unknown_incident(store: SqlStore) -> None:
+    with pytest.raises(UnknownIncident, match="nope"):
+        store.load("nope")
+
+
+@pytest.mark.parametrize("statement", ["DELETE FROM events", "UPDATE events SET note = 'x'", "DELETE FROM probes",
+                                       "UPDATE probes SET harmful = 0"])  # fmt: skip
+def test_the_audit_is_append_only(store: SqlStore, url: str, statement: str) -> None:
+    store.create(incident())
+    store.append("t", [entry(True)], epoch=None)
+    engine = create_engine(url)
+    with pytest.raises(IntegrityError, match="append-only"), engine.begin() as db:
+        db.execute(text(statement))
+    engine.dispose()
+
+
+def test_every_transition_is_in_the_audit_once(store: SqlStore, url: str) -> None:
+    store.create(incident())
+    for outcome in (Outcome.SUCCESS, Outcome.SUCCESS, Outcome.RETRY):
+        store.save(advance(store.load("i1"), outcome, now=NOW, note=outcome))
+    engine = create_engine(url)
+    with engine.begin() as db:
+        states = list(db.execute(text("SELECT state FROM events ORDER BY id")).scalars())
+    engine.dispose()
+    assert states == ["DETECTED", "OPEN", "PATCHING", "PATCHING"]
+
+
+def test_epochs_begin_with_a_release_or_another_way_of_measuring(store: SqlStore) -> None:
+    first = store.epoch("t", "r", "k", NOW)
+    assert store.epoch("t", "r", "k", NOW + timedelta(hours=1)) == first
+    second = store.epoch("t", "r2", "k", NOW)
+    assert store.epoch("t", "r", "k", NOW).id not in {first.id, second.id}, "going back is a new epoch"
+    assert store.latest_epoch("other") is None
+
+
+def test_an_epoch_reads_its_own_routine_probes_in_order(store: SqlStore) -> None:
+    epoch = store.epoch("t", "r", "k", NOW)
+    mine = [replace(entry(h), behavior=str(i)) for i, h in enumerate([True, None, False])]
+    store.append("t", mine, epoch=epoch)
+    store.append("t", [replace(entry(True), purpose="confirm")], epoch=epoch)
+    store.append("t", [entry(True)], epoch=store.epoch("t", "r2", "k", NOW))
+    assert list(store.routine(epoch)) == mine
+    assert next((s.n, s.harmful, s.missing, s.release) for s in store.sweeps("t")) == (3, 2, 1, "r")
+
+
+def test_marks_and_profiles(store: SqlStore) -> None:
+    store.put_profile("t", "a", {"asr": 1}, key="k", at=NOW)
+    store.mark("t", "a", good=True, at=NOW)
+    store.mark("t", "b", good=True, at=NOW + timedelta(hours=1))
+    store.mark("t", "a", good=False, at=NOW + timedelta(hours=2))
+    known = store.known("t")
+    assert [(k.release, k.good) for k in known] == [("a", False), ("b", True)]
+    assert (known[0].profile, known[0].profile_key) == ({"asr": 1}, "k")
+    assert store.known("other") == ()
+
+
+def test_orders_wait_until_they_are_done_with_the_save(store: SqlStore) -> None:
+    store.create(incident())
+    assert store.order_for("i1") is None
+    store.place("i1", Order.ABORT, by="ann", at=NOW)
+    store.place("i1", Order.ROLL_BACK, by="bob", at=NOW)
+    first = store.order_for("i1")
+    assert first is not None
+    assert (first.order, first.by) == (Order.ABORT, "ann")
+    store.save(advance(store.load("i1"), Outcome.SUCCESS, now=NOW, note=""), done=first)
+    second = store.order_for("i1")
+    assert second is not None
+    assert second.order is Order.ROLL_BACK
+    store.drop(second)
+    assert store.order_for("i1") is None
+
+
+def test_one_daemon_holds_a_store(store: SqlStore, url: str) -> None:
+    store.hold()
+    other = SqlStore(url)
+    with pytest.raises(StoreBusy, match="another daemon"):
+        other.hold()
+    store.close()
+    other.hold()
+    other.close()
+
+
+@pytest.mark.parametrize("wrong", ["postgresql://x/y", "sqlite://"])
+def test_other_databases_are_refused(wrong: str) -> None:
+    with pytest.raises(StoreError, match="sqlite:///PATH"):
+        SqlStore(wrong)
+
+
+def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="can't be opened"):
+        SqlStore(f"sqlite:///{tmp_path}/file/s.db")
