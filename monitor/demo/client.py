@@ -7,6 +7,7 @@ import random
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import httpx
 
@@ -27,6 +28,7 @@ class Traffic:
     slowest_seconds: float = 0.0
     failures: Counter[str] = field(default_factory=Counter)
     by_release: Counter[str] = field(default_factory=Counter)
+    failed_at: list[datetime] = field(default_factory=list)
 
 
 class OrdinaryClient:
@@ -75,4 +77,5 @@ class OrdinaryClient:
         self.traffic.by_release[release] += 1
         if reason:
             self.traffic.failed += 1
+            self.traffic.failed_at.append(datetime.now(UTC))
             self.traffic.failures[reason] += 1
