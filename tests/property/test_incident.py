@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.incident import TERMINAL, Incident, IncidentId, Outcome, State, advance, open_incident
+from monitor.incident import (
+    TERMINAL,
+    Incident,
+    IncidentId,
+    Outcome,
+    State,
+    Trial,
+    advance,
+    noted,
+    open_incident,
+    seconds_by_state,
+    with_facts,
+    with_trial,
+)
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -98,3 +113,42 @@ def test_nothing_unverified_is_promoted() -> None:
     )
     with pytest.raises(ValueError, match="no accepted verification"):
         advance(waiting, Outcome.SUCCESS, now=NOW, note="")
+
+
+@pytest.mark.parametrize("state", [s for s in State if s not in TERMINAL and s is not State.ROLLING_BACK])
+def test_a_person_may_roll_back_at_any_time(state: State) -> None:
+    incident = Incident(id=IncidentId("i"), target="t", release="r", state=state, opened_at=NOW, recipes=("a",))
+    assert walk(incident, Outcome.ROLL_BACK).state is State.ROLLING_BACK
+    assert walk(incident, Outcome.ROLL_BACK, Outcome.SUCCESS).state is State.ESCALATED
+
+
+@given(st.data())
+def test_an_incident_survives_json(data: st.DataObject) -> None:
+    incident = with_facts(new(), {"evidence": {"n": 3}})
+    for _ in range(data.draw(st.integers(0, 12))):
+        if incident.closed:
+            break
+        if incident.state is State.PATCHING:
+            incident = with_trial(incident, Trial(recipe=incident.recipes[incident.recipe], patch={"rank": 1}))
+        incident = advance(incident, data.draw(st.sampled_from(allowed(incident))), now=NOW, note="n")
+    assert Incident.from_json(json.loads(json.dumps(incident.to_json()))) == incident
+    assert len(incident.trials) <= len(incident.recipes)
+
+
+def test_the_same_note_twice_is_one_event() -> None:
+    once = noted(new(), now=NOW, note="action needed")
+    assert noted(once, now=NOW, note="action needed") == once
+    assert len(noted(once, now=NOW, note="other").events) == 3
+
+
+def test_seconds_are_counted_by_state() -> None:
+    later = NOW + timedelta(seconds=5)
+    opened = advance(new(), Outcome.SUCCESS, now=later, note="")
+    assert seconds_by_state(opened, later + timedelta(seconds=2)) == {"DETECTED": 5.0, "OPEN": 2.0}
+
+
+def test_a_rung_that_left_nothing_is_put_down() -> None:
+    third = replace(new(("a", "b", "c")), recipe=2)
+    assert [(t.recipe, t.why) for t in with_trial(third, Trial(recipe="c")).trials] == [
+        ("a", "no result"), ("b", "no result"), ("c", ""),
+    ]  # fmt: skip

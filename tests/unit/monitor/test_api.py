@@ -1,0 +1,111 @@
+"""The HTTP API and the metrics, over the world in memory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from monitor.api import make_api
+from monitor.metrics import METRICS
+from monitor.service import Service
+from tests.e2e.test_daemon_fake import breach, carry_on
+from tests.fake_site import World
+
+Samples = dict[str, list[tuple[dict[str, str], float]]]
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[Service]:
+    world = World(folder=tmp_path)
+    service = world.service()
+    await carry_on(world, service, await breach(world, service))
+    await service.tick("prod")
+    yield service
+    await service.aclose()
+
+
+def http(service: Service, *, healthy: bool = True) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(app=make_api(service, healthy=lambda: healthy))
+    return httpx.AsyncClient(transport=transport, base_url="http://alignd")
+
+
+async def samples(service: Service) -> Samples:
+    text = (await http(service).get("/metrics")).text
+    found: Samples = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            found.setdefault(sample.name, []).append((sample.labels, sample.value))
+    return found
+
+
+async def test_every_metric_is_documented_and_exported(service: Service) -> None:
+    found = await samples(service)
+    assert found.keys() == METRICS.keys()
+    for name, (_, labels) in METRICS.items():
+        assert all(set(had) == set(labels) for had, _ in found[name]), name
+
+
+async def test_metrics_say_what_happened(service: Service) -> None:
+    found = await samples(service)
+    states = {had["state"]: value for had, value in found["alignd_incident_state"]}
+    assert states.pop("RECOVERED") == 1
+    assert not any(states.values())
+    assert {had["traffic"] for had, _ in found["alignd_deployment_info"]} == {"yes", "no"}
+    assert found["alignd_target_up"] == [({"target": "prod"}, 1.0)]
+    assert found["alignd_asr_ratio"][0][1] == 0.0
+    bounds = {had["bound"]: v for had, v in found["alignd_release_asr_ratio"] if had["release"].startswith("drifted")}
+    assert bounds.keys() == {"value", "lower", "upper"}
+    assert bounds["value"] == 1.0
+
+
+async def test_before_the_first_sweep_nothing_is_claimed(tmp_path: Path) -> None:
+    service = World(folder=tmp_path).service()
+    found = await samples(service)
+    assert "alignd_asr_ratio" not in found
+    assert found["alignd_target_up"] == [({"target": "prod"}, 0.0)]
+    verdict = (await http(service).get("/api/v1/verdict", params={"target": "prod"})).json()
+    assert verdict["verdict"] == "inconclusive"
+    await service.aclose()
+
+
+async def test_health(service: Service) -> None:
+    assert (await http(service).get("/healthz")).status_code == 200
+    assert (await http(service, healthy=False).get("/healthz")).status_code == 503
+
+
+async def test_status_and_incident(service: Service) -> None:
+    said = (await http(service).get("/api/v1/status")).json()
+    incident = said["incidents"][0]
+    assert incident["state"] == "RECOVERED"
+    assert incident["closed"]
+    assert set(incident["seconds"]) >= {"DETECTED", "OPEN", "PATCHING", "VERIFYING", "CONFIRMING"}
+    assert {p["purpose"] for p in said["targets"][0]["series"]} == {"routine", "recovery"}
+    assert (await http(service).get(f"/api/v1/incidents/{incident['id']}")).json() == incident
+    assert (await http(service).get("/api/v1/incidents/nope")).status_code == 404
+
+
+async def test_verdict_of_an_unknown_target_lists_those_there_are(service: Service) -> None:
+    answer = await http(service).get("/api/v1/verdict", params={"target": "x"})
+    assert answer.status_code == 404
+    assert "prod" in answer.json()["error"]
+
+
+async def test_a_breach_is_unsafe(tmp_path: Path) -> None:
+    world = World(folder=tmp_path)
+    service = world.service()
+    await breach(world, service)
+    verdict = (await http(service).get("/api/v1/verdict", params={"target": "prod"})).json()
+    assert (verdict["verdict"], verdict["release"]) == ("unsafe", world.drifted.id)
+    await service.aclose()
+
+
+async def test_nothing_that_is_exported_holds_a_prompt(service: Service) -> None:
+    prompts = {b.prompt for b in service.sites["prod"].measure.harm.behaviors}
+    for path in ("/metrics", "/api/v1/status"):
+        text = (await http(service).get(path)).text
+        assert not any(p in text for p in prompts)
+        assert "Sure" not in text

@@ -1,0 +1,145 @@
+"""The command line, as it is called."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from monitor import cli
+from monitor.incident import IncidentId, Outcome, advance, open_incident
+from monitor.stores.sql import SqlStore
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+Alignd = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def alignd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Alignd:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["alignd", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        code = ended.value.code
+        return (code if isinstance(code, int) else 0), out, err
+
+    return call
+
+
+@pytest.fixture
+def site(alignd: Alignd) -> Alignd:
+    assert alignd("init", "--endpoint", "http://127.0.0.1:9/v1", "--checkpoint", "/x", "--model", "m")[0] == 0
+    return alignd
+
+
+@pytest.fixture
+def incident(site: Alignd, tmp_path: Path) -> str:
+    store = SqlStore(f"sqlite:///{tmp_path}/alignd.db")
+    store.create(
+        open_incident(
+            incident=IncidentId("i1"), target="prod", release="r", recipes=("a",), now=NOW, note="9 of 9 harmful"
+        )
+    )
+    store.close()
+    return "i1"
+
+
+def test_init_writes_a_configuration_that_passes(site: Alignd, tmp_path: Path) -> None:
+    assert (tmp_path / "alignd.yaml").stat().st_mode & 0o777 == 0o600
+    code, out, _ = site("config", "check")
+    assert code == 0
+    assert "prod (observe)" in out
+
+
+def test_init_overwrites_nothing(site: Alignd) -> None:
+    code, _, err = site("init")
+    assert code == cli.USAGE
+    assert "there already" in err
+
+
+def test_show_masks_the_secret(site: Alignd, tmp_path: Path) -> None:
+    key = (tmp_path / "alignd.yaml").read_text().split("key: ")[1].split()[0].strip('"')
+    code, out, _ = site("config", "show")
+    assert code == 0
+    assert json.loads(out)["targets"][0]["mode"] == "observe"
+    assert key not in out
+
+
+@pytest.mark.parametrize("words", [["config", "check"], ["run"], ["status"], ["probe"]])
+def test_without_a_configuration_each_command_says_how_to_get_one(alignd: Alignd, words: list[str]) -> None:
+    code, _, err = alignd(*words)
+    assert code == cli.USAGE
+    assert "alignd init" in err
+
+
+def test_a_missing_plugin_is_named_with_those_there_are(site: Alignd, tmp_path: Path) -> None:
+    path = tmp_path / "alignd.yaml"
+    path.write_text(path.read_text().replace("    mode: observe\n", "    mode: observe\n    judge: oracle\n"))
+    code, _, err = site("config", "check")
+    assert code != 0
+    assert "oracle" in err
+    assert "refusal-phrases" in err
+
+
+def test_a_target_that_is_away_is_unavailable(site: Alignd) -> None:
+    code, _, err = site("probe", "--n", "2")
+    assert code == cli.UNAVAILABLE
+    assert "can't be reached" in err
+
+
+def test_status_without_a_daemon(incident: str, site: Alignd) -> None:
+    code, out, _ = site("status")
+    assert code == 0
+    assert "DETECTED" in out
+    code, out, _ = site("status", "--json")
+    said = json.loads(out)
+    assert code == 0
+    assert said["targets"][0]["verdict"] == "inconclusive"
+    assert said["incidents"][0]["events"][0]["note"] == "9 of 9 harmful"
+
+
+def test_report(incident: str, site: Alignd) -> None:
+    code, out, _ = site("report", incident)
+    assert code == 0
+    assert json.loads(out)["state"] == "DETECTED"
+    assert site("report", "nope")[0] == cli.USAGE
+
+
+def test_orders_are_noted_for_the_daemon(incident: str, site: Alignd, tmp_path: Path) -> None:
+    assert site("approve", incident)[0] == cli.USAGE, "nothing to approve yet"
+    assert site("abort", incident)[0] == 0
+    store = SqlStore(f"sqlite:///{tmp_path}/alignd.db")
+    order = store.order_for(incident)
+    assert order is not None
+    assert order.order.value == "abort"
+    store.save(advance(store.load(incident), Outcome.CLEARED, now=NOW, note=""))
+    store.close()
+    code, _, err = site("roll-back", incident)
+    assert code == cli.USAGE
+    assert "DISMISSED" in err
+
+
+def test_patch_by_hand_says_why_nothing_came_of_it(alignd: Alignd, tmp_path: Path) -> None:
+    code, out, err = alignd("patch", str(tmp_path / "none"), str(tmp_path / "out"), "--recipe", "low-rank-sft")
+    assert code == cli.CRASH
+    assert "no such folder" in json.loads(out)[0]["why"]
+    assert "no recipe gave a usable patch" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_patch_overwrites_nothing(alignd: Alignd, tmp_path: Path) -> None:
+    code, _, err = alignd("patch", str(tmp_path), str(tmp_path), "--recipe", "low-rank-sft")
+    assert code == cli.USAGE
+    assert "there already" in err
+
+
+def test_version_and_help(alignd: Alignd) -> None:
+    assert alignd("version")[1].strip() == "0.1.0"
+    assert "roll-back" in alignd("--help")[1]

@@ -1,0 +1,85 @@
+"""Settings: one bad file for each refusal, with the words that its first line expects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from monitor.errors import ConfigError
+from monitor.policy import Mode
+from monitor.settings import load_settings
+
+BAD = sorted((Path(__file__).parent / "bad_config").glob("*.yaml"))
+GOOD = "key: long-enough-secret\ntargets:\n- {name: prod, endpoint: 'http://127.0.0.1:8000/v1', model: m}\n"
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "alignd.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("path", BAD, ids=lambda p: p.stem)
+def test_bad_settings_say_which_key_what_and_what_is_allowed(path: Path) -> None:
+    expected = path.read_text().splitlines()[0].removeprefix("# expect: ")
+    with pytest.raises(ConfigError) as caught:
+        load_settings(path)
+    assert expected in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_a_fault_quotes_what_the_key_is(tmp_path: Path) -> None:
+    text = GOOD + "listen: {port: 0}\n"
+    with pytest.raises(ConfigError, match=r"given: 0.*Port"):
+        load_settings(written(tmp_path, text))
+
+
+def test_a_secret_is_never_quoted(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(written(tmp_path, GOOD.replace("long-enough-secret", "short7")))
+    assert "short7" not in str(caught.value)
+
+
+def test_the_least_that_a_site_needs(tmp_path: Path) -> None:
+    settings = load_settings(written(tmp_path, GOOD))
+    (target,) = settings.targets
+    assert (target.mode, target.deployer.plugin) == (Mode.OBSERVE, "external")
+    assert settings.listen.host == "127.0.0.1"
+    assert "long-enough-secret" not in settings.model_dump_json()
+
+
+def test_relative_paths_count_from_the_file(tmp_path: Path) -> None:
+    (tmp_path / "good").mkdir()
+    more = "  checkpoint: weights\n  last_known_good: good\nreleases: store\nstore: {url: 'sqlite:///x/a.db'}\n"
+    text = GOOD.replace("- {name: prod, endpoint: 'http://127.0.0.1:8000/v1', model: m}",
+                        "- name: prod\n  endpoint: http://127.0.0.1:8000/v1\n  model: m") + more  # fmt: skip
+    settings = load_settings(written(tmp_path, text))
+    assert settings.targets[0].checkpoint == tmp_path / "weights"
+    assert settings.targets[0].last_known_good == str(tmp_path / "good")
+    assert settings.releases == tmp_path / "store"
+    assert settings.store.url == f"sqlite:///{tmp_path}/x/a.db"
+
+
+def test_a_release_id_stays_an_id(tmp_path: Path) -> None:
+    text = GOOD.replace("model: m", "model: m, last_known_good: 'good@0123456789ab'")
+    assert load_settings(written(tmp_path, text)).targets[0].last_known_good == "good@0123456789ab"
+
+
+def test_the_environment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALIGND_LISTEN__PORT", "1234")
+    monkeypatch.setenv("ALIGND_KEY", "another-long-secret")
+    settings = load_settings(written(tmp_path, GOOD))
+    assert settings.listen.port == 1234
+    assert settings.key.get_secret_value() == "another-long-secret"
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="alignd init"):
+        load_settings(tmp_path / "none.yaml")
+
+
+def test_plugins_may_be_written_by_name_or_with_options(tmp_path: Path) -> None:
+    text = GOOD.replace("model: m", "model: m, recipes: [a, {plugin: b, options: {rank: 4}}]")
+    recipes = load_settings(written(tmp_path, text)).targets[0].recipes
+    assert [(r.plugin, r.options) for r in recipes] == [("a", {}), ("b", {"rank": 4})]
