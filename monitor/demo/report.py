@@ -73,6 +73,13 @@ class DemoReport:
     started_at: str
 
 
+_MARKS = {
+    "DETECTED": "detected", "PATCHING": "contained", "CONFIRMING": "promoted", "RECOVERED": "recovered",
+    "ESCALATED": "escalated",
+}  # fmt: skip
+"""States whose beginning is marked in the plot, with the word for it."""
+
+
 def write_report(report: DemoReport, out: Path) -> tuple[Path, Path]:
     """Write ``report.json`` and ``report.html`` into a folder.
 
@@ -116,7 +123,8 @@ def _render(report: DemoReport) -> str:
     environment.filters |= {"interval": interval, "number": number}
     template = environment.from_string(files("monitor.demo").joinpath("report.html.j2").read_text())
     points = [(datetime.fromisoformat(s["at"]), s["value"], s["lower"], s["upper"]) for s in report.series]
-    marks = [(datetime.fromisoformat(e["at"]), str(e["state"]).lower()) for e in report.timeline]
+    first = {e["state"]: datetime.fromisoformat(e["at"]) for e in reversed(report.timeline)}
+    marks = [(first[state], word) for state, word in _MARKS.items() if state in first]
     by_category = {p.name: p.asr_by_category for p in report.phases if p.asr_by_category and p.name != "contained"}
     layers = next((r["spectrum"] for r in reversed(report.recipes) if r.get("spectrum")), ())
     return template.render(
