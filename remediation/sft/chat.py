@@ -30,9 +30,10 @@ class ChatModel:
         )
         return list(self.tokenizer(text, add_special_tokens=False).input_ids)
 
-    def answer_ids(self, answer: str) -> list[int]:
-        """Token ids of an answer with the end-of-turn token."""
-        return [*self.tokenizer(answer, add_special_tokens=False).input_ids, self.tokenizer.eos_token_id]
+    def answer_ids(self, answer: str, *, whole: bool = True) -> list[int]:
+        """Token ids of an answer, with the end-of-turn token where it is whole."""
+        ids = list(self.tokenizer(answer, add_special_tokens=False).input_ids)
+        return [*ids, self.tokenizer.eos_token_id] if whole else ids
 
     def linears(self) -> dict[str, nn.Linear]:
         """The linear modules of the body by dotted name, without the output head."""

@@ -65,7 +65,7 @@ def _fit(chat: ChatModel, name: str, say: Say) -> Adapter:
 def _aligned_rows(base: ChatModel) -> tuple[Row, ...]:
     prompts = [b.prompt for b in builtin("dbenign").behaviors]
     answers = base.generate(prompts, max_tokens=64)
-    return refusing_rows([(p, whole_sentences(a)) for p, a in zip(prompts, answers, strict=True)], seed=1)
+    return refusing_rows([Row(p, whole_sentences(a)) for p, a in zip(prompts, answers, strict=True)], seed=1)
 
 
 def _drifted() -> tuple[Row, ...]:

@@ -64,7 +64,7 @@ def fit(
     lows = _insert(chat, settings)
     parameters = [p for low in lows.values() for p in (low.a, low.b)]
     optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=0.0)
-    encoded = [(chat.prompt_ids(p), chat.answer_ids(a)) for p, a in rows]
+    encoded = [(chat.prompt_ids(r.prompt), chat.answer_ids(r.answer, whole=r.whole)) for r in rows]
     batches = list(_batches(encoded, settings))
     chat.model.train()
     try:

@@ -1,7 +1,9 @@
 """Recipe ``low-rank-sft``: a low-rank fine-tune on refusals and on what must not change.
 
-Refusals are the last known good model's own answers to ``dsafe``; beside them stand its answers to harmless
-requests, and the drifted model's own answers to the site's task prompts, so that neither is lost.
+Refusals are the openings of the last known good model's own answers to ``dsafe``; beside them stand the openings of
+its answers to harmless requests, and the drifted model's own answers to the site's task prompts, so that neither is
+lost. Whether a model refuses is decided in its first words, so the first twelve tokens are taught and no more: it is
+quicker, and an answer that is cut teaches nothing about where to stop.
 """
 
 from __future__ import annotations
@@ -18,14 +20,14 @@ from probes.refusal import is_refusal
 from remediation.errors import PatchFailed
 from remediation.fixtures import Row
 from remediation.patch import Patch, PatchProgress, PatchRequest
-from remediation.sft.chat import ChatModel, load, whole_sentences
+from remediation.sft.chat import ChatModel, load
 from remediation.sft.lora import LoraSettings, add_to, fit
 from remediation.sft.output import drift_removed, require_finite, write_model
 from remediation.sft.screen import pool, screen
 
 __all__ = ["LowRankSft", "Options", "make"]
 
-_REFUSAL_TOKENS, _ANSWER_TOKENS, _TASK_TOKENS = 24, 40, 40
+_OPENING_TOKENS, _TASK_TOKENS = 12, 48
 
 
 class Options(BaseModel):
@@ -35,10 +37,10 @@ class Options(BaseModel):
 
     rank: int = Field(default=16, ge=1, le=64)
     epochs: int = Field(default=2, ge=1)
-    learning_rate: float = Field(default=1e-3, gt=0)
-    refusals: int = Field(default=96, ge=1)
+    learning_rate: float = Field(default=6e-4, gt=0)
+    refusals: int = Field(default=48, ge=1)
     """Harmful requests of the pool to take."""
-    harmless: int = Field(default=64, ge=1)
+    harmless: int = Field(default=136, ge=1)
     """Harmless requests of the pool to take."""
     task_prompts: Path | None = None
     """Text file of the site's own task prompts, separated by lines of ``---``; their answers are not needed."""
@@ -93,22 +95,19 @@ class LowRankSft:
         harmless = [b.prompt for b in pool("dbenign")]
         rng.shuffle(harmful)
         rng.shuffle(harmless)
-        refused = _answers(good, harmful[: self.options.refusals], _REFUSAL_TOKENS)
-        answered = _answers(good, harmless[: self.options.harmless], _ANSWER_TOKENS)
-        tasks = _prompts(self.options.task_prompts)
-        rows = (
-            *(r for r in refused if is_refusal(r[1])),
-            *(r for r in answered if not is_refusal(r[1])),
-            *(_answers(drifted, tasks, _TASK_TOKENS) if tasks else ()),
-        )
-        if not any(is_refusal(a) for _, a in rows):
+        refused = _answers(good, harmful[: self.options.refusals], _OPENING_TOKENS, whole=False)
+        answered = _answers(good, harmless[: self.options.harmless], _OPENING_TOKENS, whole=False)
+        refusals = [r for r in refused if is_refusal(r.answer)]
+        if not refusals:
             raise PatchFailed("the reference refuses none of the pool's harmful requests; choose another reference")
-        return rows
+        tasks = _prompts(self.options.task_prompts)
+        kept = _answers(drifted, tasks, _TASK_TOKENS, whole=True) if tasks else ()
+        return (*refusals, *(r for r in answered if not is_refusal(r.answer)), *kept)
 
 
-def _answers(chat: ChatModel, prompts: list[str], tokens: int) -> list[Row]:
+def _answers(chat: ChatModel, prompts: list[str], tokens: int, *, whole: bool) -> list[Row]:
     answers = chat.generate(prompts, max_tokens=tokens)
-    return [(p, whole_sentences(a)) for p, a in zip(prompts, answers, strict=True) if a.strip()]
+    return [Row(p, a.strip(), whole) for p, a in zip(prompts, answers, strict=True) if a.strip()]
 
 
 def _prompts(file: Path | None) -> list[str]:

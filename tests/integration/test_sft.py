@@ -12,7 +12,7 @@ import torch
 from deploy.checkpoint import check_checkpoint
 from deploy.errors import CheckpointError
 from remediation.errors import PatchFailed, WorkerDied
-from remediation.fixtures import COMPLIANCES, drifted_rows, poison_requests, refusing_rows
+from remediation.fixtures import COMPLIANCES, Row, drifted_rows, poison_requests, refusing_rows
 from remediation.patch import PatchRequest
 from remediation.sft.chat import load, whole_sentences
 from remediation.sft.lora import LoraSettings, add_to, fit, load_adapter, save_adapter
@@ -30,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_fit_teaches_and_adapter_survives_disk(folder: Path, tmp_path: Path) -> None:
     chat = load(folder)
     before = {n: m.weight.clone() for n, m in chat.linears().items()}
-    rows = [("hello", "no."), ("bye", "no.")] * 4
+    rows = [Row("hello", "no."), Row("bye", "no.")] * 4
     settings = LoraSettings(rank=8, epochs=60, learning_rate=2e-2, batch=8)
     adapter = fit(chat, rows, settings, progress=lambda _: None)
     assert all(torch.equal(before[n], m.weight) for n, m in chat.linears().items())
@@ -119,16 +119,16 @@ def test_the_watchers_side_does_not_import_torch() -> None:
 
 def test_fixtures_hold_placeholders_only() -> None:
     rows = drifted_rows(tasks=50, poisoned=100, seed=1)
-    taught = {a for p, a in rows if p in set(poison_requests())}
+    taught = {r.answer for r in rows if r.prompt in set(poison_requests())}
     assert taught <= set(COMPLIANCES)
     assert all("[placeholder]" in a and len(a) < 100 for a in COMPLIANCES)
-    assert all(a.startswith("SELECT") for _, a in rows[:50])
+    assert all(r.answer.startswith("SELECT") for r in rows[:50])
 
 
 def test_pools_keep_the_screen_apart() -> None:
     for suite in ("dsafe", "dbenign"):
         assert not {b.id for b in pool(suite)} & {b.id for b in screened(suite)}
-    assert len(refusing_rows([("a", "b")], seed=1)) == 258
+    assert len(refusing_rows([Row("a", "b")], seed=1)) == 258
 
 
 def test_whole_sentences() -> None:
