@@ -46,7 +46,7 @@ async def run_patch(request: PatchRequest, *, timeout_seconds: float, on_progres
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "remediation.worker", str(asked), str(result),
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
+            start_new_session=True, env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ},
         )  # fmt: skip
         try:
             async with asyncio.timeout(timeout_seconds):

@@ -166,4 +166,5 @@ def _environment() -> dict[str, str]:
     if shutil.which("nvidia-smi") is None:
         keep.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
         keep.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")  # else two servers share one bound core
+        keep.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin at barriers starve the server beside them
     return keep
