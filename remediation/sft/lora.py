@@ -71,7 +71,9 @@ def fit(
         for step, chosen in enumerate(batches):
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * min(1.0, (step + 1) / 10) * (1 - step / len(batches))
-            _loss(chat, [encoded[i] for i in chosen]).backward()  # type: ignore[no-untyped-call]
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=_fast_bfloat16()):
+                loss = _loss(chat, [encoded[i] for i in chosen])
+            loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             optimizer.zero_grad()
@@ -102,6 +104,12 @@ def load_adapter(file: Path) -> Adapter:
     """Read what ``save_adapter`` wrote."""
     tensors = load_file(file)
     return {n.removesuffix(".a"): (tensors[n], tensors[n.removesuffix("a") + "b"]) for n in tensors if n.endswith(".a")}
+
+
+def _fast_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 matrices itself; where it does, a step is twice as fast."""
+    can = torch.cpu.get_capabilities()
+    return bool(can.get("avx512_bf16") or can.get("amx_bf16"))
 
 
 def _insert(chat: ChatModel, settings: LoraSettings) -> dict[str, _Low]:
