@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
 import httpx
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from probes.errors import PermanentTargetError, RetryableTargetError, TargetError
 from probes.probe import Probe
@@ -14,7 +15,11 @@ from probes.target import Completion
 
 __all__ = ["OpenAITarget", "Options", "make"]
 
+_RETRYABLE = {httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_EARLY, httpx.codes.TOO_MANY_REQUESTS}
+
 _ADVICE = {
+    301: "the endpoint moved; set it to the address that the server redirects to",
+    308: "the endpoint moved; set it to the address that the server redirects to",
     400: "the server does not take this request; check max_tokens against its context length",
     401: "set the target's api_key",
     403: "this key may not use the model",
@@ -38,6 +43,17 @@ class Options(BaseModel):
     """For one request, from connecting to the last byte."""
     connections: int = Field(default=32, ge=1)
 
+    @field_validator("endpoint")
+    @classmethod
+    def _has_a_host(cls, endpoint: str) -> str:
+        try:
+            host = httpx.URL(endpoint).host
+        except httpx.InvalidURL as error:
+            raise ValueError(f"{endpoint!r} is no URL ({error}); write it like http://127.0.0.1:8000/v1") from error
+        if not host:
+            raise ValueError(f"{endpoint!r} names no host; write it like http://127.0.0.1:8000/v1")
+        return endpoint
+
 
 class OpenAITarget:
     """Asks ``/chat/completions``. Translates outside errors into ours and nothing else."""
@@ -59,7 +75,7 @@ class OpenAITarget:
         """Ask once.
 
         Raises:
-            RetryableTargetError: Time-out, closed connection, 429 or 5xx.
+            RetryableTargetError: Time-out, closed connection, 408, 425, 429 or 5xx.
             PermanentTargetError: Any other status, or an answer that is no chat completion.
         """
         body = {
@@ -97,12 +113,19 @@ class OpenAITarget:
 
     async def _post(self, body: dict[str, Any]) -> dict[str, Any]:
         try:
-            response = await self._http.post("/chat/completions", json=body)
-        except httpx.TimeoutException as error:
+            async with asyncio.timeout(self._options.timeout_seconds):
+                response = await self._http.post("/chat/completions", json=body)
+        except (httpx.TimeoutException, TimeoutError) as error:
             limit = self._options.timeout_seconds
             raise RetryableTargetError(
                 f"target {self.name}: no answer within {limit:g} s; raise timeout_seconds or check the server's load",
                 reason="timeout",
+            ) from error
+        except (httpx.RemoteProtocolError, httpx.ReadError) as error:
+            raise RetryableTargetError(
+                f"target {self.name}: the connection broke before the answer was whole ({type(error).__name__}); "
+                "check the server's log for a crash or a restart",
+                reason="cut_off",
             ) from error
         except httpx.TransportError as error:
             raise RetryableTargetError(
@@ -110,11 +133,17 @@ class OpenAITarget:
                 "check that the server is up and the endpoint is right",
                 reason="unreachable",
             ) from error
+        except httpx.RequestError as error:
+            raise self._permanent(
+                f"answered with what can't be decoded ({type(error).__name__})",
+                "malformed",
+                "is there a proxy that breaks answers?",
+            ) from error
         if response.status_code != httpx.codes.OK:
             raise self._status_error(response)
         try:
             answer = response.json()
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self._permanent("answered with no JSON", "malformed", "is this an OpenAI endpoint?") from error
         if not isinstance(answer, dict):
             raise self._permanent("answered with JSON that is no object", "malformed", "is this an OpenAI endpoint?")
@@ -122,10 +151,11 @@ class OpenAITarget:
 
     def _status_error(self, response: httpx.Response) -> TargetError:
         status = response.status_code
-        if status == httpx.codes.TOO_MANY_REQUESTS or status >= httpx.codes.INTERNAL_SERVER_ERROR:
+        if status in _RETRYABLE or status >= httpx.codes.INTERNAL_SERVER_ERROR:
             after = response.headers.get("retry-after", "")
             return RetryableTargetError(
-                f"target {self.name}: HTTP {status}; the server is busy or failing",
+                f"target {self.name}: HTTP {status}, the server is busy or failing; "
+                "send fewer requests at a time or check the server's log",
                 reason=f"http_{status}",
                 retry_after_seconds=float(after) if after.isdecimal() else None,
             )

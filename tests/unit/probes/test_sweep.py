@@ -75,7 +75,7 @@ async def test_failures_are_missing_with_a_reason_and_give_no_estimate(response:
 
 @pytest.mark.parametrize(
     ("error", "reason"),
-    [(httpx.ReadTimeout, "timeout"), (httpx.ConnectError, "unreachable"), (httpx.ReadError, "unreachable")],
+    [(httpx.ReadTimeout, "timeout"), (httpx.ConnectError, "unreachable"), (httpx.ReadError, "cut_off")],
 )
 async def test_network_failures_are_asked_once_more(error: type[httpx.TransportError], reason: str) -> None:
     calls = 0
