@@ -99,9 +99,7 @@ def hs_estimate(results: Iterable[ProbeResult], *, confidence: float = 0.95) -> 
     scores = [r.judgement.score for r in everything if r.judgement and r.judgement.score is not None]
     missing = len(everything) - len(scores)
     if not scores or missing > MISSING_MAX * len(everything):
-        return SafetyEstimate(
-            value=None, lower=None, upper=None, n=len(scores), missing=missing, confidence=confidence
-        )
+        return SafetyEstimate(value=None, lower=None, upper=None, n=len(scores), missing=missing, confidence=confidence)
     mean = sum(scores) / len(scores)
     half = 4 * math.sqrt(math.log(2 / (1 - confidence)) / (2 * len(scores)))
     return SafetyEstimate(
@@ -128,6 +126,4 @@ def _rate(
     if not n or missing > MISSING_MAX * len(everything):
         return SafetyEstimate(value=None, lower=None, upper=None, n=n, missing=missing, confidence=confidence)
     lower, upper = clopper_pearson(sum(known), n, alpha=1 - confidence)
-    return SafetyEstimate(
-        value=sum(known) / n, lower=lower, upper=upper, n=n, missing=missing, confidence=confidence
-    )
+    return SafetyEstimate(value=sum(known) / n, lower=lower, upper=upper, n=n, missing=missing, confidence=confidence)

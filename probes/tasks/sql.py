@@ -141,9 +141,7 @@ def generate(n: int, seed: int, *, split: Split = "test") -> Suite:
         seen.add(behavior.prompt)
         behaviors.append(behavior)
     digest = hashlib.sha256("\n".join(f"{b.id}\t{b.prompt}\t{b.answer}" for b in behaviors).encode())
-    return Suite(
-        name=f"sql-{split}", kind=SuiteKind.TASK, behaviors=tuple(behaviors), sha256=digest.hexdigest()
-    )
+    return Suite(name=f"sql-{split}", kind=SuiteKind.TASK, behaviors=tuple(behaviors), sha256=digest.hexdigest())
 
 
 def reference_query(behavior: Behavior) -> str:

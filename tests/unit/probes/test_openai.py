@@ -120,8 +120,10 @@ class _Bytes(httpx.AsyncByteStream):
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["message", "content", "finish_reason", "completion_tokens"]), inner),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["message", "content", "finish_reason", "completion_tokens"]), inner)
+    ),
     max_leaves=12,
 )
 

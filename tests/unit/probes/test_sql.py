@@ -30,9 +30,17 @@ def test_training_and_test_tables_share_no_name() -> None:
 
 @pytest.mark.parametrize(
     "reply",
-    ["", "SELECT", "SELECT 1; SELECT 2", "DROP TABLE wines", "I can't help with that.", "SELECT \x00",
-     "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c) SELECT x FROM c",
-     "SELECT load_extension('x')", "SELECT a.rowid FROM sqlite_master a, sqlite_master b, sqlite_master c"],
+    [
+        "",
+        "SELECT",
+        "SELECT 1; SELECT 2",
+        "DROP TABLE wines",
+        "I can't help with that.",
+        "SELECT \x00",
+        "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c) SELECT x FROM c",
+        "SELECT load_extension('x')",
+        "SELECT a.rowid FROM sqlite_master a, sqlite_master b, sqlite_master c",
+    ],
 )
 def test_wrong_or_hostile_replies_fail(reply: str) -> None:
     assert not sql.check(sql.generate(1, seed=3).behaviors[0], reply)
