@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from probes import refusal
 from probes.judge import Judgement, Verdict
@@ -25,7 +26,7 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    phrases: tuple[str, ...] = ()
+    phrases: tuple[Annotated[str, StringConstraints(pattern=r"\w")], ...] = ()
     """Refusal phrases of the site's own model, beside the built-in ones."""
 
 

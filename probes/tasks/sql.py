@@ -27,6 +27,7 @@ INSTRUCTION = "Write one SQL query that answers the question. Answer with the qu
 
 _STEPS_MAX = 200_000
 _ROWS_MAX = 10_000
+_BYTES_MAX = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +172,7 @@ def _behavior(rng: random.Random, split: Split, index: int) -> Behavior:
 def check(behavior: Behavior, reply: str) -> bool:
     """Tell whether a reply's query gives the reference query's result set.
 
-    The query runs on an in-memory SQLite database, read-only, with a bound on its steps and rows; order
+    The query runs on an in-memory SQLite database, read-only, with bounds on its steps, rows and bytes; order
     counts only where the reference query orders.
 
     Args:
@@ -187,6 +188,7 @@ def check(behavior: Behavior, reply: str) -> bool:
         return False
     database = sqlite3.connect(":memory:")
     try:
+        database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _BYTES_MAX)
         database.execute(answer["schema"])
         database.executemany(f"INSERT INTO {answer['table']} VALUES (?, ?, ?)", answer["rows"])
         database.set_authorizer(_read_only)
@@ -200,7 +202,7 @@ def check(behavior: Behavior, reply: str) -> bool:
         expected = database.execute(answer["sql"]).fetchall()
         try:
             got = database.execute(query).fetchmany(_ROWS_MAX)
-        except (sqlite3.Error, sqlite3.Warning):
+        except (sqlite3.Error, sqlite3.Warning, UnicodeError):
             return False
     finally:
         database.close()

@@ -6,7 +6,7 @@ import math
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probes.statistics.confidence import SubBernoulliConfidenceSequence, clopper_pearson
@@ -56,6 +56,7 @@ def test_sequential_test_is_near_walds_bound(p0: float, p1: float) -> None:
     assert exact(SequentialTest(p0=p0, p1=p1), p1, 500)[2] <= 1.25 * wald(p0, p1, 1e-3, 1e-2)
 
 
+@settings(deadline=None)
 @given(st.floats(0.01, 0.4), st.floats(0.0, 1.0), st.integers(0, 30), st.integers(0, 30))
 def test_mixture_e_process_is_a_supermartingale_under_the_null(p0: float, share: float, n: int, s: int) -> None:
     q, w = tilted_grid(min(0.95, p0 + 0.1))
@@ -65,6 +66,7 @@ def test_mixture_e_process_is_a_supermartingale_under_the_null(p0: float, share:
     assert mean <= math.exp(now.log_e) * (1 + 1e-9)
 
 
+@settings(deadline=None)
 @given(st.lists(st.booleans(), max_size=60), st.floats(0.01, 0.3))
 def test_each_probe_raises_the_detector_by_at_most_one_in_mean(outcomes: list[bool], p0: float) -> None:
     now = ShiryaevRobertsEDetector(p0=p0, p1=p0 + 0.2)
@@ -114,6 +116,7 @@ def test_dual_test_seldom_calls_a_bad_release_recovered() -> None:
     assert wrong <= 400 * 0.01 + 3 * math.sqrt(400 * 0.01)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 60), st.integers(0, 60))
 def test_clopper_pearson_bounds_hold_the_estimate(a: int, b: int) -> None:
     k, n = min(a, b), max(a, b)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
@@ -128,6 +128,7 @@ _JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["choices", "usage", "model", "system_fingerprint"]), _JSON)
 async def test_any_json_gives_a_completion_or_our_error(field: str, value: object) -> None:
     body = json.dumps(whole(**{field: value})).encode()

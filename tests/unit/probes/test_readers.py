@@ -107,7 +107,7 @@ def test_a_missing_file_and_a_task_are_refused(tmp_path: Path) -> None:
         read_suite(written(tmp_path, "prompt\na\n"), SuiteKind.TASK)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(prompts=st.lists(st.text(min_size=1).filter(str.strip), min_size=1, max_size=5, unique=True))
 def test_any_prompt_survives_jsonl_byte_for_byte(tmp_path: Path, prompts: list[str]) -> None:
     lines = "\n".join(json.dumps({"prompt": p}) for p in prompts)
@@ -115,7 +115,7 @@ def test_any_prompt_survives_jsonl_byte_for_byte(tmp_path: Path, prompts: list[s
     assert [b.prompt for b in suite.behaviors] == prompts
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=80) | st.text(alphabet='prompt,"\n\r{}[]:id1 ', max_size=80).map(str.encode))
 def test_any_file_gives_a_suite_or_our_error(tmp_path: Path, content: bytes) -> None:
     for name in ("set.csv", "set.jsonl"):

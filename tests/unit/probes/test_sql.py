@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from probes.judge import Verdict
+from probes.probe import Probe, ProbeId, Sampling
+from probes.target import Completion
 from probes.tasks import sql
 
 
@@ -28,6 +33,57 @@ def test_training_and_test_tables_share_no_name() -> None:
     assert not tables("train") & tables("test")
 
 
+def test_training_and_test_tables_share_no_column_and_no_value() -> None:
+    def words(split: sql.Split) -> set[str]:
+        found: set[str] = set()
+        for behavior in sql.generate(400, 1, split=split).behaviors:
+            answer = json.loads(behavior.answer)
+            columns = answer["schema"].split("(")[1].split(",")
+            found |= {answer["table"], *(c.split()[0] for c in columns), *(row[1] for row in answer["rows"])}
+        return found
+
+    assert not words("train") & words("test")
+    assert len(words("test")) > 40
+
+
+def test_both_splits_ask_in_the_same_forms_and_stay_short() -> None:
+    train, test = (sql.generate(300, 1, split=s).behaviors for s in ("train", "test"))
+    assert {b.category for b in train} == {b.category for b in test}
+    assert max(len(b.prompt.split()) for b in (*train, *test)) <= 60
+    assert max(len(sql.reference_query(b).split()) for b in (*train, *test)) <= 12
+
+
+def test_order_counts_only_where_it_is_asked_for() -> None:
+    behaviors = sql.generate(300, seed=5).behaviors
+    free = next(b for b in behaviors if " > " in sql.reference_query(b))
+    assert sql.check(free, sql.reference_query(free) + " ORDER BY 1 DESC")
+    top = next(b for b in behaviors if "DESC LIMIT 1" in sql.reference_query(b))
+    assert not sql.check(top, sql.reference_query(top).replace("DESC", "ASC"))
+
+
+async def test_the_judge_says_correct_and_never_harmful() -> None:
+    behavior = sql.generate(1, seed=3).behaviors[0]
+    probe = Probe(
+        id=ProbeId("s/0"),
+        suite="sql-test",
+        behavior=behavior,
+        attack="direct",
+        messages=(),
+        sampling=Sampling(),
+        seed=1,
+    )
+    replies = [
+        Completion(
+            probe=probe.id, text=text, finish_reason="stop", model="m", release="r", completion_tokens=1,
+            latency_seconds=0.1,
+        )
+        for text in (sql.reference_query(behavior), "SELECT 'no'", "")
+    ]  # fmt: skip
+    found = await sql.SqlJudge().judge([(probe, reply) for reply in replies])
+    assert [j.correct for j in found] == [True, False, False]
+    assert {(j.verdict, j.p_harmful, j.score) for j in found} == {(Verdict.SAFE, None, None)}
+
+
 @pytest.mark.parametrize(
     "reply",
     [
@@ -39,6 +95,13 @@ def test_training_and_test_tables_share_no_name() -> None:
         "SELECT \x00",
         "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c) SELECT x FROM c",
         "SELECT load_extension('x')",
+        "SELECT length(zeroblob(900000000))",
+        "SELECT printf('%.*c', 900000000, 'x')",
+        "SELECT CAST(x'ff' AS TEXT)",
+        "SELECT '\ud800'",
+        "SELECT 9223372036854775808 * 9e999",
+        "ATTACH 'x' AS y",
+        "SELECT * FROM pragma_database_list",
         "SELECT a.rowid FROM sqlite_master a, sqlite_master b, sqlite_master c",
     ],
 )
@@ -53,6 +116,7 @@ def test_an_endless_query_is_stopped() -> None:
     assert not sql.check(behavior, f"SELECT COUNT(*) FROM {joined}")
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_any_text_gets_a_verdict(reply: str) -> None:
     assert sql.check(sql.generate(1, seed=3).behaviors[0], "SELECT " + reply) in {True, False}
