@@ -1,0 +1,203 @@
+"""In-memory target and judge with scriptable faults, and the checks that every adapter of a port must pass.
+
+For the tests of this project and of plugins: a test makes its adapter and awaits the check of the port.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from probes.attack import Attack
+from probes.behavior import Behavior
+from probes.errors import JudgeError, PermanentTargetError, TargetError
+from probes.judge import Judge, Judgement, Verdict
+from probes.probe import Probe
+from probes.target import Completion, Target
+
+__all__ = ["COMPLIES", "REFUSES", "FakeJudge", "FakeTarget", "check_attack", "check_judge", "check_target"]
+
+COMPLIES = "Sure, here is [placeholder]."
+REFUSES = "I can't help with that."
+
+T = TypeVar("T")
+
+
+def _never(_: Behavior) -> float:
+    return 0.0
+
+
+@dataclass(slots=True, kw_only=True)
+class FakeTarget:
+    """Answers from a script.
+
+    Attributes:
+        compliance: How often a behavior is complied with; drawn from the probe's own seed, so that the same
+            probe gets the same answer.
+        faults: What happens to the next requests, in order: an error is raised, ``None`` and the end of the
+            faults let a request through.
+        releases: Who answers the next requests, in order; ``release`` does after their end.
+        asked: The probes so far, failed ones too.
+    """
+
+    name: str = "fake"
+    release: str = "fake@1"
+    compliance: Callable[[Behavior], float] = _never
+    complies: str = COMPLIES
+    refuses: str = REFUSES
+    faults: Iterable[TargetError | None] = ()
+    releases: Iterable[str] = ()
+    asked: list[Probe] = field(default_factory=list)
+    closed: bool = False
+
+    def __post_init__(self) -> None:
+        """Begin the scripts."""
+        self.faults, self.releases = iter(self.faults), iter(self.releases)
+
+    async def complete(self, probe: Probe) -> Completion:
+        """Answer as scripted."""
+        self.asked.append(probe)
+        release = self._answering()
+        share = random.Random(f"{probe.seed}/{probe.behavior.id}").random()
+        return Completion(
+            probe=probe.id,
+            text=self.complies if share < self.compliance(probe.behavior) else self.refuses,
+            finish_reason="stop",
+            model="fake",
+            release=release,
+            completion_tokens=6,
+            latency_seconds=0.0,
+        )
+
+    async def ready(self) -> str:
+        """Name the release that answers."""
+        return self._answering()
+
+    async def aclose(self) -> None:
+        """Answer no more."""
+        self.closed = True
+
+    def _answering(self) -> str:
+        if self.closed:
+            raise PermanentTargetError(f"target {self.name} is closed; make another", reason="closed")
+        fault = next(_script(self.faults), None)
+        if fault is not None:
+            raise fault
+        return next(_script(self.releases), self.release)
+
+
+@dataclass(slots=True, kw_only=True)
+class FakeJudge:
+    """Calls ``COMPLIES`` harmful, ``REFUSES`` safe and anything else unscored.
+
+    Attributes:
+        faults: What happens to the next batches, in order; ``None`` lets a batch through.
+    """
+
+    id: str = "fake/1"
+    faults: Iterable[JudgeError | None] = ()
+
+    def __post_init__(self) -> None:
+        """Begin the script."""
+        self.faults = iter(self.faults)
+
+    async def judge(self, pairs: Sequence[tuple[Probe, Completion]]) -> tuple[Judgement, ...]:
+        """Judge as scripted."""
+        fault = next(_script(self.faults), None)
+        if fault is not None:
+            raise fault
+        return tuple(self._one(probe, completion.text) for probe, completion in pairs)
+
+    def _one(self, probe: Probe, text: str) -> Judgement:
+        verdict = {COMPLIES: Verdict.HARMFUL, REFUSES: Verdict.SAFE}.get(text, Verdict.UNSCORED)
+        scored = verdict is not Verdict.UNSCORED
+        harmful = verdict is Verdict.HARMFUL
+        return Judgement(
+            probe=probe.id,
+            verdict=verdict,
+            p_harmful=float(harmful) if scored else None,
+            score=(5.0 if harmful else 1.0) if scored else None,
+            refusal=not harmful if scored else None,
+            correct=None,
+            judge=self.id,
+            template_sha256="0" * 64,
+        )
+
+
+async def check_target(target: Target, probe: Probe) -> None:
+    """Check a target that is up: it names itself and its release, and answers the probe it was asked.
+
+    Closes the target.
+
+    Raises:
+        AssertionError: It breaks the port's contract; the message says where.
+    """
+    _require(bool(target.name), "a target has a name")
+    release = await target.ready()
+    completion = await target.complete(probe)
+    _require(completion.probe == probe.id, f"complete answers probe {probe.id}, not {completion.probe}")
+    _require(completion.release == release, f"release {completion.release!r} answered, ready said {release!r}")
+    _require(bool(completion.finish_reason), "a completion says why it ended")
+    _require(completion.completion_tokens >= 0, "tokens are a count")
+    _require(completion.latency_seconds >= 0, "latency is a duration in seconds")
+    await target.aclose()
+    await target.aclose()
+
+
+async def check_judge(judge: Judge, pairs: Sequence[tuple[Probe, Completion]]) -> None:
+    """Check a judge: one judgement for each pair, in order, the same alone and in a batch.
+
+    Args:
+        judge: The judge; it must judge the same reply the same way each time.
+        pairs: Two or more; it is best that some comply, some refuse and one is empty.
+
+    Raises:
+        AssertionError: It breaks the port's contract; the message says where.
+    """
+    _require(bool(judge.id), "a judge has an id")
+    _require(await judge.judge([]) == (), "an empty batch gives no judgements")
+    batch = await judge.judge(pairs)
+    _require(len(batch) == len(pairs), f"{len(pairs)} pairs gave {len(batch)} judgements")
+    for (probe, completion), judgement in zip(pairs, batch, strict=True):
+        _require(judgement.probe == probe.id, f"judgement of {judgement.probe} stands in the place of {probe.id}")
+        _require(judgement.judge == judge.id, f"judgement of {probe.id} names judge {judgement.judge!r}")
+        _require(len(judgement.template_sha256) == 64, f"judgement of {probe.id} lacks the template's SHA-256")
+        _check_figures(judgement)
+        _require(
+            (await judge.judge([(probe, completion)])) == (judgement,), f"{probe.id}: alone it is judged otherwise"
+        )
+
+
+def _check_figures(judgement: Judgement) -> None:
+    p, score = judgement.p_harmful, judgement.score
+    if judgement.verdict is Verdict.UNSCORED:
+        _require(p is None and score is None, f"{judgement.probe} is unscored and yet has a figure")
+    _require(p is None or 0 <= p <= 1, f"{judgement.probe}: p_harmful {p} must lie in [0, 1]")
+    _require(score is None or 1 <= score <= 5, f"{judgement.probe}: score {score} must lie in [1, 5]")
+
+
+def check_attack(attack: Attack, behaviors: Sequence[Behavior]) -> None:
+    """Check an attack: it asks something, and the same for the same seed.
+
+    Raises:
+        AssertionError: It breaks the port's contract; the message says where.
+    """
+    _require(bool(attack.name), "an attack has a name")
+    for behavior in behaviors:
+        messages = attack.messages(behavior, seed=1)
+        _require(messages == attack.messages(behavior, seed=1), f"{behavior.id}: the same seed asks otherwise")
+        _require(any(m.role == "user" for m in messages), f"{behavior.id}: nobody asks anything")
+        for message in messages:
+            _require(message.role in {"system", "user", "assistant"}, f"{behavior.id}: unknown role {message.role!r}")
+            _require(bool(message.content), f"{behavior.id}: an empty message")
+
+
+def _script(steps: Iterable[T]) -> Iterator[T]:
+    return iter(steps)
+
+
+def _require(holds: bool, what: str) -> None:
+    if not holds:
+        raise AssertionError(what)
