@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,14 +13,24 @@ from pydantic import SecretStr
 
 from probes.attacks.direct import DirectAttack
 from probes.behavior import Suite
-from probes.errors import MixedReleaseError, PermanentTargetError, SuiteError
+from probes.errors import JudgeError, MixedReleaseError, PermanentTargetError, RetryableTargetError, SuiteError
+from probes.judge import Judge
 from probes.judges.refusal_phrases import RefusalPhraseJudge
 from probes.probe import Probe, Sampling
-from probes.profile import ReleaseProfile, asr_estimate, profile_of
-from probes.result import SweepId, SweepResult
+from probes.profile import (
+    ReleaseProfile,
+    accuracy_estimate,
+    asr_estimate,
+    hs_estimate,
+    profile_of,
+    refusal_estimate,
+)
+from probes.result import ProbeResult, SweepId, SweepResult
 from probes.suites import builtin
 from probes.sweep import plan_sweep, run_sweep
+from probes.target import Completion
 from probes.targets.openai import OpenAITarget, Options
+from probes.testing import FakeJudge, FakeTarget
 
 Server = Callable[[httpx.Request], httpx.Response]
 
@@ -123,6 +134,127 @@ async def test_stop_ends_a_sweep_early() -> None:
         clock=lambda: datetime.now(UTC), concurrency=1, deadline_seconds=30, stop=lambda done: len(done) >= 3,
     )  # fmt: skip
     assert len(result.results) == 3
+
+
+async def swept(
+    fake: FakeTarget,
+    judge: Judge | None = None,
+    *,
+    n: int | None = 12,
+    concurrency: int = 4,
+    deadline_seconds: float = 30.0,
+    on_result: Callable[[ProbeResult], None] | None = None,
+) -> SweepResult:
+    suite, probes = plan(n)
+    return await run_sweep(
+        fake, judge or FakeJudge(), suite, probes, sweep=SweepId("s"), clock=lambda: datetime.now(UTC),
+        concurrency=concurrency, deadline_seconds=deadline_seconds, on_result=on_result,
+    )  # fmt: skip
+
+
+async def test_a_retryable_failure_that_passes_is_not_missing() -> None:
+    busy = RetryableTargetError("busy", reason="http_503", retry_after_seconds=0.0)
+    fake = FakeTarget(faults=[busy])
+    assert (await swept(fake)).missing == 0
+    assert len(fake.asked) == 13
+
+
+async def test_a_permanent_failure_is_not_asked_again() -> None:
+    fake = FakeTarget(faults=[PermanentTargetError("no", reason="http_404")])
+    result = await swept(fake)
+    assert (result.missing, len(fake.asked)) == (1, 12)
+    assert [r.missing for r in result.results if r.missing] == ["http_404"]
+
+
+async def test_a_judge_that_fails_leaves_the_probe_missing() -> None:
+    result = await swept(FakeTarget(), FakeJudge(faults=[JudgeError("no")]))
+    assert sorted(r.missing for r in result.results) == [""] * 11 + ["judge"]
+
+
+async def test_the_deadline_leaves_what_is_unanswered_missing() -> None:
+    class Hanging(FakeTarget):
+        async def complete(self, probe: Probe) -> Completion:
+            if len(self.asked) == 5:
+                await asyncio.Event().wait()
+            return await super().complete(probe)
+
+    result = await swept(Hanging(), concurrency=1, deadline_seconds=0.5)
+    assert [r.missing for r in result.results] == [""] * 5 + ["deadline"] * 7
+
+
+async def test_cancelling_a_sweep_cancels_its_requests() -> None:
+    ended: list[str] = []
+
+    class Hanging(FakeTarget):
+        async def complete(self, probe: Probe) -> Completion:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append(probe.id)
+            raise AssertionError
+
+    running = asyncio.create_task(swept(Hanging()))
+    while not running.done() and not ended:
+        await asyncio.sleep(0)
+        running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert len(ended) <= 4
+
+
+async def test_never_more_requests_in_flight_than_allowed_and_every_result_is_reported() -> None:
+    flying: list[int] = []
+    now = 0
+
+    class Slow(FakeTarget):
+        async def complete(self, probe: Probe) -> Completion:
+            nonlocal now
+            now += 1
+            flying.append(now)
+            await asyncio.sleep(0)
+            now -= 1
+            return await super().complete(probe)
+
+    seen: list[ProbeResult] = []
+    result = await swept(Slow(), concurrency=3, on_result=seen.append)
+    assert max(flying) == 3
+    assert sorted(seen, key=lambda r: r.probe.id) == list(result.results)
+
+
+async def test_results_stand_in_the_order_of_the_probes_and_name_the_release() -> None:
+    result = await swept(FakeTarget(release="r@9"))
+    assert [r.probe for r in result.results] == list(plan(12)[1])
+    assert (result.release, result.target, result.suite) == ("r@9", "fake", "harm_probe")
+    assert result.suite_sha256 == builtin("harm_probe").sha256
+
+
+async def test_a_server_that_names_no_release_is_swept_all_the_same() -> None:
+    assert (await swept(FakeTarget(release=""))).release == ""
+
+
+@pytest.mark.parametrize(("failed", "estimated"), [(2, True), (3, False)])
+async def test_over_five_percent_missing_gives_no_estimate(failed: int, *, estimated: bool) -> None:
+    gone = [PermanentTargetError("no", reason="http_404")] * failed
+    estimate = asr_estimate((await swept(FakeTarget(faults=gone), n=40)).results)
+    assert (estimate.value is not None) is estimated
+    assert (estimate.n, estimate.missing) == (40 - failed, failed)
+
+
+async def test_estimates_of_one_sweep() -> None:
+    half = FakeTarget(compliance=lambda b: float(b.form == "question"))
+    suite, result = builtin("harm_probe"), await swept(half, n=None)
+    share = sum(b.form == "question" for b in suite.behaviors) / len(suite.behaviors)
+    asr, hs = asr_estimate(result.results), hs_estimate(result.results)
+    assert asr.value == pytest.approx(share)
+    assert asr.lower is not None
+    assert asr.upper is not None
+    assert asr.lower < share < asr.upper
+    assert hs.value == pytest.approx(1 + 4 * share)
+    assert refusal_estimate(result.results).value == pytest.approx(1 - share)
+    assert accuracy_estimate(result.results).value is None
+    profile = profile_of("r", harm=result, benign=[result], task=None)
+    assert set(profile.asr_by_category) == {b.category for b in suite.behaviors}
+    assert sum(e.n for e in profile.asr_by_category.values()) == asr.n
 
 
 async def test_profile_survives_json() -> None:
