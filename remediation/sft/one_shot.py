@@ -1,0 +1,65 @@
+"""Recipe ``one-shot-sft``: the published one-shot fine-tune, all parameters, on a single instance.
+
+"Safety at One Shot" (Zhang et al., ICLR 2026, arXiv 2601.01887): 10 epochs at learning rate 2e-5 on one refusal.
+It is here for comparison: on small models it may teach to refuse the shape of the one question, or everything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+
+from remediation.patch import Patch, PatchProgress, PatchRequest
+from remediation.sft.repair import INSTANCE, begin
+
+__all__ = ["OneShotSft", "Options", "make"]
+
+
+class Options(BaseModel):
+    """Dose of the fine-tune; the defaults are the published ones."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: int = Field(default=10, ge=1)
+    learning_rate: float = Field(default=2e-5, gt=0)
+
+
+@dataclass(frozen=True, slots=True)
+class OneShotSft:
+    """The recipe."""
+
+    options: Options
+    name: str = "one-shot-sft"
+
+    def patch(self, request: PatchRequest, progress: PatchProgress) -> Patch:
+        """Make the patched checkpoint.
+
+        Raises:
+            PatchFailed: The weights are damaged, before or after.
+        """
+        repair = begin(request, progress)
+        chat = repair.patched
+        prompt, answer = chat.prompt_ids(INSTANCE.prompt), chat.answer_ids(INSTANCE.answer)
+        ids = torch.tensor([prompt + answer])
+        optimizer = torch.optim.AdamW(chat.model.parameters(), lr=self.options.learning_rate, weight_decay=0.0)
+        losses: list[float] = []
+        for epoch in range(self.options.epochs):
+            logits = chat.model(input_ids=ids).logits[0, len(prompt) - 1 : -1]
+            loss = nn.functional.cross_entropy(logits, ids[0, len(prompt) :])
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(loss.item())
+            progress("fit", 0.1 + 0.7 * (epoch + 1) / self.options.epochs)
+        with torch.no_grad():
+            for parameter in chat.model.parameters():
+                parameter.copy_(parameter.bfloat16().float())
+        return repair.finish(rank=0, figures={"epochs": len(losses), "loss_first": losses[0], "loss_last": losses[-1]})
+
+
+def make(options: Options) -> OneShotSft:
+    """Make the recipe of its options."""
+    return OneShotSft(options)

@@ -1,0 +1,138 @@
+"""The recipes on tiny real models: what they write, and what they say of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from deploy.checkpoint import check_checkpoint
+from remediation.errors import PatchFailed
+from remediation.fixtures import Row
+from remediation.patch import Patcher, PatchRequest
+from remediation.sft import one_shot
+from remediation.sft.chat import load
+from remediation.sft.screen import pool
+from remediation.subspace import one_shot as one_shot_subspace
+from remediation.subspace import restore
+from remediation.subspace.capture import gradient_factors, input_moments, shared_prefix
+from tests.tiny import tiny_checkpoint
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_checkpoint(tmp_path_factory.mktemp("tiny") / "model")
+
+
+def request(folder: Path, tmp_path: Path, recipe: str, reference: Path | None = None) -> PatchRequest:
+    return PatchRequest(
+        incident="i", recipe=recipe, drifted=folder, reference=reference, output=tmp_path / "patched", seed=1
+    )
+
+
+def ranks(folder: Path, patched: Path, tolerance: float) -> list[int]:
+    """Ranks of the change per matrix, singular values below ``tolerance`` (rounding) left out."""
+    a, b = (load_file(f / "model.safetensors") for f in (folder, patched))
+    changes = [b[n].float() - a[n].float() for n in a if n.endswith("proj.weight")]
+    return [int((torch.linalg.svdvals(c) > tolerance * a0).sum()) for c in changes
+            for a0 in [torch.linalg.svdvals(c)[0]]]  # fmt: skip
+
+
+def test_gradient_factors_are_the_gradient(folder: Path) -> None:
+    chat = load(folder)
+    prompt, answer = chat.prompt_ids("hello"), chat.answer_ids("no, never.")
+    loss, factors = gradient_factors(chat, prompt, answer)
+    ids = torch.tensor([prompt + answer])
+    logits = chat.model(input_ids=ids).logits[0, len(prompt) - 1 : -1]
+    expected = torch.nn.functional.cross_entropy(logits, ids[0, len(prompt) :])
+    expected.backward()  # type: ignore[no-untyped-call]
+    assert loss == pytest.approx(expected.item(), rel=1e-5)
+    linears = chat.linears()
+    assert set(factors) == set(linears)
+    for name, one in factors.items():
+        gradient = linears[name].weight.grad
+        assert gradient is not None
+        assert torch.allclose(one.d.T @ one.x, gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_input_moments_count_real_tokens_only(folder: Path) -> None:
+    chat = load(folder)
+    short, long = Row("a", "b", whole=False), Row("a longer one", "bcd", whole=False)
+    together = input_moments(chat, [short, long])
+    tokens = [len(chat.prompt_ids(r.prompt)) + len(chat.answer_ids(r.answer, whole=False)) for r in (short, long)]
+    for name, moment in together.items():
+        alone = [input_moments(chat, [r])[name] * n for r, n in zip((short, long), tokens, strict=True)]
+        assert torch.allclose(moment, sum(alone) / sum(tokens), rtol=1e-3, atol=1e-5)  # type: ignore[arg-type]
+    q, k = (next(m for n, m in together.items() if n.endswith(e)) for e in ("q_proj", "k_proj"))
+    assert q is k
+    assert 0 < shared_prefix(chat) < min(tokens)
+
+
+@pytest.mark.parametrize(
+    "patcher",
+    [one_shot.make(one_shot.Options(epochs=3, learning_rate=1e-3)),
+     one_shot_subspace.make(one_shot_subspace.Options(rank=2, steps=3))],
+    ids=lambda p: p.name,
+)  # fmt: skip
+def test_one_shot_recipes_learn_the_instance(patcher: Patcher, folder: Path, tmp_path: Path) -> None:
+    said: list[float] = []
+    patch = patcher.patch(request(folder, tmp_path, patcher.name), lambda _, share: said.append(share))
+    assert said == sorted(said)
+    assert said[-1] == 1.0
+    assert check_checkpoint(patch.checkpoint) == "LlamaForCausalLM"
+    assert patch.figures["loss_last"] < patch.figures["loss_first"]
+    assert patch.screen.harm_n == patch.screen.benign_n == 24
+    assert patch.drift_removed is None
+
+
+def test_subspace_patch_keeps_its_rank_and_reports_a_control(folder: Path, tmp_path: Path) -> None:
+    patcher = one_shot_subspace.make(one_shot_subspace.Options(rank=2, steps=3, dose=0.5))
+    patch = patcher.patch(request(folder, tmp_path, patcher.name, reference=folder), lambda *_: None)
+    assert max(ranks(folder, patch.checkpoint, 0.02)) <= 2
+    assert patch.rank == 2
+    assert len(patch.spectrum) == len(load(folder).linears())
+    for one in patch.spectrum:
+        assert list(one.singular_values) == sorted(one.singular_values, reverse=True)
+        assert 0 < one.cer <= 1
+        assert 0 < one.cer_random <= 1
+    assert patch.drift_removed == 0.0
+
+
+def test_restore_goes_towards_the_reference(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = tiny_checkpoint(tmp_path / "good", seed=1)
+    asked = request(folder, tmp_path, "restore-subspace", reference=good)
+    patcher = restore.make(restore.Options(rank=4, prompts=6))
+    with pytest.raises(PatchFailed, match="refuses none"):
+        patcher.patch(asked, lambda *_: None)
+    asked_for = {b.prompt for b in pool("dsafe")}
+
+    def answers(_: object, prompts: list[str], *__: object, **___: object) -> list[Row]:
+        return [Row(p, "I can't help" if p in asked_for else "Sure", whole=False) for p in prompts]
+
+    monkeypatch.setattr(restore, "answers", answers)
+    patch = patcher.patch(asked, lambda *_: None)
+    assert max(ranks(folder, patch.checkpoint, 0.02)) <= 4
+    assert patch.drift_removed is not None
+    assert patch.drift_removed > 0
+
+
+def test_recipes_that_go_back_need_a_reference(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(PatchFailed, match="last_known_good"):
+        restore.make(restore.Options()).patch(request(folder, tmp_path, "restore-subspace"), lambda *_: None)
+
+
+def test_damaged_weights_are_named(folder: Path, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    damaged = tiny_checkpoint(tmp_path / "damaged")
+    tensors = load_file(damaged / "model.safetensors")
+    tensors["model.norm.weight"][0] = float("nan")
+    save_file(tensors, damaged / "model.safetensors", metadata={"format": "pt"})
+    patcher = one_shot.make(one_shot.Options())
+    with pytest.raises(PatchFailed, match=r"damaged holds NaN.*norm"):
+        patcher.patch(request(damaged, tmp_path, patcher.name), lambda *_: None)
+    assert not (tmp_path / "patched").exists()
