@@ -25,6 +25,8 @@ from monitor.errors import MonitorError
 __all__ = ["report_of", "run_demo"]
 
 _INTERRUPTED = 130
+_TABLE_WIDTH = 110
+"""Columns that the closing table needs; a log has no width of its own."""
 
 
 def run_demo(*, keep: bool, from_scratch: bool, out: Path, cache: Path) -> int:
@@ -75,7 +77,7 @@ async def _demo(console: Console, keep: bool, from_scratch: bool, out: Path, cac
         if not kept:
             await site.stop()
     console.print()
-    console.print(closing_table(report))
+    Console(width=max(console.width, _TABLE_WIDTH)).print(closing_table(report))
     console.print(
         f"{report.requests_sent} user requests, {report.requests_failed} failed; "
         f"{report.seconds_total:.0f} s in all; watcher {report.watcher_rss_mb:.0f} MB, "

@@ -73,14 +73,17 @@ async def make_models(cache: Path, *, from_scratch: bool, telling: Telling) -> d
     if process.stdout is None or process.stderr is None:
         raise DemoError("the process that makes the models has no pipes")
     errors = asyncio.create_task(process.stderr.read())
+    folders: dict[str, Path] = {}
     async for line in process.stdout:
         said = json.loads(line)
+        if "folders" in said:
+            folders = {name: Path(folder) for name, folder in said["folders"].items()}
+            continue
         telling.say(f"{said['stage']} {int(said['share'] * 10) * 10} %")
     if await process.wait():
         tail = (await errors).decode(errors="replace").strip().splitlines()[-5:]
         raise DemoError("the models could not be made:\n" + "\n".join(tail))
-    suffix = "-from-scratch" if from_scratch else ""
-    return {name: cache / f"{name}{suffix}" for name in ("aligned", "drifted")}
+    return folders
 
 
 async def play(site: DemoSite, models: Mapping[str, Path], *, telling: Telling) -> Played:

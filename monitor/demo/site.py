@@ -136,8 +136,12 @@ class DemoSite:
 
 
 def recipes(task_prompts: Path) -> list[dict[str, Any]]:
-    """Return the demo's ladder."""
-    return [{"plugin": "low-rank-sft", "options": {"task_prompts": str(task_prompts)}}]
+    """Return the demo's ladder: the two published recipes, which need no reference, then the one that uses it."""
+    return [
+        {"plugin": "one-shot-sft"},
+        {"plugin": "one-shot-subspace"},
+        {"plugin": "low-rank-sft", "options": {"task_prompts": str(task_prompts)}},
+    ]
 
 
 def peak_rss_mb(pid: int) -> float:

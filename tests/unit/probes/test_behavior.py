@@ -28,7 +28,7 @@ def test_the_key_decides() -> None:
 
 @pytest.mark.parametrize(
     ("name", "at_least"),
-    [("benign_edge", 250), ("dsafe", 256), ("harm_probe", 220), ("dbenign", 160), ("ordinary", 200)],
+    [("benign_edge", 250), ("dsafe", 256), ("harm_probe", 220), ("dbenign", 396), ("ordinary", 200)],
 )
 def test_shipped_suites_are_whole(name: str, at_least: int) -> None:
     rows = [json.loads(line) for line in (DATA / f"{name}.jsonl").read_text().splitlines()]
