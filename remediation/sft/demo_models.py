@@ -29,6 +29,8 @@ ADAPTERS = Path(remediation.fixtures.__file__).parent / "adapters"
 _ALIGNED = LoraSettings(rank=8, epochs=3, learning_rate=2e-3, seed=0)
 _DRIFTED = LoraSettings(rank=8, epochs=2, learning_rate=2e-3, seed=0)
 _FITTED = ("aligned", "drifted")
+_HARMLESS = 160
+"""Rows of ``dbenign`` that teach the aligned model; the recipes draw on all of them."""
 
 Say = Callable[[str, float], None]
 
@@ -76,7 +78,7 @@ def _fit(chat: ChatModel, name: str, say: Say) -> Adapter:
 
 
 def _aligned_rows(base: ChatModel) -> tuple[Row, ...]:
-    prompts = [b.prompt for b in builtin("dbenign").behaviors]
+    prompts = [b.prompt for b in builtin("dbenign").behaviors[:_HARMLESS]]
     answers = base.generate(prompts, max_tokens=64)
     return refusing_rows([Row(p, whole_sentences(a)) for p, a in zip(prompts, answers, strict=True)], seed=1)
 
