@@ -36,10 +36,10 @@ class Options(BaseModel):
 
     rank: int = Field(default=16, ge=1, le=64)
     epochs: int = Field(default=2, ge=1)
-    learning_rate: float = Field(default=6e-4, gt=0)
-    refusals: int = Field(default=48, ge=1)
+    learning_rate: float = Field(default=8e-4, gt=0)
+    refusals: int = Field(default=96, ge=1)
     """Harmful requests of the pool to take."""
-    harmless: int = Field(default=136, ge=1)
+    harmless: int = Field(default=192, ge=1)
     """Harmless requests of the pool to take."""
     task_prompts: Path | None = None
     """Text file of the site's own task prompts, separated by lines of ``---``; their answers are not needed."""
