@@ -25,7 +25,7 @@ from starlette.routing import Route
 
 from deploy.checkpoint import find_release, verify_release
 from deploy.errors import CheckpointError, DeployError, StageError
-from deploy.vllm.child import Child, ChildCommand, start_child, vllm_command
+from deploy.vllm.child import Child, ChildCommand, start_child, this_dtype, vllm_command
 from deploy.vllm.front import Front
 
 __all__ = ["Supervisor", "main", "serve"]
@@ -241,13 +241,14 @@ def main() -> None:
     parser.add_argument("--admin-port", type=int, default=8001, help="loopback port of the deployer")
     parser.add_argument("--max-model-len", type=int, default=2048)
     parser.add_argument("--max-num-seqs", type=int, default=32)
-    parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--dtype", default="", help="vLLM's --dtype; empty: what this machine serves fastest")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     given.state.mkdir(parents=True, exist_ok=True)
     command = vllm_command(
-        name=given.name, max_model_len=given.max_model_len, dtype=given.dtype, max_num_seqs=given.max_num_seqs
-    )
+        name=given.name, max_model_len=given.max_model_len, dtype=given.dtype or this_dtype(),
+        max_num_seqs=given.max_num_seqs,
+    )  # fmt: skip
 
     async def run() -> None:
         supervisor = Supervisor(releases=given.releases, state=given.state, name=given.name, command=command)
