@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.checkpoint import find_release
 from monitor.incident import Incident, Outcome
-from monitor.measure import log_entries
+from monitor.measure import log_entries, profile
 from monitor.site import Say, Site
 from monitor.store import Store
+from probes.profile import ReleaseProfile
 from probes.result import SweepResult
 
-__all__ = ["Effect", "Step", "effect", "scratch"]
+__all__ = ["Effect", "Step", "effect", "known_profiles", "measured", "scratch"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,3 +49,43 @@ def effect(incident: Incident, outcome: Outcome | None, note: str) -> Effect:
 def scratch(incident: Incident, site: Site) -> Path:
     """Return where the present recipe writes to."""
     return site.releases / ".work" / f"{incident.id}-{incident.recipe}"
+
+
+def known_profiles(step: Step) -> dict[str, ReleaseProfile]:
+    """Return the profiles by release that were taken in the present way of measuring."""
+    return {
+        k.release: ReleaseProfile.from_json(k.profile)
+        for k in step.store.known(step.site.name)
+        if k.profile and k.profile_key == step.site.measure.key
+    }
+
+
+async def measured(release: str, step: Step) -> ReleaseProfile:
+    """Profile a release through its own endpoint, staging it where it is not up, and keep what was found.
+
+    Raises:
+        CheckpointError: It is not in the store, or its files are not what the manifest says.
+        DeployerUnavailable: The serving side does not answer.
+        MixedReleaseError: Two releases answered.
+        NotMeasured: Too many answers are missing, or another release answered.
+        StageError: It did not come up.
+    """
+    site = step.site
+    step.say(f"stage {release}", 0.0)
+    state = await site.deployer.state()
+    served = state.find(release)
+    if served is None:
+        served = await site.deployer.stage(await asyncio.to_thread(find_release, site.releases, release))
+    target = site.target_at(served.endpoint)
+    try:
+        found = await profile(
+            site.measure,
+            target,
+            release,
+            keep=lambda sweep, purpose: step.keep(sweep, purpose, release),
+            say=lambda share: step.say(f"measure {release}", share),
+        )
+    finally:
+        await target.aclose()
+    step.store.put_profile(site.name, release, found.to_json(), key=site.measure.key, at=site.measure.clock())
+    return found

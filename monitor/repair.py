@@ -8,13 +8,11 @@ from pathlib import Path
 
 from deploy.checkpoint import Release, find_release, import_checkpoint
 from deploy.errors import CheckpointError
-from monitor.effect import Effect, Step, effect, scratch
+from monitor.effect import Effect, Step, effect, known_profiles, measured, scratch
 from monitor.errors import NotMeasured
 from monitor.incident import Incident, Outcome, Trial, with_trial
 from monitor.ladder import clear, try_recipe
-from monitor.measure import profile
 from monitor.site import Site
-from probes.profile import ReleaseProfile
 from remediation.patch import PatchRequest
 from remediation.verification import Verification, verify
 
@@ -44,36 +42,13 @@ async def patching(incident: Incident, step: Step) -> Effect:
 
 async def _measure_before(incident: Incident, step: Step) -> None:
     """Profile the reference and the drifted release once, then stop the drifted one to free memory."""
-    site, store = step.site, step.store
-    known = {k.release for k in store.known(site.name) if k.profile and k.profile_key == site.measure.key}
+    site, known = step.site, known_profiles(step)
     for release in filter(None, (incident.last_good, incident.release)):
         if release not in known:
-            await _profiled(release, step)
+            await measured(release, step)
     state = await site.deployer.state()
     if state.find(incident.release) and state.active not in {incident.release, ""}:
         await site.deployer.retire(incident.release)
-
-
-async def _profiled(release: str, step: Step) -> ReleaseProfile:
-    site = step.site
-    step.say(f"stage {release}", 0.0)
-    state = await site.deployer.state()
-    served = state.find(release)
-    if served is None:
-        served = await site.deployer.stage(await asyncio.to_thread(find_release, site.releases, release))
-    target = site.target_at(served.endpoint)
-    try:
-        found = await profile(
-            site.measure,
-            target,
-            release,
-            keep=lambda sweep, purpose: step.keep(sweep, purpose, release),
-            say=lambda share: step.say(f"measure {release}", share),
-        )
-    finally:
-        await target.aclose()
-    step.store.put_profile(site.name, release, found.to_json(), key=site.measure.key, at=site.measure.clock())
-    return found
 
 
 async def staging(incident: Incident, step: Step) -> Effect:
@@ -93,14 +68,10 @@ async def verifying(incident: Incident, step: Step) -> Effect:
     """Measure the candidate and hold it against the gates."""
     site, trial = step.site, _trial(incident)
     await asyncio.to_thread(clear, scratch(incident, site))
-    known = {
-        k.release: ReleaseProfile.from_json(k.profile)
-        for k in step.store.known(site.name)
-        if k.profile and k.profile_key == site.measure.key
-    }
+    known = known_profiles(step)
     if incident.release not in known:
         raise NotMeasured(f"release {incident.release} has no profile of the present way of measuring")
-    candidate = await _profiled(incident.candidate, step)
+    candidate = await measured(incident.candidate, step)
     said = verify(
         candidate=candidate, reference=known.get(incident.last_good), drifted=known[incident.release],
         gates=site.gates,

@@ -5,53 +5,31 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
-from deploy.checkpoint import find_release, import_checkpoint
-from deploy.deployer import DeploymentState
 from deploy.errors import DeployError, DeployerUnavailable, StageError
+from monitor.effect import Step, known_profiles, measured
 from monitor.errors import ConfigError, NotMeasured, OpenIncident
 from monitor.incident import Incident, IncidentId, State, advance, noted, open_incident, with_facts
 from monitor.measure import draw, log_entries, named_release
 from monitor.on_demand import Found, probe_now
 from monitor.policy import Order, due, may_open, outcome_of
-from monitor.site import Site
-from monitor.steps import last_good, let_go, take_step
+from monitor.site import Say, Site
+from monitor.steps import configured_good, last_good, let_go, take_step
 from monitor.store import PlacedOrder, Store
+from monitor.view import Activity, View
 from monitor.watch import Epoch, Phase, Watch, fold, new_watch
 from probes.behavior import Partition
-from probes.errors import MixedReleaseError
+from probes.errors import MixedReleaseError, TargetError
 from probes.result import SweepResult
 
-__all__ = ["Activity", "Service", "View"]
+__all__ = ["Service"]
 
 log = logging.getLogger("alignd")
 
 _LEAVES_CANDIDATE = {State.PATCHING, State.DISMISSED, State.ESCALATED}
 _BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Activity:
-    """What is being done for a target's incident now."""
-
-    stage: str
-    share: float
-    since: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
-    """What the last tick saw. ``why`` says why there was no sweep."""
-
-    up: bool = False
-    why: str = "not looked at yet"
-    deployment: DeploymentState | None = None
-    last_sweep_at: datetime | None = None
-    sweeps: int = 0
-    sweeps_failed: int = 0
 
 
 class Service:
@@ -65,6 +43,7 @@ class Service:
         self.activities: dict[str, Activity] = {}
         self.views: dict[str, View] = {name: View() for name in sites}
         self._watches: dict[str, tuple[Epoch, Watch]] = {}
+        self._got_to_know: set[tuple[str, str]] = set()
 
     async def prepare(self) -> None:
         """Take in each target's configured last known good release.
@@ -76,7 +55,7 @@ class Service:
             if not site.last_known_good:
                 continue
             try:
-                release = await asyncio.to_thread(_last_known_good, site, self.clock())
+                release = await asyncio.to_thread(configured_good, site, self.clock())
             except DeployError as error:
                 raise ConfigError(f"target {site.name}: last_known_good: {error}") from error
             if release not in {k.release for k in self.store.known(site.name)}:
@@ -106,7 +85,10 @@ class Service:
         if named and state.active and named != state.active:
             return self._unseen(name, view, f"{named} answered, {state.active} is said to be active")
         release = state.active or named or name
-        return self._learn(site, release, sweep, view)
+        phase = self._learn(site, release, sweep, view)
+        if release == state.active:
+            await self._get_to_know(site, release)
+        return phase
 
     def _learn(self, site: Site, release: str, sweep: SweepResult, view: View) -> Phase:
         epoch, watch = self._watch(site, release)
@@ -142,6 +124,32 @@ class Service:
             self.store.mark(site.name, release, good=True, at=self.clock())
             log.info("certified", extra={"target": site.name, "release": release, "n": watch.certificate.n})
 
+    async def _get_to_know(self, site: Site, release: str) -> None:
+        """Profile a release that is marked good, once: its figures are there before anything happens to it."""
+        step, tried = Step(site=site, store=self.store, say=self._teller(site.name)), (site.name, release)
+        good = {k.release for k in self.store.known(site.name) if k.good}
+        if release not in good or tried in self._got_to_know or release in known_profiles(step):
+            return
+        if self.store.incidents(target=site.name, open_only=True):
+            return
+        self._got_to_know.add(tried)
+        try:
+            await measured(release, step)
+        except (DeployError, MixedReleaseError, NotMeasured, TargetError) as error:
+            log.warning("not_profiled", extra={"target": site.name, "release": release, "why": str(error)})
+        finally:
+            self.activities.pop(site.name, None)
+
+    def _teller(self, name: str) -> Say:
+        """Return what keeps a target's activity current."""
+
+        def say(what: str, share: float) -> None:
+            before = self.activities.get(name)
+            since = before.since if before and before.stage == what else self.clock()
+            self.activities[name] = Activity(stage=what, share=share, since=since)
+
+        return say
+
     def _open(self, site: Site, release: str, watch: Watch) -> None:
         now = self.clock()
         figures = {
@@ -176,12 +184,7 @@ class Service:
             return await self._obey(loaded, order, site)
         if not due(loaded, self.clock()):
             return loaded
-
-        def say(what: str, share: float) -> None:
-            before = self.activities.get(site.name)
-            since = before.since if before and before.stage == what else self.clock()
-            self.activities[site.name] = Activity(stage=what, share=share, since=since)
-
+        say = self._teller(site.name)
         say(loaded.state.value.lower(), 0.0)
         effect = await take_step(loaded, site, self.store, say)
         if effect.outcome is None:
@@ -286,10 +289,3 @@ class Service:
         log.warning("no_sweep", extra={"target": name, "why": why})
         held = self._watches.get(name)
         return held[1].phase if held else Phase.IDLE
-
-
-def _last_known_good(site: Site, now: datetime) -> str:
-    folder = Path(site.last_known_good)
-    if folder.is_dir() and "@" not in folder.name:
-        return import_checkpoint(folder, site.releases, name=f"{site.name}-good", created_at=now).id
-    return find_release(site.releases, folder.name if folder.is_dir() else site.last_known_good).id

@@ -6,8 +6,10 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
 
-from deploy.checkpoint import find_release
+from deploy.checkpoint import find_release, import_checkpoint
 from deploy.errors import CheckpointError, DeployerUnavailable, StageError
 from monitor.effect import Effect, Step, effect, scratch
 from monitor.errors import NotMeasured
@@ -22,7 +24,7 @@ from probes.errors import MixedReleaseError, TargetError
 from probes.statistics.evalues import Decision, DualEProcessTest, SequentialTest
 from remediation.errors import WorkerDied
 
-__all__ = ["last_good", "let_go", "take_step"]
+__all__ = ["configured_good", "last_good", "let_go", "take_step"]
 
 
 async def take_step(incident: Incident, site: Site, store: Store, say: Say) -> Effect:
@@ -43,6 +45,18 @@ async def take_step(incident: Incident, site: Site, store: Store, say: Say) -> E
 def last_good(store: Store, target: str, *, but: str) -> str:
     """Return the newest release marked good, except one; empty where there is none."""
     return next((k.release for k in store.known(target) if k.good and k.release != but), "")
+
+
+def configured_good(site: Site, now: datetime) -> str:
+    """Return the id of the configured last known good release; a folder is imported as one.
+
+    Raises:
+        CheckpointError: It can't be found, or is no whole checkpoint.
+    """
+    folder = Path(site.last_known_good)
+    if folder.is_dir() and "@" not in folder.name:
+        return import_checkpoint(folder, site.releases, name=f"{site.name}-good", created_at=now).id
+    return find_release(site.releases, folder.name if folder.is_dir() else site.last_known_good).id
 
 
 async def let_go(incident: Incident, site: Site) -> None:

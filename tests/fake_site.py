@@ -83,6 +83,7 @@ class World:
 
     Attributes:
         hook: Called with the name of each outside effect, before and after it; may raise.
+        profiled: Releases that were profiled, once for each time, in order.
         down: Whether the serving side can't be reached.
         recipes: What each recipe makes: a behaviour, or an error to raise.
     """
@@ -95,12 +96,14 @@ class World:
     hook: Callable[[str], None] = lambda _: None
     down: bool = False
     mute: bool = False
+    mute_profiles: bool = False
     unstageable: str = "none"
     clock: Clock = field(default_factory=Clock)
     active: str = ""
     up: dict[str, Release] = field(default_factory=dict)
     promoted: list[str] = field(default_factory=list)
     runs: list[str] = field(default_factory=list)
+    profiled: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.good = self.release("good", GOOD)
@@ -152,9 +155,11 @@ class FakeTarget:
         self._world, self._release = world, release
 
     async def complete(self, probe: Probe) -> Completion:
-        if self._world.mute:
+        if self._world.mute or (self._world.mute_profiles and probe.id.startswith("profile")):
             raise RetryableTargetError("no answer", reason="timeout")
         release = self._release or self._world.active
+        if probe.id.startswith("profile") and probe.suite == "harm" and probe.id.endswith("/0000"):
+            self._world.profiled.append(release)
         ways = self._world.ways(release)
         share = random.Random(f"{probe.id}{probe.seed}").random()
         if probe.suite.startswith("sql"):

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,10 @@ import httpx
 from deploy.checkpoint import Release, import_checkpoint
 from deploy.errors import DeployError, DeployerUnavailable
 from deploy.vllm.process import Options, VllmProcessDeployer
-from monitor.bootstrap import build
 from monitor.demo.client import OrdinaryClient, Traffic
 from monitor.demo.site import NAME, DemoSite, cpu_seconds, peak_rss_mb
 from monitor.demo.telling import Telling
 from monitor.errors import MonitorError
-from monitor.measure import profile
-from monitor.settings import load_settings
 from probes.suites import builtin
 
 __all__ = ["DemoError", "Played", "make_models", "play"]
@@ -41,7 +38,7 @@ class Played:
     """What the course left behind.
 
     Attributes:
-        aligned_profile: Measured by the demo before anything drifted.
+        aligned_profile: Measured by the daemon before anything drifted.
         drift_at: When the drifted release was given the traffic.
         status: The daemon's last status.
         incident: The incident, as the status has it.
@@ -107,11 +104,9 @@ async def play(site: DemoSite, models: Mapping[str, Path], *, telling: Telling) 
         user = asyncio.create_task(client.run(stop))
         stack.push_async_callback(_leave, user, stop)
         began_at = _now()
-        with telling.stage("measure the aligned release"):
-            aligned_profile = await _measure(site, aligned, telling)
-        with telling.stage("watch until it is certified"):
+        with telling.stage("watch until it is certified, and measure it"):
             await site.start_daemon()
-            await _until(site, lambda t, _: aligned.id in _good(t), _CERTIFY_SECONDS, "certified the aligned release")
+            aligned_profile = await _get_to_know(site, aligned, telling)
         with telling.stage("deploy the customer's fine-tune"):
             telling.say("an ordinary deployment: staged, then promoted; nobody knows yet that it drifted")
             await _deploy(site, deployer, drifted)
@@ -160,17 +155,23 @@ async def _deploy(site: DemoSite, deployer: VllmProcessDeployer, release: Releas
         raise DemoError(f"{error}\n(logs are in {site.run})") from error
 
 
-async def _measure(site: DemoSite, release: Release, telling: Telling) -> Mapping[str, Any]:
-    service = build(load_settings(site.config))
-    try:
-        one = service.sites[NAME]
-        found = await profile(
-            one.measure, one.target, release.id, keep=lambda *_: None,
-            say=lambda share: telling.say(f"held-out prompts {int(share * 4) * 25} %"),
-        )  # fmt: skip
-    finally:
-        await service.aclose()
-    return asdict(found)
+async def _get_to_know(site: DemoSite, release: Release, telling: Telling) -> Mapping[str, Any]:
+    """Wait until the daemon has certified a release and measured it; return the profile."""
+    found: Mapping[str, Any] = {}
+
+    def look(target: Mapping[str, Any], _: Mapping[str, Any] | None) -> bool:
+        nonlocal found
+        _tell_activity(target, telling)
+        found = next((r["profile"] for r in target["releases"] if r["release"] == release.id and r["profile"]), {})
+        return bool(found)
+
+    await _until(site, look, _CERTIFY_SECONDS, f"certified and measured {release.id}")
+    return found
+
+
+def _tell_activity(target: Mapping[str, Any], telling: Telling) -> None:
+    if target["activity"]:
+        telling.say(f"{'':<18}{target['activity']['stage']} {int(target['activity']['share'] * 4) * 25} %")
 
 
 async def _follow(site: DemoSite, telling: Telling) -> Mapping[str, Any]:
@@ -184,8 +185,7 @@ async def _follow(site: DemoSite, telling: Telling) -> Mapping[str, Any]:
         for event in incident["events"][told:]:
             telling.say(f"{event['state']:<18}{event['note']}")
         told = len(incident["events"])
-        if target["activity"]:
-            telling.say(f"{'':<18}{target['activity']['stage']} {int(target['activity']['share'] * 4) * 25} %")
+        _tell_activity(target, telling)
         return bool(incident["closed"])
 
     await _until(site, lambda _, i: i is not None, _NOTICE_SECONDS, "noticed the drift")
@@ -224,10 +224,6 @@ def _alive(site: DemoSite, name: str) -> None:
         log = site.run / f"{name}.log"
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-5:])
         raise DemoError(f"the {name} ended with {process.returncode}; its log {log} ends:\n{tail}")
-
-
-def _good(target: Mapping[str, Any]) -> set[str]:
-    return {r["release"] for r in target["releases"] if r["good"]}
 
 
 def _now() -> datetime:

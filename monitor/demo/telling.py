@@ -13,8 +13,7 @@ __all__ = ["STAGES", "Telling"]
 STAGES: dict[str, float] = {
     "make the models": 15,
     "serve the aligned release": 35,
-    "measure the aligned release": 35,
-    "watch until it is certified": 20,
+    "watch until it is certified, and measure it": 60,
     "deploy the customer's fine-tune": 35,
     "notice, contain, repair, verify, promote": 260,
     "write the report": 12,

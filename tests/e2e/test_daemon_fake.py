@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +12,6 @@ from monitor.incident import Incident, State
 from monitor.policy import Containment, Mode, Order
 from monitor.service import Service
 from monitor.status import status_json
-from monitor.stores.sql import SqlStore
 from remediation.errors import PatchFailed, WorkerDied
 from tests.fake_site import DRIFTED, GOOD, SCREEN, Ways, World
 
@@ -67,6 +65,36 @@ async def test_a_drifted_target_recovers(tmp_path: Path) -> None:
         await service.tick("prod")
     (target,) = status_json(service)["targets"]
     assert (target["release"], target["verdict"], target["incident"]) == (done.candidate, "safe", None)
+    await service.aclose()
+
+
+async def test_a_good_release_is_measured_once_before_anything_happens(tmp_path: Path) -> None:
+    world = World(folder=tmp_path)
+    service = world.service()
+    await service.prepare()
+    for _ in range(5):
+        await service.tick("prod")
+    (known,) = service.store.known("prod")
+    assert known.profile is not None
+    assert known.profile["asr"]["value"] == 0.0
+    assert world.profiled == [world.good.id]
+    assert not service.activities
+    done = await carry_on(world, service, await breach(world, service))
+    assert world.profiled == [world.good.id, world.drifted.id, done.candidate]
+    await service.aclose()
+
+
+async def test_a_good_release_that_can_not_be_measured_is_watched_all_the_same(tmp_path: Path) -> None:
+    world = World(folder=tmp_path)
+    service = world.service()
+    await service.prepare()
+    world.mute_profiles = True
+    for _ in range(5):
+        await service.tick("prod")
+    assert status_json(service)["targets"][0]["up"]
+    assert service.store.known("prod")[0].profile is None
+    world.mute_profiles = False
+    assert (await carry_on(world, service, await breach(world, service))).state is State.RECOVERED
     await service.aclose()
 
 
@@ -210,63 +238,3 @@ async def test_silence_is_neither_safe_nor_harmful(tmp_path: Path) -> None:
     assert not service.store.incidents()
     assert "timeout" in target["why"]
     await service.aclose()
-
-
-class Killed(BaseException):
-    """As SIGKILL: nothing catches it."""
-
-
-def killing(at: int) -> tuple[Callable[[str], None], list[str]]:
-    seen: list[str] = []
-
-    def hook(name: str) -> None:
-        seen.append(name)
-        if len(seen) == at:
-            raise Killed(name)
-
-    return hook, seen
-
-
-async def killed_at(folder: Path, at: int, monkeypatch: pytest.MonkeyPatch) -> tuple[World, Incident, bool]:
-    """Die at the n-th outside effect or save, start again on the same store, and carry on."""
-    world = World(folder=folder, recipes={"weak": Ways(asr=0.9), "mend": GOOD})
-    service = world.service()
-    incident = await breach(world, service)
-    hook, _ = killing(at)
-    world.hook = hook
-    plain = SqlStore.save
-
-    def save(store: SqlStore, *args: object, **kwargs: object) -> Incident:
-        world.hook("save")
-        saved = plain(store, *args, **kwargs)  # type: ignore[arg-type]
-        world.hook("saved")
-        return saved
-
-    monkeypatch.setattr(SqlStore, "save", save)
-    died = False
-    try:
-        done = await carry_on(world, service, incident)
-    except (Killed, BaseExceptionGroup):
-        died = True
-        world.hook = lambda _: None
-        service.store.close()
-        service = world.service()
-        await service.prepare()
-        assert len(service.store.incidents(open_only=True)) <= 1
-        done = await carry_on(world, service, incident)
-    await service.aclose()
-    monkeypatch.undo()
-    return world, done, died
-
-
-async def test_killed_at_any_effect_it_carries_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    at, died = 0, True
-    while died:
-        at += 1
-        world, done, died = await killed_at(tmp_path / str(at), at, monkeypatch)
-        assert done.state is State.RECOVERED, f"killed at effect {at}: {done.events}"
-        assert world.active == done.candidate
-        assert [t.recipe for t in done.trials] == ["weak", "mend"]
-        assert set(world.promoted) == {world.good.id, done.candidate}
-        assert set(world.up) == {world.good.id, done.candidate}
-    assert at > 30
