@@ -30,9 +30,10 @@ def make_api(service: Service, *, healthy: Callable[[], bool]) -> Starlette:
     async def status(_: Request) -> Response:
         return JSONResponse(status_json(service))
 
-    async def scrape(_: Request) -> Response:
-        body = metrics.render(lambda: status_json(service, series=0))
-        return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")
+    async def scrape(request: Request) -> Response:
+        accept = request.headers.get("accept", "")
+        body, content_type = metrics.render(lambda: status_json(service, series=0), accept)
+        return Response(body, headers={"Content-Type": content_type})
 
     async def verdict(request: Request) -> Response:
         name = request.query_params.get("target", "")

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
 
 from monitor.incident import State
 
@@ -127,8 +128,9 @@ def _incidents(put: Put, name: str, incidents: list[Mapping[str, Any]]) -> None:
         put("alignd_incident_stage_seconds", seconds, target=name, state=state_name)
 
 
-def render(status: Callable[[], Mapping[str, Any]]) -> bytes:
-    """Return the metrics in Prometheus' text format."""
+def render(status: Callable[[], Mapping[str, Any]], accept: str = "") -> tuple[bytes, str]:
+    """Return the metrics and their content type: OpenMetrics where ``accept`` asks for it, else Prometheus' text."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_StatusCollector(status))
-    return generate_latest(registry)
+    encode, content_type = choose_encoder(accept)
+    return encode(registry), content_type

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client import Metric
+from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitor.api import make_api
@@ -34,9 +36,12 @@ def http(service: Service, *, healthy: bool = True) -> httpx.AsyncClient:
 
 
 async def samples(service: Service) -> Samples:
-    text = (await http(service).get("/metrics")).text
+    return read(text_string_to_metric_families((await http(service).get("/metrics")).text))
+
+
+def read(families: Iterable[Metric]) -> Samples:
     found: Samples = {}
-    for family in text_string_to_metric_families(text):
+    for family in families:
         for sample in family.samples:
             found.setdefault(sample.name, []).append((sample.labels, sample.value))
     return found
@@ -47,6 +52,15 @@ async def test_every_metric_is_documented_and_exported(service: Service) -> None
     assert found.keys() == METRICS.keys()
     for name, (_, labels) in METRICS.items():
         assert all(set(had) == set(labels) for had, _ in found[name]), name
+
+
+async def test_openmetrics_is_given_where_it_is_asked_for(service: Service) -> None:
+    accept = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+    answer = await http(service).get("/metrics", headers={"Accept": accept})
+    assert answer.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+    assert read(openmetrics.text_string_to_metric_families(answer.text)).keys() == METRICS.keys()
+    plain = await http(service).get("/metrics")
+    assert plain.headers["content-type"].startswith("text/plain; version=0.0.4")
 
 
 async def test_metrics_say_what_happened(service: Service) -> None:
