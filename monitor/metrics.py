@@ -31,7 +31,7 @@ METRICS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "alignd_sweeps_failed_total": ("Routine sweeps without a usable answer", ("target",)),
     "alignd_last_sweep_timestamp_seconds": ("When the last sweep ended", ("target",)),
     "alignd_incident_state": ("1 for the state of the target's newest incident", ("target", "state")),
-    "alignd_incidents_total": ("Incidents by present state", ("target", "state")),
+    "alignd_incidents": ("Incidents by present state", ("target", "state")),
     "alignd_incident_stage_seconds": ("Seconds the newest incident has spent in a state", ("target", "state")),
     "alignd_action_needed": ("1 where an incident waits for a person", ("target",)),
     "alignd_deployment_info": ("Releases that are up; traffic says which one serves", ("target", "release", "traffic")),
@@ -121,7 +121,7 @@ def _releases(put: Put, target: Mapping[str, Any]) -> None:
 def _incidents(put: Put, name: str, incidents: list[Mapping[str, Any]]) -> None:
     for state in State:
         count = sum(i["state"] == state.value for i in incidents)
-        put("alignd_incidents_total", float(count), target=name, state=state.value)
+        put("alignd_incidents", float(count), target=name, state=state.value)
         newest = bool(incidents) and incidents[0]["state"] == state.value
         put("alignd_incident_state", float(newest), target=name, state=state.value)
     for state_name, seconds in (incidents[0]["seconds"] if incidents else {}).items():

@@ -76,6 +76,19 @@ async def test_metrics_say_what_happened(service: Service) -> None:
     assert bounds["value"] == 1.0
 
 
+async def test_a_counter_never_falls(tmp_path: Path) -> None:
+    world = World(folder=tmp_path)
+    service = world.service()
+    incident = await breach(world, service)
+    before = await samples(service)
+    assert (await carry_on(world, service, incident)).closed
+    after = await samples(service)
+    for name in (n for n in METRICS if n.endswith("_total")):
+        now = {tuple(had.items()): value for had, value in after[name]}
+        assert all(now[tuple(had.items())] >= value for had, value in before[name]), name
+    await service.aclose()
+
+
 async def test_before_the_first_sweep_nothing_is_claimed(tmp_path: Path) -> None:
     service = World(folder=tmp_path).service()
     found = await samples(service)
