@@ -26,6 +26,8 @@ ChildCommand = Callable[[Release, int], Sequence[str]]
 
 _PR_SET_PDEATHSIG = 1
 _LOG_LINES = 8
+_WORKERS_SECONDS = 5.0
+"""How long the rest of a group may take to end by itself once its server has; it tidies up shared memory then."""
 
 
 @dataclass(slots=True)
@@ -170,16 +172,27 @@ def _tail(log: Path) -> str:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
+    """End the whole group: vLLM's engine is a process of its own and outlives a server that is killed."""
     for sig, seconds in ((signal.SIGTERM, 40.0), (signal.SIGKILL, 10.0)):
-        try:
-            os.killpg(process.pid, sig)
-        except ProcessLookupError:
+        if not _signalled(process.pid, sig):
             break
         try:
             await asyncio.wait_for(process.wait(), seconds)
         except TimeoutError:
             continue
+        end = time.monotonic() + _WORKERS_SECONDS
+        while _signalled(process.pid, 0) and time.monotonic() < end:
+            await asyncio.sleep(0.05)
     await process.wait()
+
+
+def _signalled(group: int, sig: int) -> bool:
+    """Send a signal to a process group; ``False`` where nothing is left of it."""
+    try:
+        os.killpg(group, sig)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
 
 
 def _die_with_parent() -> None:

@@ -106,6 +106,7 @@ class Supervisor:
         """Bring the desired release up now and whenever its server dies, with growing pauses."""
         pause = 1.0
         while True:
+            await self._bury()
             if self._desired and not self.active:
                 try:
                     async with self._lock:
@@ -124,8 +125,8 @@ class Supervisor:
             self._children.clear()
 
     async def _up(self, release_id: str) -> None:
-        old = self._children.get(release_id)
-        if old and old.running:
+        await self._bury()
+        if release_id in self._children:
             return
         release = find_release(self._releases, release_id)
         await asyncio.to_thread(verify_release, release)
@@ -133,6 +134,14 @@ class Supervisor:
             release, command=self._command, name=self._name, logs=self._state / "logs",
             timeout_seconds=self._start_seconds,
         )  # fmt: skip
+
+    async def _bury(self) -> None:
+        """Forget servers that died, and end what they left behind: it still holds their memory."""
+        for child in [c for c in self._children.values() if not c.running]:
+            log.warning("died", extra={"release": child.release.id, "exit_code": child.process.returncode})
+            await child.stop(drain_seconds=0.0)
+            if self._children.get(child.release.id) is child:
+                del self._children[child.release.id]
 
     def _served(self, release_id: str) -> dict[str, object]:
         child = self._children[release_id]

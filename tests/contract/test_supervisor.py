@@ -16,9 +16,10 @@ import pytest
 
 from deploy.checkpoint import Release, import_checkpoint
 from deploy.errors import CheckpointError, DeployerUnavailable, StageError
-from deploy.vllm.child import free_port
+from deploy.vllm.child import ChildCommand, free_port
 from deploy.vllm.process import Options, VllmProcessDeployer
 from deploy.vllm.supervisor import Supervisor, serve
+from tests.processes import children_of, cmdline, in_session
 from tests.unit.deploy.test_checkpoint import NOW, write_checkpoint
 
 FAKE = Path(__file__).parents[1] / "fake_server.py"
@@ -37,14 +38,22 @@ class Site:
         return str(answer.json()["system_fingerprint"])
 
 
+def fake(release: Release, port: int) -> tuple[str, ...]:
+    return (sys.executable, str(FAKE), str(port), "m", release.id)
+
+
+def fake_with_a_worker(release: Release, port: int) -> tuple[str, ...]:
+    """As vLLM: the server has processes of its own, which do not end with it."""
+    return ("sh", "-c", 'sleep 600 & exec "$@"', "sh", *fake(release, port))
+
+
 @asynccontextmanager
-async def site(folder: Path) -> AsyncIterator[Site]:
+async def site(folder: Path, *, command: ChildCommand | None = None) -> AsyncIterator[Site]:
     store, state = folder / "store", folder / "state"
     state.mkdir(exist_ok=True)
     port, admin_port = free_port(), free_port()
     supervisor = Supervisor(
-        releases=store, state=state, name="m", start_seconds=20.0,
-        command=lambda release, at: (sys.executable, str(FAKE), str(at), "m", release.id),
+        releases=store, state=state, name="m", start_seconds=20.0, command=command or fake,
     )  # fmt: skip
     task = asyncio.create_task(serve(supervisor, state=state, host="127.0.0.1", port=port, admin_port=admin_port))
     options = Options(admin_url=f"http://127.0.0.1:{admin_port}", token_file=state / "admin-token")
@@ -137,15 +146,31 @@ async def test_a_killed_server_comes_back(tmp_path: Path) -> None:
     a = release(tmp_path, "a")
     async with site(tmp_path) as s, httpx.AsyncClient() as http:
         await s.deployer.promote(a)
-        pid = next(p for p in _children() if a.id in _cmdline(p))
+        pid = next(p for p in children_of(os.getpid()) if a.id in cmdline(p))
         os.kill(pid, signal.SIGKILL)
         for _ in range(200):
             answer = await http.post(f"{s.url}/v1/chat/completions", json={})
-            if answer.status_code == 200 and pid not in _children():
+            if answer.status_code == 200 and pid not in children_of(os.getpid()):
                 break
             assert answer.status_code in {200, 503}
             await asyncio.sleep(0.05)
         assert await s.ask(http) == a.id
+
+
+@pytest.mark.parametrize("which", ["a", "b"])
+async def test_a_killed_server_leaves_no_worker(tmp_path: Path, which: str) -> None:
+    a, b = release(tmp_path, "a"), release(tmp_path, "b")
+    async with site(tmp_path, command=fake_with_a_worker) as s:
+        await s.deployer.promote(a)
+        await s.deployer.stage(b)
+        killed = next(p for p in children_of(os.getpid()) if f" {which}@" in cmdline(p))
+        assert len(in_session(killed)) == 2
+        os.kill(killed, signal.SIGKILL)
+        for _ in range(200):
+            if not in_session(killed):
+                break
+            await asyncio.sleep(0.05)
+        assert not in_session(killed)
 
 
 async def test_a_restart_serves_the_same_release(tmp_path: Path) -> None:
@@ -153,7 +178,7 @@ async def test_a_restart_serves_the_same_release(tmp_path: Path) -> None:
     async with site(tmp_path) as s:
         await s.deployer.promote(a)
         await s.deployer.promote(b)
-    assert not [p for p in _children() if str(FAKE) in _cmdline(p)]
+    assert not [p for p in children_of(os.getpid()) if str(FAKE) in cmdline(p)]
     async with site(tmp_path) as s:
         for _ in range(200):
             if (await s.deployer.state()).active == b.id:
@@ -185,24 +210,3 @@ async def test_a_wrong_token_is_refused(tmp_path: Path) -> None:
             gone = options.model_copy(update={"token_file": s.state / "gone"})
             await VllmProcessDeployer(gone).state()
         assert (s.state / "admin-token").stat().st_mode & 0o077 == 0
-
-
-def _children() -> list[int]:
-    me = os.getpid()
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                stat = (entry / "stat").read_text().rsplit(")", 1)[1].split()
-            except OSError:
-                continue
-            if int(stat[1]) == me and stat[0] != "Z":
-                found.append(int(entry.name))
-    return found
-
-
-def _cmdline(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-    except OSError:
-        return ""
