@@ -86,7 +86,7 @@ class Supervisor:
         async with self._lock:
             await self._up(release_id)
             self._write_desired(release_id)
-            log.info("promoted", extra={"release": release_id})
+            log.info("promoted release %s", release_id)
         return self._served(release_id)
 
     async def retire(self, release_id: str) -> dict[str, object]:
@@ -114,7 +114,7 @@ class Supervisor:
                             await self._up(self._desired)
                     pause = 1.0
                 except DeployError as error:
-                    log.error("restart_failed", extra={"release": self._desired, "why": str(error)})
+                    log.error("restart_failed %s", error)
                     pause = min(pause * 2, _BACKOFF_SECONDS_MAX)
             await asyncio.sleep(pause if self._desired and not self.active else 0.5)
 
@@ -138,7 +138,7 @@ class Supervisor:
     async def _bury(self) -> None:
         """Forget servers that died, and end what they left behind: it still holds their memory."""
         for child in [c for c in self._children.values() if not c.running]:
-            log.warning("died", extra={"release": child.release.id, "exit_code": child.process.returncode})
+            log.warning("died release %s, exit code %s", child.release.id, child.process.returncode)
             await child.stop(drain_seconds=0.0)
             if self._children.get(child.release.id) is child:
                 del self._children[child.release.id]
@@ -253,6 +253,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="", help="vLLM's --dtype; empty: what this machine serves fastest")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would write a line for each request of the users
     given.state.mkdir(parents=True, exist_ok=True)
     command = vllm_command(
         name=given.name, max_model_len=given.max_model_len, dtype=given.dtype or this_dtype(),

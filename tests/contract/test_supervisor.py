@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -185,6 +186,19 @@ async def test_a_restart_serves_the_same_release(tmp_path: Path) -> None:
                 break
             await asyncio.sleep(0.05)
         assert (await s.deployer.state()).active == b.id
+
+
+async def test_the_log_says_why_a_release_does_not_come_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    broken = release(tmp_path, "broken")
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "desired.json").write_text(json.dumps({"active": broken.id}))
+    async with site(tmp_path):
+        for _ in range(200):
+            if "restart_failed" in caplog.text:
+                break
+            await asyncio.sleep(0.05)
+    assert f"restart_failed release {broken.id}" in caplog.text
+    assert "broken on purpose" in caplog.text
 
 
 async def test_bad_releases_change_nothing(tmp_path: Path) -> None:
