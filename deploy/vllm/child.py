@@ -84,14 +84,18 @@ async def start_child(
     Raises:
         StageError: It did not come up; the message holds the last lines of its log.
     """
-    port = free_port()
-    logs.mkdir(parents=True, exist_ok=True)
-    log = logs / f"{release.id}.log"
-    with log.open("ab") as out:
-        process = await asyncio.create_subprocess_exec(
-            *command(release, port), stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=out,
-            env=_environment(), start_new_session=True, preexec_fn=_die_with_parent,
-        )  # fmt: skip
+    port, log = free_port(), logs / f"{release.id}.log"
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as out:
+            process = await asyncio.create_subprocess_exec(
+                *command(release, port), stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=out,
+                env=_environment(), start_new_session=True, preexec_fn=_die_with_parent,
+            )  # fmt: skip
+    except OSError as error:
+        raise StageError(
+            f"release {release.id}: its server can't be started ({error}); free disk or memory, then ask again"
+        ) from error
     child = Child(release=release, port=port, process=process, log=log)
     try:
         await _wait_ready(child, name, timeout_seconds)

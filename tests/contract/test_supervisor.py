@@ -201,6 +201,22 @@ async def test_the_log_says_why_a_release_does_not_come_up(tmp_path: Path, caplo
     assert "broken on purpose" in caplog.text
 
 
+async def test_a_full_or_broken_disk_ends_no_watch(tmp_path: Path) -> None:
+    a = release(tmp_path, "a")
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "logs").write_text("in the way")
+    (tmp_path / "state" / "desired.json").write_text(json.dumps({"active": a.id}))
+    async with site(tmp_path) as s:
+        with pytest.raises(StageError, match="logs"):
+            await s.deployer.stage(a)
+        (tmp_path / "state" / "logs").unlink()
+        for _ in range(200):
+            if (await s.deployer.state()).active == a.id:
+                break
+            await asyncio.sleep(0.05)
+        assert (await s.deployer.state()).active == a.id
+
+
 async def test_bad_releases_change_nothing(tmp_path: Path) -> None:
     a, broken, changed = (release(tmp_path, n) for n in ("a", "broken", "changed"))
     async with site(tmp_path) as s:
