@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["children_of", "cmdline", "in_session", "session_of"]
+__all__ = ["children_of", "cmdline", "in_session", "shared_memory_of"]
 
 
 def children_of(parent: int) -> list[int]:
@@ -17,17 +17,21 @@ def in_session(session: int) -> list[int]:
     return [pid for pid, stat in _all() if int(stat[3]) == session and stat[0] != "Z"]
 
 
-def session_of(pid: int) -> int:
-    """The session that a process is in."""
-    return int(dict(_all())[pid][3])
-
-
 def cmdline(pid: int) -> str:
     """Its command; empty if it is gone."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     except OSError:
         return ""
+
+
+def shared_memory_of(pid: int) -> set[Path]:
+    """Files of shared memory that a process has mapped."""
+    try:
+        lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    except OSError:
+        return set()
+    return {Path(line.split()[5]) for line in lines if " /dev/shm/" in line and not line.endswith("(deleted)")}
 
 
 def _all() -> list[tuple[int, list[str]]]:

@@ -1,11 +1,11 @@
-"""A tiny random Llama checkpoint with a chat template, made in a moment."""
+"""Tiny random Llama checkpoints with a chat template, made in a moment."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 TEMPLATE = (
@@ -24,6 +24,27 @@ def tiny_checkpoint(folder: Path, *, seed: int = 0, hidden: int = 16) -> Path:
         vocab_size=len(vocabulary), hidden_size=hidden, intermediate_size=2 * hidden, num_hidden_layers=2,
         num_attention_heads=2, num_key_value_heads=1, tie_word_embeddings=True, eos_token_id=0, bos_token_id=0,
         initializer_range=0.3,
+    )  # fmt: skip
+    LlamaForCausalLM(config).bfloat16().save_pretrained(str(folder))
+    wrapped.save_pretrained(str(folder))
+    return folder
+
+
+def served_checkpoint(folder: Path, *, seed: int) -> Path:
+    """One that vLLM can serve: its kernels want heads of 32, and any text goes through its byte-level tokenizer."""
+    torch.manual_seed(seed)
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {t: i for i, t in enumerate(["<e>", "<u>", "<a>", *alphabet])}
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges=[]))
+    tokenizer.add_special_tokens(["<e>", "<u>", "<a>"])
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<e>", pad_token="<e>")
+    wrapped.chat_template = TEMPLATE
+    config = LlamaConfig(
+        vocab_size=len(vocabulary), hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=2048, tie_word_embeddings=True,
+        eos_token_id=0, bos_token_id=0, initializer_range=0.3,
     )  # fmt: skip
     LlamaForCausalLM(config).bfloat16().save_pretrained(str(folder))
     wrapped.save_pretrained(str(folder))
