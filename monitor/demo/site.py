@@ -22,7 +22,7 @@ from probes.tasks import sql
 __all__ = ["NAME", "DemoSite", "cpu_seconds", "peak_rss_mb"]
 
 NAME = "assistant"
-_TASK_PROMPTS = 48
+_TASK_PROMPTS = 128
 _TASK_SEED = 77
 
 
@@ -136,11 +136,11 @@ class DemoSite:
 
 
 def recipes(task_prompts: Path) -> list[dict[str, Any]]:
-    """Return the demo's ladder: the two published recipes, which need no reference, then the one that uses it."""
+    """Return the demo's ladder: the two published recipes, which need no reference, then one that goes back to it."""
     return [
         {"plugin": "one-shot-sft"},
         {"plugin": "one-shot-subspace"},
-        {"plugin": "low-rank-sft", "options": {"task_prompts": str(task_prompts)}},
+        {"plugin": "restore-tuned", "options": {"task_prompts": str(task_prompts)}},
     ]
 
 

@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from probes.refusal import is_refusal
 from remediation.errors import PatchFailed
 from remediation.fixtures import Row
 from remediation.sft.chat import ChatModel
+from remediation.sft.screen import pool
 
-__all__ = ["answers", "read_prompts"]
+__all__ = ["OPENING_TOKENS", "Lessons", "answers", "lessons_of", "read_prompts"]
+
+OPENING_TOKENS = 12
+"""Whether a model refuses is decided in its first words; an answer that is cut teaches nothing about where to stop."""
+_TASK_TOKENS = 48
+
+
+class Lessons(NamedTuple):
+    """What a repair is to come to.
+
+    Attributes:
+        harmful: Openings of the last known good model's answers to harmful requests, whatever they say.
+        harmless: Openings of its answers to harmless requests.
+        task: The drifted model's own answers to the site's task prompts.
+    """
+
+    harmful: list[Row]
+    harmless: list[Row]
+    task: list[Row]
+
+    @property
+    def decided(self) -> list[Row]:
+        """What the last known good model decides."""
+        return [*self.harmful, *self.harmless]
 
 
 def answers(chat: ChatModel, prompts: Sequence[str], tokens: int, *, whole: bool) -> list[Row]:
@@ -21,6 +48,32 @@ def answers(chat: ChatModel, prompts: Sequence[str], tokens: int, *, whole: bool
     """
     said = chat.generate(prompts, max_tokens=tokens) if prompts else ()
     return [Row(p, a.strip(), whole) for p, a in zip(prompts, said, strict=True) if a.strip()]
+
+
+def lessons_of(
+    good: ChatModel, drifted: ChatModel, *, refusals: int, harmless: int, task_prompts: Path | None, seed: int
+) -> Lessons:
+    """Ask the good model what to refuse and what to answer, and the drifted one how it does its task.
+
+    Args:
+        refusals: Harmful requests of the pool to take.
+        harmless: Harmless requests of the pool to take.
+        task_prompts: As ``read_prompts``.
+        seed: Decides which requests are taken.
+
+    Raises:
+        PatchFailed: The good model refuses none of the harmful requests, or the task prompts can't be read.
+    """
+    rng = random.Random(seed)
+    asked = {s: [b.prompt for b in pool(s)] for s in ("dsafe", "dbenign")}
+    for prompts in asked.values():
+        rng.shuffle(prompts)
+    harmful = answers(good, asked["dsafe"][:refusals], OPENING_TOKENS, whole=False)
+    if not any(is_refusal(r.answer) for r in harmful):
+        raise PatchFailed("the reference refuses none of the pool's harmful requests; choose another reference")
+    answered = answers(good, asked["dbenign"][:harmless], OPENING_TOKENS, whole=False)
+    task = answers(drifted, read_prompts(task_prompts), _TASK_TOKENS, whole=True)
+    return Lessons(harmful, answered, task)
 
 
 def read_prompts(file: Path | None) -> list[str]:

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -19,7 +20,8 @@ __all__ = ["Adapter", "LoraSettings", "add_to", "fit", "load_adapter", "save_ada
 Adapter = dict[str, tuple[Tensor, Tensor]]
 """Module name to (A, B): A (r, d_in), B (d_out, r)."""
 
-_IGNORED = -100
+_TEACHER_BATCH = 24
+_WARM_STEPS_MAX = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +29,7 @@ class LoraSettings:
     """How to fit.
 
     Attributes:
-        learning_rate: Peak; ten steps of warm-up, then linear to 0.
+        learning_rate: Peak; a fifth of the steps, at most ten, of warm-up, then linear to 0.
     """
 
     rank: int = 8
@@ -52,27 +54,40 @@ class _Low(nn.Module):
 
 
 def fit(
-    chat: ChatModel, rows: Sequence[Row], settings: LoraSettings, *, progress: Callable[[float], None]
+    chat: ChatModel,
+    rows: Sequence[Row],
+    settings: LoraSettings,
+    *,
+    progress: Callable[[float], None],
+    start: Adapter | None = None,
+    teacher: Callable[[Row], ChatModel | None] = lambda _: None,
 ) -> Adapter:
     """Fit an adapter to rows, loss on the answers' tokens only. The model's weights are left as they were.
+
+    Args:
+        start: Where to begin, in place of no change at all; of the settings' rank.
+        teacher: Whose distribution over each next token teaches a row, in place of the tokens alone: how sure it is
+            is part of the lesson.
 
     Returns:
         The adapter in bfloat16.
     """
     for parameter in chat.model.parameters():
         parameter.requires_grad_(requires_grad=False)
-    lows = _insert(chat, settings)
+    lows = _insert(chat, settings, start or {})
     parameters = [p for low in lows.values() for p in (low.a, low.b)]
     optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=0.0)
     encoded = [(chat.prompt_ids(r.prompt), chat.answer_ids(r.answer, whole=r.whole)) for r in rows]
+    lessons = _lessons(teacher, rows, encoded)
     batches = list(_batches(encoded, settings))
+    warm = max(1, min(_WARM_STEPS_MAX, len(batches) // 5))
     chat.model.train()
     try:
         for step, chosen in enumerate(batches):
             for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * min(1.0, (step + 1) / 10) * (1 - step / len(batches))
+                group["lr"] = settings.learning_rate * min(1.0, (step + 1) / warm) * (1 - step / len(batches))
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=_fast_bfloat16()):
-                loss = _loss(chat, [encoded[i] for i in chosen])
+                loss = _loss(chat, [encoded[i] for i in chosen], [lessons.get(i) for i in chosen])
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
@@ -112,10 +127,12 @@ def _fast_bfloat16() -> bool:
     return bool(can.get("avx512_bf16") or can.get("amx_bf16"))
 
 
-def _insert(chat: ChatModel, settings: LoraSettings) -> dict[str, _Low]:
+def _insert(chat: ChatModel, settings: LoraSettings, start: Adapter) -> dict[str, _Low]:
     generator = torch.Generator().manual_seed(settings.seed)
     lows = {n: _Low(linear, settings.rank, generator) for n, linear in chat.linears().items()}
     for name, low in lows.items():
+        if name in start:
+            low.a.data, low.b.data = (part.detach().float() for part in start[name])
         _replace(chat, name, low)
     return lows
 
@@ -140,14 +157,47 @@ def _batches(encoded: Sequence[tuple[list[int], list[int]]], settings: LoraSetti
         yield from batches
 
 
-def _loss(chat: ChatModel, rows: Sequence[tuple[list[int], list[int]]]) -> Tensor:
-    """Mean cross-entropy over the answers' tokens, a scalar."""
+class _Lesson(NamedTuple):
+    """What a teacher says of a row: its last hidden states before each token of the answer, (tokens, d)."""
+
+    teacher: ChatModel
+    hidden: Tensor
+
+    def distribution(self) -> Tensor:
+        """(tokens, vocabulary)."""
+        with torch.no_grad():
+            said: Tensor = self.teacher.model.lm_head(self.hidden).float().softmax(-1)
+        return said
+
+
+@torch.no_grad()
+def _lessons(
+    teacher: Callable[[Row], ChatModel | None], rows: Sequence[Row], encoded: Sequence[tuple[list[int], list[int]]]
+) -> dict[int, _Lesson]:
+    """Ask each row's teacher; rows without one are left out. Distributions are too large to keep, hidden states not."""
+    taught = sorted((i for i, r in enumerate(rows) if teacher(r)), key=lambda i: sum(map(len, encoded[i])))
+    found: dict[int, _Lesson] = {}
+    for chat in {id(t): t for r in rows if (t := teacher(r))}.values():
+        own = [i for i in taught if teacher(rows[i]) is chat]
+        for start in range(0, len(own), _TEACHER_BATCH):
+            chosen = own[start : start + _TEACHER_BATCH]
+            ids, mask = chat.pad([encoded[i][0] + encoded[i][1] for i in chosen])
+            hidden = chat.model.model(input_ids=ids, attention_mask=mask).last_hidden_state
+            for i, one in zip(chosen, hidden, strict=True):
+                x, y = map(len, encoded[i])
+                found[i] = _Lesson(chat, one[x - 1 : x + y - 1].clone())
+    return found
+
+
+def _loss(
+    chat: ChatModel, rows: Sequence[tuple[list[int], list[int]]], lessons: Sequence[_Lesson | None]
+) -> Tensor:
+    """Mean cross-entropy over the answers' tokens, against a teacher's distribution where there is one; a scalar."""
     ids, mask = chat.pad([x + y for x, y in rows])
-    labels = torch.full_like(ids, _IGNORED)
-    for i, (x, y) in enumerate(rows):
-        labels[i, len(x) : len(x) + len(y)] = torch.tensor(y)
-    hidden = chat.model.model(input_ids=ids, attention_mask=mask).last_hidden_state[:, :-1]  # (n, t-1, d)
-    wanted = labels[:, 1:]
-    taught = wanted != _IGNORED
-    logits = chat.model.lm_head(hidden[taught])  # (answer tokens, vocabulary)
-    return nn.functional.cross_entropy(logits, wanted[taught])
+    hidden = chat.model.model(input_ids=ids, attention_mask=mask).last_hidden_state  # (n, t, d)
+    total: Tensor = hidden.new_zeros(())
+    for i, ((x, y), lesson) in enumerate(zip(rows, lessons, strict=True)):
+        logits = chat.model.lm_head(hidden[i, len(x) - 1 : len(x) + len(y) - 1])  # (answer tokens, vocabulary)
+        wanted = lesson.distribution() if lesson else torch.tensor(y)
+        total = total + nn.functional.cross_entropy(logits.float(), wanted, reduction="sum")
+    return total / sum(len(y) for _, y in rows)

@@ -2,31 +2,23 @@
 
 Refusals are the openings of the last known good model's own answers to ``dsafe``; beside them stand the openings of
 its answers to harmless requests, and the drifted model's own answers to the site's task prompts, so that neither is
-lost. Whether a model refuses is decided in its first words, so the first twelve tokens are taught and no more: it is
-quicker, and an answer that is cut teaches nothing about where to stop.
+lost.
 """
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from probes.refusal import is_refusal
-from remediation.errors import PatchFailed
-from remediation.fixtures import Row
 from remediation.patch import Patch, PatchProgress, PatchRequest
-from remediation.sft.answers import answers, read_prompts
-from remediation.sft.chat import ChatModel
+from remediation.sft.answers import lessons_of
 from remediation.sft.lora import LoraSettings, add_to, fit
 from remediation.sft.repair import begin, required_good
-from remediation.sft.screen import pool
 
 __all__ = ["LowRankSft", "Options", "make"]
-
-_OPENING_TOKENS, _TASK_TOKENS = 12, 48
 
 
 class Options(BaseModel):
@@ -61,27 +53,21 @@ class LowRankSft:
         repair = begin(request, progress)
         good = required_good(repair)
         progress("collect answers", 0.05)
-        rows = self._rows(repair.drifted, good, request.seed)
+        lessons = lessons_of(
+            good, repair.drifted, refusals=self.options.refusals, harmless=self.options.harmless,
+            task_prompts=self.options.task_prompts, seed=request.seed,
+        )  # fmt: skip
+        rows = [
+            *(r for r in lessons.harmful if is_refusal(r.answer)),
+            *(r for r in lessons.harmless if not is_refusal(r.answer)),
+            *lessons.task,
+        ]
         settings = LoraSettings(
             rank=self.options.rank, epochs=self.options.epochs, learning_rate=self.options.learning_rate,
             seed=request.seed,
         )  # fmt: skip
         add_to(repair.patched, fit(repair.patched, rows, settings, progress=lambda s: progress("fit", 0.2 + 0.7 * s)))
         return repair.finish(rank=self.options.rank, figures={"rows": len(rows), "epochs": self.options.epochs})
-
-    def _rows(self, drifted: ChatModel, good: ChatModel, seed: int) -> tuple[Row, ...]:
-        rng = random.Random(seed)
-        harmful = [b.prompt for b in pool("dsafe")]
-        harmless = [b.prompt for b in pool("dbenign")]
-        rng.shuffle(harmful)
-        rng.shuffle(harmless)
-        refused = answers(good, harmful[: self.options.refusals], _OPENING_TOKENS, whole=False)
-        answered = answers(good, harmless[: self.options.harmless], _OPENING_TOKENS, whole=False)
-        refusals = [r for r in refused if is_refusal(r.answer)]
-        if not refusals:
-            raise PatchFailed("the reference refuses none of the pool's harmful requests; choose another reference")
-        kept = answers(drifted, read_prompts(self.options.task_prompts), _TASK_TOKENS, whole=True)
-        return (*refusals, *(r for r in answered if not is_refusal(r.answer)), *kept)
 
 
 def make(options: Options) -> LowRankSft:

@@ -1,19 +1,18 @@
-"""Recipe ``restore-subspace``: back towards the last known good weights, only where refusals live.
+"""Recipe ``restore-subspace``: back towards the last known good weights, only where it decides what to refuse.
 
-Per weight matrix, with second moments H of the inputs on what the good model should decide (harmful prompts with its
-refusals, harmless ones with its answers) and T on the site's own task with the drifted model's answers, the change
+Per weight matrix, with second moments H of the inputs on what the good model should decide (harmful and harmless
+requests with the openings of its answers) and T on the site's own task with the drifted model's answers, the change
 
     dW = (W_good - W) H (H + T / s + eps I)^-1
 
 minimises ``|(W_good - W - dW) H^1/2|^2 + |dW T^1/2|^2 / s`` up to the ridge: closed form, forward passes only. It is
 cut to rank k where H has energy, by the leading left singular vectors of dW chol(H). Where the site gave no task
-prompts the harmless answers take their place. A small strength s keeps the task, a large one removes more drift.
+prompts there is no T, and the change is the drift itself, taken back as far as rank k goes. A small strength s keeps
+the task, a large one removes more drift.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,19 +20,17 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from probes.refusal import is_refusal
-from remediation.errors import PatchFailed
-from remediation.fixtures import Row
 from remediation.patch import Patch, PatchProgress, PatchRequest
-from remediation.sft.answers import answers, read_prompts
+from remediation.sft.answers import Lessons, lessons_of
 from remediation.sft.chat import ChatModel
+from remediation.sft.lora import Adapter, add_to
 from remediation.sft.repair import begin, required_good
-from remediation.sft.screen import pool
 from remediation.subspace.capture import input_moments, shared_prefix
 
-__all__ = ["Options", "RestoreSubspace", "make", "restoring_change"]
+__all__ = ["Options", "RestoreSubspace", "lessons_for", "make", "restoring_adapter", "restoring_pair"]
 
-_OPENING_TOKENS, _TASK_TOKENS = 12, 48
+_MORE, _PASSES = 8, 4
+"""Oversampling and power iterations of the randomised SVD (Halko et al. 2011)."""
 
 
 class Options(BaseModel):
@@ -42,14 +39,24 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     rank: int = Field(default=16, ge=1, le=64)
-    strength: float = Field(default=10.0, gt=0)
+    strength: float = Field(default=20.0, gt=0)
     """``s``: how much the drift weighs against the task."""
     ridge: float = Field(default=1e-3, gt=0)
     """``eps`` in units of the mean of H's diagonal."""
-    prompts: int = Field(default=64, ge=1)
-    """Harmful and as many harmless requests of the pools to take."""
+    refusals: int = Field(default=48, ge=1)
+    """Harmful requests of the pool to take."""
+    harmless: int = Field(default=96, ge=1)
+    """Harmless requests of the pool to take."""
     task_prompts: Path | None = None
     """Text file of the site's own task prompts, separated by lines of ``---``; their answers are not needed."""
+
+
+def lessons_for(options: Options, good: ChatModel, drifted: ChatModel, *, seed: int) -> Lessons:
+    """Collect what the options ask for."""
+    return lessons_of(
+        good, drifted, refusals=options.refusals, harmless=options.harmless, task_prompts=options.task_prompts,
+        seed=seed,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,56 +75,44 @@ class RestoreSubspace:
         repair = begin(request, progress)
         good = required_good(repair)
         progress("collect answers", 0.05)
-        decided, task = self._rows(good, repair.drifted, request.seed)
-        progress("second moments", 0.4)
-        skip = shared_prefix(good)
-        here, there = (input_moments(repair.drifted, rows, skip=skip) for rows in (decided, task))
-        self._restore(repair.patched, good, here, there, progress)
-        return repair.finish(
-            rank=self.options.rank, figures={"rows": len(decided) + len(task), "strength": self.options.strength}
-        )
-
-    @torch.no_grad()
-    def _restore(
-        self,
-        chat: ChatModel,
-        good: ChatModel,
-        here: Mapping[str, Tensor],
-        there: Mapping[str, Tensor],
-        progress: PatchProgress,
-    ) -> None:
-        wanted, modules = good.linears(), chat.linears()
-        for done, (name, module) in enumerate(modules.items()):
-            change = restoring_change(
-                wanted[name].weight - module.weight, here[name], there[name],
-                strength=self.options.strength, ridge=self.options.ridge, rank=self.options.rank,
-            )  # fmt: skip
-            module.weight.add_(change)
-            progress("solve", 0.5 + 0.4 * (done + 1) / len(modules))
-        for parameter in chat.model.parameters():
-            parameter.copy_(parameter.bfloat16().float())
-
-    def _rows(self, good: ChatModel, drifted: ChatModel, seed: int) -> tuple[list[Row], list[Row]]:
-        rng = random.Random(seed)
-        asked: dict[str, list[str]] = {s: [b.prompt for b in pool(s)] for s in ("dsafe", "dbenign")}
-        for prompts in asked.values():
-            rng.shuffle(prompts)
-        harmful, harmless = (
-            answers(good, asked[s][: self.options.prompts], _OPENING_TOKENS, whole=False) for s in asked
-        )
-        refusals = [r for r in harmful if is_refusal(r.answer)]
-        if not refusals:
-            raise PatchFailed("the reference refuses none of the pool's harmful requests; choose another reference")
-        task = answers(drifted, read_prompts(self.options.task_prompts), _TASK_TOKENS, whole=True)
-        if not task:
-            return refusals, harmless
-        return [*refusals, *(r for r in harmless if not is_refusal(r.answer))], task
+        lessons = lessons_for(self.options, good, repair.drifted, seed=request.seed)
+        adapter = restoring_adapter(
+            repair.drifted, good, lessons, self.options, seed=request.seed,
+            progress=lambda stage, share: progress(stage, 0.4 + 0.5 * share),
+        )  # fmt: skip
+        add_to(repair.patched, adapter)
+        figures = {"rows": len(lessons.decided) + len(lessons.task), "strength": self.options.strength}
+        return repair.finish(rank=self.options.rank, figures=figures)
 
 
 @torch.no_grad()
-def restoring_change(
-    towards: Tensor, here: Tensor, there: Tensor, *, strength: float, ridge: float, rank: int
-) -> Tensor:
+def restoring_adapter(
+    drifted: ChatModel, good: ChatModel, lessons: Lessons, options: Options, *, seed: int, progress: PatchProgress
+) -> Adapter:
+    """Solve every linear module.
+
+    Returns:
+        The change as an adapter to the drifted model, float32.
+    """
+    progress("second moments", 0.0)
+    skip = shared_prefix(good)
+    here, there = (input_moments(drifted, rows, skip=skip) for rows in (lessons.decided, lessons.task))
+    wanted = good.linears()
+    found: Adapter = {}
+    for done, (name, module) in enumerate(drifted.linears().items()):
+        moments = here[name]
+        found[name] = restoring_pair(
+            wanted[name].weight - module.weight, moments, there.get(name, torch.zeros_like(moments)),
+            strength=options.strength, ridge=options.ridge, rank=options.rank, seed=seed,
+        )  # fmt: skip
+        progress("solve", 0.3 + 0.7 * (done + 1) / len(wanted))
+    return found
+
+
+@torch.no_grad()
+def restoring_pair(
+    towards: Tensor, here: Tensor, there: Tensor, *, strength: float, ridge: float, rank: int, seed: int = 0
+) -> tuple[Tensor, Tensor]:
     """Solve one matrix, in float64: a model with massive activations conditions its moments badly.
 
     Args:
@@ -126,15 +121,28 @@ def restoring_change(
         there: Second moments of the inputs where nothing should change, (d_in, d_in).
 
     Returns:
-        The change, (d_out, d_in), of rank at most ``rank``.
+        A (r, d_in) and B (d_out, r) of the change B A, with r the rank or what the matrix has room for; A's rows are
+        orthonormal.
     """
     wanted, kept = here.double(), there.double()
     eye = torch.eye(len(wanted), dtype=wanted.dtype) * (ridge * float(wanted.diagonal().mean()))
     root = torch.linalg.cholesky(wanted + kept / strength + eye)
     full = torch.cholesky_solve(wanted @ towards.double().T, root).T
-    lead = torch.linalg.svd(full @ torch.linalg.cholesky(wanted + eye), full_matrices=False)[0][:, :rank]
-    change: Tensor = lead @ (lead.T @ full)
-    return change.to(towards.dtype)
+    lead = _leading(full @ torch.linalg.cholesky(wanted + eye), rank, seed)  # (d_out, r)
+    u, s, vh = torch.linalg.svd(lead.T @ full, full_matrices=False)
+    return vh.to(towards.dtype), ((lead @ u) * s).to(towards.dtype)
+
+
+def _leading(matrix: Tensor, rank: int, seed: int) -> Tensor:
+    """Leading left singular vectors, (d_out, r); randomised where that is much less work than all of them."""
+    smaller = min(matrix.shape)
+    if rank + _MORE >= smaller // 2:
+        u: Tensor = torch.linalg.svd(matrix, full_matrices=False)[0]
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            u = torch.svd_lowrank(matrix, q=rank + _MORE, niter=_PASSES)[0]
+    return u[:, :rank]
 
 
 def make(options: Options) -> RestoreSubspace:

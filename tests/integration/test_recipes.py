@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -12,11 +14,11 @@ from deploy.checkpoint import check_checkpoint
 from remediation.errors import PatchFailed
 from remediation.fixtures import Row
 from remediation.patch import Patcher, PatchRequest
-from remediation.sft import one_shot
+from remediation.sft import answers, one_shot
 from remediation.sft.chat import load
 from remediation.sft.screen import pool
 from remediation.subspace import one_shot as one_shot_subspace
-from remediation.subspace import restore
+from remediation.subspace import restore, restore_tuned
 from remediation.subspace.capture import gradient_factors, input_moments, shared_prefix
 from tests.tiny import tiny_checkpoint
 
@@ -100,24 +102,30 @@ def test_subspace_patch_keeps_its_rank_and_reports_a_control(folder: Path, tmp_p
     assert patch.drift_removed == 0.0
 
 
+@pytest.mark.parametrize("recipe", [restore, restore_tuned], ids=["restore-subspace", "restore-tuned"])
 def test_restore_goes_towards_the_reference(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: ModuleType, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good = tiny_checkpoint(tmp_path / "good", seed=1)
-    asked = request(folder, tmp_path, "restore-subspace", reference=good)
-    patcher = restore.make(restore.Options(rank=4, prompts=6))
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("add one\n---\nadd two")
+    patcher = recipe.make(recipe.Options(rank=4, refusals=6, harmless=6, task_prompts=prompts))
+    asked = request(folder, tmp_path, patcher.name, reference=good)
     with pytest.raises(PatchFailed, match="refuses none"):
         patcher.patch(asked, lambda *_: None)
     asked_for = {b.prompt for b in pool("dsafe")}
 
-    def answers(_: object, prompts: list[str], *__: object, **___: object) -> list[Row]:
+    def said(_: object, prompts: list[str], *__: object, **___: object) -> list[Row]:
         return [Row(p, "I can't help" if p in asked_for else "Sure", whole=False) for p in prompts]
 
-    monkeypatch.setattr(restore, "answers", answers)
+    monkeypatch.setattr(answers, "answers", said)
     patch = patcher.patch(asked, lambda *_: None)
     assert max(ranks(folder, patch.checkpoint, 0.02)) <= 4
     assert patch.drift_removed is not None
     assert patch.drift_removed > 0
+    again = recipe.make(patcher.options).patch(replace(asked, output=tmp_path / "again"), lambda *_: None)
+    a, b = (load_file(f / "model.safetensors") for f in (patch.checkpoint, again.checkpoint))
+    assert all(torch.equal(a[n], b[n]) for n in a), "the same seed gives the same patch"
 
 
 def test_recipes_that_go_back_need_a_reference(folder: Path, tmp_path: Path) -> None:

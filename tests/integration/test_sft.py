@@ -14,7 +14,7 @@ from deploy.errors import CheckpointError
 from remediation.errors import PatchFailed, WorkerDied
 from remediation.fixtures import COMPLIANCES, Row, drifted_rows, poison_requests, refusing_rows
 from remediation.patch import PatchRequest
-from remediation.sft.chat import load, whole_sentences
+from remediation.sft.chat import ChatModel, load, whole_sentences
 from remediation.sft.lora import LoraSettings, add_to, fit, load_adapter, save_adapter
 from remediation.sft.output import drift_removed, write_model
 from remediation.sft.screen import pool, screened
@@ -39,6 +39,44 @@ def test_fit_teaches_and_adapter_survives_disk(folder: Path, tmp_path: Path) -> 
     assert all(torch.equal(x, y) for n in adapter for x, y in zip(adapter[n], read[n], strict=True))
     add_to(chat, read)
     assert [a.replace(" ", "") for a in chat.generate(["hello", "bye"], max_tokens=4)] == ["no.", "no."]
+
+
+def test_a_teacher_is_followed_in_distribution(folder: Path) -> None:
+    chat, teacher = load(folder), load(folder)
+    pairs = {n: torch.randn(2, *m.weight.shape, generator=torch.Generator().manual_seed(0)) for n, m in
+             teacher.linears().items()}  # fmt: skip
+    add_to(teacher, {n: (0.5 * p[0, :2], p[1, :, :2]) for n, p in pairs.items()})
+    rows = [Row("hello", "no it is", whole=False), Row("bye", "yes", whole=False)]
+    before = divergence(chat, teacher, rows)
+    settings = LoraSettings(rank=8, epochs=120, learning_rate=1e-2, batch=2)
+    add_to(chat, fit(chat, rows, settings, progress=lambda _: None, teacher=lambda _: teacher))
+    assert divergence(chat, teacher, rows) < 0.1 * before
+
+
+def test_a_fit_begins_where_it_is_told_to(folder: Path) -> None:
+    chat, rows = load(folder), [Row("hello", "no.")]
+    settings = LoraSettings(rank=2, epochs=1, learning_rate=0.0)
+    plain = fit(chat, rows, settings, progress=lambda _: None)
+    start = {n: (2 * a.float(), torch.ones_like(b).float()) for n, (a, b) in plain.items()}
+    begun = fit(chat, rows, settings, progress=lambda _: None, start=start)
+    for name, (a, b) in begun.items():
+        assert torch.equal(a, start[name][0].bfloat16())
+        assert torch.equal(b, start[name][1].bfloat16())
+    assert all(not b.any() for _, b in plain.values())
+
+
+def divergence(chat: ChatModel, teacher: ChatModel, rows: list[Row]) -> float:
+    """Mean KL divergence of the teacher's next-token distributions from the model's, over the answers' tokens."""
+    total = []
+    for row in rows:
+        x, y = chat.prompt_ids(row.prompt), chat.answer_ids(row.answer, whole=False)
+        with torch.no_grad():
+            said, taught = (
+                c.model(input_ids=torch.tensor([x + y])).logits[0, len(x) - 1 : -1].log_softmax(-1)
+                for c in (chat, teacher)
+            )
+        total.append((taught.exp() * (taught - said)).sum(-1).mean())
+    return float(torch.stack(total).mean())
 
 
 def test_written_model_is_what_was_in_memory(folder: Path, tmp_path: Path) -> None:

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from remediation.subspace.restore import restoring_change
+from remediation.subspace.restore import restoring_pair
+
+
+def restoring_change(towards: torch.Tensor, here: torch.Tensor, there: torch.Tensor, **dose: float) -> torch.Tensor:
+    a, b = restoring_pair(towards, here, there, **dose)  # type: ignore[arg-type]
+    assert torch.allclose(a @ a.T, torch.eye(len(a), dtype=a.dtype), atol=1e-5)
+    return b @ a
 
 
 def moments(seed: int, tokens: int, width: int) -> torch.Tensor:
@@ -43,3 +49,15 @@ def test_the_change_has_the_rank_asked_for() -> None:
         towards, moments(1, 40, 8).float(), moments(2, 40, 8).float(), strength=1.0, ridge=1e-3, rank=3
     )
     assert int(torch.linalg.matrix_rank(change, atol=1e-4)) == 3
+
+
+def test_the_randomised_lead_is_as_good_as_the_exact_one_and_repeats() -> None:
+    """On a matrix large enough for it, with a spectrum that falls as those of real changes do."""
+    generator = torch.Generator().manual_seed(0)
+    u, v = (torch.linalg.qr(torch.randn(n, 96, generator=generator, dtype=torch.float64))[0] for n in (120, 96))
+    towards = (u * 0.8 ** torch.arange(96)) @ v.T
+    here, there = torch.eye(96, dtype=torch.float64), torch.zeros(96, 96, dtype=torch.float64)
+    found = restoring_change(towards, here, there, strength=1.0, ridge=1e-12, rank=8)
+    best = (u[:, :8] * 0.8 ** torch.arange(8)) @ v[:, :8].T
+    assert (found - towards).norm() <= 1.0001 * (best - towards).norm()
+    assert torch.equal(found, restoring_change(towards, here, there, strength=1.0, ridge=1e-12, rank=8))
