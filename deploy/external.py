@@ -58,7 +58,13 @@ class ExternalDeployer:
         raise self._refusal(release.id)
 
     async def retire(self, release: str) -> None:
-        """Leave everything as it is: nothing was ever staged here."""
+        """Leave everything as it is: nothing was ever staged here.
+
+        Raises:
+            StageError: It is what the server serves.
+        """
+        if release and release == self.options.release:
+            raise self._refusal(release)
 
     def _refusal(self, release: str) -> StageError:
         return StageError(
