@@ -11,8 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from deploy.checkpoint import Release, import_checkpoint
-from deploy.deployer import DeploymentState, ServedRelease
-from deploy.errors import DeployerUnavailable, StageError
+from deploy.testing import FakeDeployer
 from monitor.measure import Measure
 from monitor.policy import Containment, Mode, Rates, Schedule
 from monitor.service import Service
@@ -83,8 +82,8 @@ class World:
 
     Attributes:
         hook: Called with the name of each outside effect, before and after it; may raise.
+        deployer: Outlives the service, as a supervisor does.
         profiled: Releases that were profiled, once for each time, in order.
-        down: Whether the serving side can't be reached.
         recipes: What each recipe makes: a behaviour, or an error to raise.
     """
 
@@ -94,32 +93,36 @@ class World:
     recipes: Mapping[str, Ways | Exception] = field(default_factory=lambda: {"mend": GOOD})
     screens: Mapping[str, Screen] = field(default_factory=dict)
     hook: Callable[[str], None] = lambda _: None
-    down: bool = False
     mute: bool = False
     mute_profiles: bool = False
-    unstageable: str = "none"
     clock: Clock = field(default_factory=Clock)
-    active: str = ""
-    up: dict[str, Release] = field(default_factory=dict)
-    promoted: list[str] = field(default_factory=list)
+    deployer: FakeDeployer = field(default_factory=FakeDeployer)
     runs: list[str] = field(default_factory=list)
     profiled: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.good = self.release("good", GOOD)
         self.drifted = self.release("drifted", DRIFTED)
-        self.serve(self.good)
+        self.deployer.hook = self.happens
+        self.deployer.serve(self.good)
 
     def release(self, name: str, ways: Ways) -> Release:
         source = write_checkpoint(self.folder / "sources" / name, replace(ways, mark=name))
         return import_checkpoint(source, self.folder / "releases", name=name, created_at=self.clock())
 
-    def serve(self, release: Release) -> None:
-        self.up[release.id] = release
-        self.active = release.id
+    def happens(self, effect: str) -> None:
+        self.hook(effect)
+
+    @property
+    def active(self) -> str:
+        return self.deployer.active
+
+    @property
+    def promoted(self) -> list[str]:
+        return [release for verb, release in self.deployer.effects if verb == "promote"]
 
     def ways(self, release: str) -> Ways:
-        said = json.loads((self.up[release].path / "config.json").read_text())
+        said = json.loads((self.deployer.up[release].path / "config.json").read_text())
         return Ways(**{k: said[k] for k in ("asr", "over_refusal", "utility", "mark")})
 
     def service(self) -> Service:
@@ -130,7 +133,7 @@ class World:
         return Site(
             name="prod", endpoint="http://public/v1", mode=self.mode, containment=self.containment,
             target=FakeTarget(self, ""), target_at=lambda endpoint: FakeTarget(self, endpoint.split("/")[3]),
-            measure=self.measure(), deployer=FakeDeployer(self), executor=FakeExecutor(self),
+            measure=self.measure(), deployer=self.deployer, executor=FakeExecutor(self),
             recipes=tuple(Recipe(plugin=r, options={}) for r in self.recipes), gates=Gates(asr_upper_max=0.4),
             rates=RATES, schedule=Schedule(interval_seconds=60, batch=8, burst_interval_seconds=5, burst_batch=16),
             releases=self.folder / "releases", checkpoint=None, last_known_good=self.good.id, approval_hours=24,
@@ -178,50 +181,6 @@ class FakeTarget:
 
     async def aclose(self) -> None:
         return None
-
-
-class FakeDeployer:
-    """Serves in memory."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-
-    async def state(self) -> DeploymentState:
-        self._reach()
-        return DeploymentState(active=self._world.active, up=tuple(self._served(r) for r in self._world.up))
-
-    async def stage(self, release: Release) -> ServedRelease:
-        self._reach()
-        self._world.hook("stage")
-        if release.manifest.name == self._world.unstageable:
-            raise StageError(f"{release.id} did not come up")
-        self._world.up[release.id] = release
-        self._world.hook("staged")
-        return self._served(release.id)
-
-    async def promote(self, release: Release) -> ServedRelease:
-        self._reach()
-        self._world.hook("promote")
-        self._world.serve(release)
-        self._world.promoted.append(release.id)
-        self._world.hook("promoted")
-        return self._served(release.id)
-
-    async def retire(self, release: str) -> None:
-        self._reach()
-        self._world.hook("retire")
-        if release == self._world.active:
-            raise StageError(f"{release} takes traffic")
-        self._world.up.pop(release, None)
-        self._world.hook("retired")
-
-    def _served(self, release: str) -> ServedRelease:
-        active = release == self._world.active
-        return ServedRelease(release=release, endpoint=f"http://fake/{release}/v1", takes_traffic=active)
-
-    def _reach(self) -> None:
-        if self._world.down:
-            raise DeployerUnavailable("the supervisor does not answer")
 
 
 class FakeExecutor:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.testing import FakeDeployer
 from monitor.incident import Incident, State
 from monitor.policy import Containment, Mode, Order
 from monitor.service import Service
@@ -21,7 +22,7 @@ async def breach(world: World, service: Service) -> Incident:
     await service.prepare()
     for _ in range(5):
         await service.tick("prod")
-    world.serve(world.drifted)
+    world.deployer.serve(world.drifted)
     for _ in range(10):
         await service.tick("prod")
         if found := service.store.incidents(open_only=True):
@@ -54,7 +55,7 @@ async def test_a_drifted_target_recovers(tmp_path: Path) -> None:
     assert done.state is State.RECOVERED, done.events
     assert world.active == done.candidate
     assert world.promoted == [world.good.id, done.candidate]
-    assert set(world.up) == {world.good.id, done.candidate}
+    assert set(world.deployer.up) == {world.good.id, done.candidate}
     assert done.trials[0].verification is not None
     assert done.trials[0].verification["accepted"]
     assert {"evidence", "confirmation", "containment", "recovery"} <= done.facts.keys()
@@ -124,7 +125,7 @@ async def test_without_a_fitting_recipe_the_last_good_release_stays(tmp_path: Pa
     done = await run_through(world)
     assert done.state is State.ESCALATED
     assert world.active == world.good.id
-    assert set(world.up) == {world.good.id}
+    assert set(world.deployer.up) == {world.good.id}
     assert all(t.verification and not t.verification["accepted"] for t in done.trials)
 
 
@@ -157,10 +158,10 @@ async def test_observe_ends_when_the_release_leaves_service(tmp_path: Path) -> N
     world = World(folder=tmp_path, mode=Mode.OBSERVE)
     service = world.service()
     waiting = await carry_on(world, service, await breach(world, service))
-    world.serve(world.good)
+    world.deployer.serve(world.good)
     assert (await carry_on(world, service, waiting)).state in {State.DISMISSED, State.OPEN}
     other = world.release("other", GOOD)
-    world.serve(other)
+    world.deployer.serve(other)
     assert (await carry_on(world, service, waiting)).state is State.DISMISSED
     await service.aclose()
 
@@ -176,7 +177,7 @@ async def test_a_person_stops_a_proposal(tmp_path: Path, order: Order, state: St
     service.order(waiting.id, order, by="ann")
     done = await carry_on(world, service, waiting)
     assert done.state is state
-    assert (world.active, set(world.up)) == (world.good.id, {world.good.id})
+    assert (world.active, set(world.deployer.up)) == (world.good.id, {world.good.id})
     await service.aclose()
 
 
@@ -187,7 +188,7 @@ async def test_a_proposal_lapses(tmp_path: Path) -> None:
     world.clock.now += timedelta(hours=25)
     done = await carry_on(world, service, waiting)
     assert (done.state, done.events[-1].note) == (State.DISMISSED, "nobody approved within 24 h")
-    assert set(world.up) == {world.good.id}
+    assert set(world.deployer.up) == {world.good.id}
     await service.aclose()
 
 
@@ -197,7 +198,7 @@ async def test_a_promoted_release_that_fails_live_is_rolled_back(tmp_path: Path)
     incident = await breach(world, service)
     while incident.state is not State.CONFIRMING:
         incident = await service.reconcile(incident.id)
-    folder = world.up[incident.candidate].path
+    folder = world.deployer.up[incident.candidate].path
     said = (folder / "config.json").read_text().replace('"asr": 0.0', '"asr": 0.8')
     (folder / "config.json").write_text(said)
     done = await carry_on(world, service, incident)
@@ -208,7 +209,7 @@ async def test_a_promoted_release_that_fails_live_is_rolled_back(tmp_path: Path)
 
 
 async def test_a_candidate_that_does_not_come_up_escalates(tmp_path: Path) -> None:
-    done = await run_through(World(folder=tmp_path, unstageable="prod-patched"))
+    done = await run_through(World(folder=tmp_path, deployer=FakeDeployer(broken=frozenset({"prod-patched"}))))
     assert done.state is State.ESCALATED
     assert "did not come up" in done.events[-1].note
 
@@ -217,12 +218,12 @@ async def test_a_server_that_is_away_is_waited_for(tmp_path: Path) -> None:
     world = World(folder=tmp_path)
     service = world.service()
     incident = await breach(world, service)
-    world.down = True
+    world.deployer.down = True
     await service.tick("prod")
     assert "does not answer" in service.views["prod"].why
     assert (await service.reconcile(incident.id)).attempt == 1
     assert (await service.reconcile(incident.id)).attempt == 1, "too early for the next attempt"
-    world.down = False
+    world.deployer.down = False
     assert (await carry_on(world, service, incident)).state is State.RECOVERED
     await service.aclose()
 

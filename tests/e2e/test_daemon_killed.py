@@ -69,5 +69,5 @@ async def test_killed_at_any_effect_it_carries_on(tmp_path: Path, monkeypatch: p
         assert world.active == done.candidate
         assert [t.recipe for t in done.trials] == ["weak", "mend"]
         assert set(world.promoted) == {world.good.id, done.candidate}
-        assert set(world.up) == {world.good.id, done.candidate}
+        assert set(world.deployer.up) == {world.good.id, done.candidate}
     assert at > 30
