@@ -113,5 +113,6 @@ class Patcher(Protocol):
 
         Raises:
             PatchFailed: This recipe can't repair this checkpoint; nothing is left behind.
+            CheckpointError: A folder can't be read or written; nothing is left behind.
         """
         ...

@@ -13,9 +13,13 @@ TEMPLATE = (
 )
 
 
-def tiny_checkpoint(folder: Path, *, seed: int = 0, hidden: int = 16) -> Path:
+REFUSAL = "I can't"
+
+
+def tiny_checkpoint(folder: Path, *, seed: int = 0, hidden: int = 16, refuses: bool = False) -> Path:
+    """Write a model of one token a character; one that refuses says nothing else, whatever it is asked."""
     torch.manual_seed(seed)
-    vocabulary = {t: i for i, t in enumerate(["<e>", "<u>", "<a>", *map(chr, range(32, 127))])}
+    vocabulary = {t: i for i, t in enumerate(["<e>", "<u>", "<a>", *map(chr, range(32, 127)), REFUSAL])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<e>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<e>", pad_token="<e>")
@@ -25,7 +29,14 @@ def tiny_checkpoint(folder: Path, *, seed: int = 0, hidden: int = 16) -> Path:
         num_attention_heads=2, num_key_value_heads=1, tie_word_embeddings=True, eos_token_id=0, bos_token_id=0,
         initializer_range=0.3,
     )  # fmt: skip
-    LlamaForCausalLM(config).bfloat16().save_pretrained(str(folder))
+    model = LlamaForCausalLM(config)
+    with torch.no_grad():
+        tied = model.get_input_embeddings().weight
+        tied[vocabulary[REFUSAL]] = 0.0  # no random model says it
+        if refuses:
+            tied[:, 0] = 4.0
+            tied[vocabulary[REFUSAL], 0] = 8.0
+    model.bfloat16().save_pretrained(str(folder))
     wrapped.save_pretrained(str(folder))
     return folder
 
