@@ -1,0 +1,164 @@
+"""The SQL store passes the check of stores, and the check catches what breaks one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitor.errors import UnknownIncident
+from monitor.incident import Incident
+from monitor.policy import Order
+from monitor.store import KnownRelease, PlacedOrder, SweepSummary
+from monitor.stores.sql import SqlStore
+from monitor.testing import check_store
+from monitor.watch import Epoch, LogEntry
+
+
+def test_the_sql_store_keeps_the_port(tmp_path: Path) -> None:
+    check_store(lambda: SqlStore(f"sqlite:///{tmp_path}/s.db"))
+
+
+class Overwrites(SqlStore):
+    """Saves over any version."""
+
+    def save(self, incident: Incident, *, done: PlacedOrder | None = None) -> Incident:
+        return SqlStore.save(self, replace(incident, version=self.load(incident.id).version), done=done)
+
+
+class KeepsOrders(SqlStore):
+    """Leaves the order that led to a save on the book."""
+
+    def save(self, incident: Incident, *, done: PlacedOrder | None = None) -> Incident:
+        return SqlStore.save(self, incident)
+
+
+class DropsFirst(SqlStore):
+    """Takes the order off the book whether or not the save is refused."""
+
+    def save(self, incident: Incident, *, done: PlacedOrder | None = None) -> Incident:
+        if done:
+            self.drop(done)
+        return SqlStore.save(self, incident)
+
+
+class OldestFirst(SqlStore):
+    """Lists incidents in the wrong order."""
+
+    def incidents(self, *, target: str = "", open_only: bool = False, limit: int = 100) -> tuple[Incident, ...]:
+        return SqlStore.incidents(self, target=target, open_only=open_only, limit=limit)[::-1]
+
+
+class ReopensEpochs(SqlStore):
+    """Goes on with the first epoch of a release when it comes back."""
+
+    def epoch(self, target: str, release: str, key: str, at: datetime) -> Epoch:
+        made = SqlStore.epoch(self, target, release, key, at)
+        return replace(made, id=1) if (release, key) == ("r1", "k") else made
+
+
+class MixesPurposes(SqlStore):
+    """Hands confirming probes to the detector."""
+
+    def append(self, target: str, entries: Sequence[LogEntry], *, epoch: Epoch | None) -> None:
+        SqlStore.append(self, target, [replace(e, purpose="routine") for e in entries], epoch=epoch)
+
+
+class Shuffles(SqlStore):
+    """Reads probes in another order."""
+
+    def routine(self, epoch: Epoch) -> tuple[LogEntry, ...]:
+        return SqlStore.routine(self, epoch)[::-1]
+
+
+class NewestSweepFirst(SqlStore):
+    """Summarises sweeps in the wrong order."""
+
+    def sweeps(self, target: str, *, limit: int = 200) -> tuple[SweepSummary, ...]:
+        return SqlStore.sweeps(self, target, limit=limit)[::-1]
+
+
+class CountsMissing(SqlStore):
+    """Counts missing probes among those that were judged."""
+
+    def sweeps(self, target: str, *, limit: int = 200) -> tuple[SweepSummary, ...]:
+        return tuple(replace(s, n=s.n + s.missing) for s in SqlStore.sweeps(self, target, limit=limit))
+
+
+class ProfileUnmarks(SqlStore):
+    """Takes the mark away with each new profile."""
+
+    def put_profile(self, target: str, release: str, profile: Mapping[str, Any], *, key: str, at: datetime) -> None:
+        SqlStore.put_profile(self, target, release, profile, key=key, at=at)
+        self.mark(target, release, good=False, at=at)
+
+
+class MarksStay(SqlStore):
+    """Never takes a mark away."""
+
+    def mark(self, target: str, release: str, *, good: bool, at: datetime) -> None:
+        SqlStore.mark(self, target, release, good=True, at=at)
+
+
+class MixesTargets(SqlStore):
+    """Knows releases by name alone."""
+
+    def known(self, target: str) -> tuple[KnownRelease, ...]:
+        return SqlStore.known(self, "t")
+
+
+class AnyOrder(SqlStore):
+    """Takes every order of an incident off the book with one of them."""
+
+    def drop(self, order: PlacedOrder) -> None:
+        while found := self.order_for(order.incident):
+            SqlStore.drop(self, found)
+
+
+class Anonymous(SqlStore):
+    """Forgets who placed an order."""
+
+    def place(self, incident: str, order: Order, *, by: str, at: datetime) -> None:
+        SqlStore.place(self, incident, order, by="", at=at)
+
+
+class HeldByAll(SqlStore):
+    """Lets everybody hold it."""
+
+    def hold(self) -> None:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (Overwrites, "saving an old version is refused with StaleIncident, not done"),
+        (KeepsOrders, "off the book"),
+        (DropsFirst, "a refused save leaves the order on the book"),
+        (OldestFirst, "newest first"),
+        (ReopensEpochs, "going back, is a new epoch"),
+        (MixesPurposes, "reads its own routine probes"),
+        (Shuffles, "in order"),
+        (NewestSweepFirst, "oldest first"),
+        (CountsMissing, "harm sweeps"),
+        (ProfileUnmarks, "leave each other as they are"),
+        (MarksStay, "a mark is taken away"),
+        (MixesTargets, "another target's releases"),
+        (AnyOrder, "the order after the one that was dropped"),
+        (Anonymous, "the oldest order comes first, as it was placed"),
+        (HeldByAll, "holding a store that is held is refused with StoreBusy"),
+    ],
+)
+def test_a_store_that_breaks_the_port_is_caught(tmp_path: Path, broken: type[SqlStore], message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        check_store(lambda: broken(f"sqlite:///{tmp_path}/s.db"))
+
+
+def test_a_store_that_is_not_shared_is_caught(tmp_path: Path) -> None:
+    files = iter(range(10))
+    with pytest.raises(UnknownIncident, match="no incident 'i1'"):
+        check_store(lambda: SqlStore(f"sqlite:///{tmp_path}/{next(files)}.db"))
