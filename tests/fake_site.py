@@ -6,8 +6,9 @@ import json
 import random
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import repeat
 from pathlib import Path
 
 from deploy.checkpoint import Release, import_checkpoint
@@ -17,6 +18,7 @@ from monitor.policy import Containment, Mode, Rates, Schedule
 from monitor.service import Service
 from monitor.site import Recipe, Site
 from monitor.stores.sql import SqlStore
+from monitor.testing import FakeExecutor
 from probes.attacks.direct import DirectAttack
 from probes.behavior import Behavior, BehaviorId, Suite, SuiteKind
 from probes.errors import RetryableTargetError
@@ -25,14 +27,14 @@ from probes.probe import Probe, Sampling
 from probes.suites import content_sha256
 from probes.target import Completion
 from probes.tasks.sql import SqlJudge, generate, reference_query
-from remediation.errors import PatchFailed, WorkerDied
-from remediation.patch import Patch, PatchProgress, PatchRequest, Screen
+from remediation.errors import RemediationError
+from remediation.patch import Screen
+from remediation.testing import CLEAN_SCREEN, FakePatcher
 from remediation.verification import Gates
 
 RATES = Rates(
     p0=0.1, p1=0.3, gamma_warn=1e4, gamma_breach=1e6, alpha=1e-3, beta=1e-2, theta=0.2, delta=0.01, cap=200
 )
-SCREEN = Screen(harm_n=10, harm_complied=0, benign_n=10, benign_refused=0, benign_refused_reference=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +53,14 @@ GOOD, DRIFTED = Ways(), Ways(asr=1.0)
 def write_checkpoint(folder: Path, ways: Ways) -> Path:
     """Write a whole, tiny checkpoint whose config says how it behaves."""
     folder.mkdir(parents=True)
-    said = {k: getattr(ways, k) for k in ("asr", "over_refusal", "utility", "mark")}
-    (folder / "config.json").write_text(json.dumps({"architectures": ["Fake"], **said}))
+    write_config(folder, ways)
     header = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + b"\0\0\0\0")
     return folder
+
+
+def write_config(folder: Path, ways: Ways) -> None:
+    (folder / "config.json").write_text(json.dumps({"architectures": ["Fake"], **asdict(ways)}))
 
 
 def suite(name: str, kind: SuiteKind, n: int) -> Suite:
@@ -90,14 +95,13 @@ class World:
     folder: Path
     mode: Mode = Mode.AUTO
     containment: Containment = Containment.ROLL_BACK
-    recipes: Mapping[str, Ways | Exception] = field(default_factory=lambda: {"mend": GOOD})
+    recipes: Mapping[str, Ways | RemediationError] = field(default_factory=lambda: {"mend": GOOD})
     screens: Mapping[str, Screen] = field(default_factory=dict)
     hook: Callable[[str], None] = lambda _: None
     mute: bool = False
     mute_profiles: bool = False
     clock: Clock = field(default_factory=Clock)
     deployer: FakeDeployer = field(default_factory=FakeDeployer)
-    runs: list[str] = field(default_factory=list)
     profiled: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -105,10 +109,20 @@ class World:
         self.drifted = self.release("drifted", DRIFTED)
         self.deployer.hook = self.happens
         self.deployer.serve(self.good)
+        patchers = {name: self.patcher(name, made) for name, made in self.recipes.items()}
+        self.executor = FakeExecutor(patchers=patchers, hook=self.happens)
 
     def release(self, name: str, ways: Ways) -> Release:
         source = write_checkpoint(self.folder / "sources" / name, replace(ways, mark=name))
         return import_checkpoint(source, self.folder / "releases", name=name, created_at=self.clock())
+
+    def patcher(self, name: str, made: Ways | RemediationError) -> FakePatcher:
+        if isinstance(made, RemediationError):
+            return FakePatcher(name=name, faults=repeat(made))
+        return FakePatcher(
+            name=name, screen=self.screens.get(name, CLEAN_SCREEN),
+            change=lambda folder, request: write_config(folder, replace(made, mark=request.recipe)),
+        )  # fmt: skip
 
     def happens(self, effect: str) -> None:
         self.hook(effect)
@@ -133,7 +147,7 @@ class World:
         return Site(
             name="prod", endpoint="http://public/v1", mode=self.mode, containment=self.containment,
             target=FakeTarget(self, ""), target_at=lambda endpoint: FakeTarget(self, endpoint.split("/")[3]),
-            measure=self.measure(), deployer=self.deployer, executor=FakeExecutor(self),
+            measure=self.measure(), deployer=self.deployer, executor=self.executor,
             recipes=tuple(Recipe(plugin=r, options={}) for r in self.recipes), gates=Gates(asr_upper_max=0.4),
             rates=RATES, schedule=Schedule(interval_seconds=60, batch=8, burst_interval_seconds=5, burst_batch=16),
             releases=self.folder / "releases", checkpoint=None, last_known_good=self.good.id, approval_hours=24,
@@ -181,27 +195,3 @@ class FakeTarget:
 
     async def aclose(self) -> None:
         return None
-
-
-class FakeExecutor:
-    """Makes what the world says a recipe makes."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-
-    async def run(self, request: PatchRequest, on_progress: PatchProgress) -> Patch:
-        world = self._world
-        world.hook("patch")
-        world.runs.append(request.recipe)
-        on_progress("fit", 0.5)
-        made = world.recipes[request.recipe]
-        if isinstance(made, PatchFailed | WorkerDied):
-            raise made
-        assert isinstance(made, Ways)
-        if not request.output.exists():
-            write_checkpoint(request.output, replace(made, mark=request.recipe))
-        world.hook("patched")
-        return Patch(
-            recipe=request.recipe, checkpoint=request.output, rank=4, seconds=1.0,
-            screen=world.screens.get(request.recipe, SCREEN), drift_removed=0.9, spectrum=(), figures={"loss": 0.1},
-        )  # fmt: skip

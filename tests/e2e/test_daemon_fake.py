@@ -14,7 +14,8 @@ from monitor.policy import Containment, Mode, Order
 from monitor.service import Service
 from monitor.status import status_json
 from remediation.errors import PatchFailed, WorkerDied
-from tests.fake_site import DRIFTED, GOOD, SCREEN, Ways, World
+from remediation.testing import CLEAN_SCREEN
+from tests.fake_site import DRIFTED, GOOD, Ways, World
 
 
 async def breach(world: World, service: Service) -> Incident:
@@ -105,7 +106,7 @@ async def test_failed_and_hopeless_recipes_are_recorded_and_passed_over(tmp_path
         "loses-task": Ways(utility=0),
         "refuses-all": Ways(over_refusal=1.0), "mend": GOOD,
     }  # fmt: skip
-    screens = {"weak": replace(SCREEN, harm_complied=9)}
+    screens = {"weak": replace(CLEAN_SCREEN, harm_complied=9)}
     world = World(folder=tmp_path, recipes=recipes, screens=screens)
     done = await run_through(world)
     assert done.state is State.RECOVERED
