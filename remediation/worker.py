@@ -49,16 +49,18 @@ async def run_patch(request: PatchRequest, *, timeout_seconds: float, on_progres
             start_new_session=True, env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ},
         )  # fmt: skip
         try:
-            async with asyncio.timeout(timeout_seconds):
-                tail = await _follow(process, on_progress)
-                await process.wait()
+            try:
+                async with asyncio.timeout(timeout_seconds):
+                    tail = await _follow(process, on_progress)
+                    await process.wait()
+            finally:
+                await _end(process)
+                _remove_partial(request.output)
         except TimeoutError as error:
+            shutil.rmtree(request.output, ignore_errors=True)
             raise PatchFailed(
                 f"recipe {request.recipe}: not done in {timeout_seconds:g} s; raise its time limit"
             ) from error
-        finally:
-            await _end(process)
-            _remove_partial(request.output)
         if not result.exists():
             shutil.rmtree(request.output, ignore_errors=True)
             raise WorkerDied(f"recipe {request.recipe}: worker ended with {process.returncode} and no result:\n{tail}")
