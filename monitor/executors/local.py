@@ -26,23 +26,23 @@ class LocalExecutor:
         if done := await asyncio.to_thread(_finished, request, said):
             return done
         patch = await run_patch(request, timeout_seconds=self.timeout_seconds, on_progress=on_progress)
-        await asyncio.to_thread(_keep, patch, said)
+        await asyncio.to_thread(_keep, request, patch, said)
         return patch
 
 
 def _finished(request: PatchRequest, said: Path) -> Patch | None:
-    """Return the earlier result; clear away what is not whole."""
+    """Return the same request's earlier result; clear away what is not whole or was made for another request."""
     request.output.parent.mkdir(parents=True, exist_ok=True)
     if said.exists() and request.output.is_dir():
-        patch = patch_from_json(json.loads(said.read_text()))
-        if patch.recipe == request.recipe:
-            return patch
+        kept = json.loads(said.read_text())
+        if kept.get("request") == to_json(request):
+            return patch_from_json(kept["patch"])
     shutil.rmtree(request.output, ignore_errors=True)
     said.unlink(missing_ok=True)
     return None
 
 
-def _keep(patch: Patch, said: Path) -> None:
+def _keep(request: PatchRequest, patch: Patch, said: Path) -> None:
     scratch = said.with_suffix(".partial")
-    scratch.write_text(json.dumps(to_json(patch)))
+    scratch.write_text(json.dumps({"request": to_json(request), "patch": to_json(patch)}))
     scratch.rename(said)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from monitor.executors.local import LocalExecutor
+from monitor.testing import check_executor
 from remediation.errors import PatchFailed
 from remediation.patch import PatchRequest
 from tests.unit.deploy.test_checkpoint import write_checkpoint
@@ -55,6 +56,19 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PatchRequest:
 def like(asked: PatchRequest, **changes: object) -> PatchRequest:
     given = {f: getattr(asked, f) for f in PatchRequest.__slots__}
     return PatchRequest(**{**given, **changes})
+
+
+async def test_local(asked: PatchRequest) -> None:
+    hopeless = like(asked, recipe="none", output=asked.output.with_name("not-made"))
+    await check_executor(LocalExecutor(timeout_seconds=60), asked, hopeless=hopeless)
+
+
+async def test_a_whole_result_outlives_the_executor(asked: PatchRequest) -> None:
+    said: list[float] = []
+    first = await LocalExecutor().run(asked, lambda _, share: said.append(share))
+    count = len(said)
+    assert await LocalExecutor().run(asked, lambda _, share: said.append(share)) == first
+    assert len(said) == count > 0
 
 
 async def test_a_recipe_that_takes_too_long_leaves_nothing(asked: PatchRequest) -> None:
