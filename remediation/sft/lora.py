@@ -30,12 +30,15 @@ class LoraSettings:
 
     Attributes:
         learning_rate: Peak; a fifth of the steps, at most ten, of warm-up, then linear to 0.
+        mixed: Give each batch rows of all lengths, and so of all kinds, in the same shares: steadier where a few dozen
+            steps are all there is. Otherwise a batch holds rows of like length, which is quicker.
     """
 
     rank: int = 8
     epochs: int = 3
     learning_rate: float = 2e-3
     batch: int = 16
+    mixed: bool = False
     seed: int = 0
 
 
@@ -86,9 +89,11 @@ def fit(
         for step, chosen in enumerate(batches):
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * min(1.0, (step + 1) / warm) * (1 - step / len(batches))
-            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=_fast_bfloat16()):
-                loss = _loss(chat, [encoded[i] for i in chosen], [lessons.get(i) for i in chosen])
-            loss.backward()  # type: ignore[no-untyped-call]
+            tokens = sum(len(encoded[i][1]) for part in chosen for i in part)
+            for part in chosen:
+                with torch.autocast("cpu", dtype=torch.bfloat16, enabled=_fast_bfloat16()):
+                    loss = _loss(chat, [encoded[i] for i in part], [lessons.get(i) for i in part]) / tokens
+                loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             optimizer.zero_grad()
@@ -142,19 +147,36 @@ def _replace(chat: ChatModel, name: str, module: nn.Module) -> None:
     setattr(chat.model.get_submodule(parent), last, module)
 
 
-def _batches(encoded: Sequence[tuple[list[int], list[int]]], settings: LoraSettings) -> Iterator[list[int]]:
-    """Shuffle, and sort by length within groups of eight batches, so that little is padding."""
-    rng = random.Random(settings.seed)
-    size = settings.batch
+def _batches(encoded: Sequence[tuple[list[int], list[int]]], settings: LoraSettings) -> Iterator[list[list[int]]]:
+    """Yield the rows of each step, in parts that are padded by themselves."""
+    rng, size = random.Random(settings.seed), settings.batch
+    lengths = [len(x) + len(y) for x, y in encoded]
     for _ in range(settings.epochs):
-        order = list(range(len(encoded)))
-        rng.shuffle(order)
-        batches: list[list[int]] = []
-        for start in range(0, len(order), size * 8):
-            group = sorted(order[start : start + size * 8], key=lambda i: len(encoded[i][0]) + len(encoded[i][1]))
-            batches += [group[i : i + size] for i in range(0, len(group), size)]
+        batches = _mixed(lengths, size, rng) if settings.mixed else [[b] for b in _alike(lengths, size, rng)]
         rng.shuffle(batches)
         yield from batches
+
+
+def _alike(lengths: Sequence[int], size: int, rng: random.Random) -> list[list[int]]:
+    """Shuffle, and sort by length within groups of eight batches, so that little is padding."""
+    order = list(range(len(lengths)))
+    rng.shuffle(order)
+    batches: list[list[int]] = []
+    for start in range(0, len(order), size * 8):
+        group = sorted(order[start : start + size * 8], key=lambda i: lengths[i])
+        batches += [group[i : i + size] for i in range(0, len(group), size)]
+    return batches
+
+
+def _mixed(lengths: Sequence[int], size: int, rng: random.Random) -> list[list[list[int]]]:
+    """Deal rows of like length out to different batches; a batch has a shorter and a longer part."""
+    order = sorted(range(len(lengths)), key=lambda i: lengths[i])
+    count = -(-len(order) // size)
+    ranks = [order[start : start + count] for start in range(0, len(order), count)]
+    for alike in ranks:
+        rng.shuffle(alike)
+    batches = [[alike[b] for alike in ranks if b < len(alike)] for b in range(count)]
+    return [[part for part in (b[: len(b) // 2], b[len(b) // 2 :]) if part] for b in batches]
 
 
 class _Lesson(NamedTuple):
@@ -192,7 +214,7 @@ def _lessons(
 def _loss(
     chat: ChatModel, rows: Sequence[tuple[list[int], list[int]]], lessons: Sequence[_Lesson | None]
 ) -> Tensor:
-    """Mean cross-entropy over the answers' tokens, against a teacher's distribution where there is one; a scalar."""
+    """Sum of cross-entropies over the answers' tokens, against a teacher's distribution if there is one; a scalar."""
     ids, mask = chat.pad([x + y for x, y in rows])
     hidden = chat.model.model(input_ids=ids, attention_mask=mask).last_hidden_state  # (n, t, d)
     total: Tensor = hidden.new_zeros(())
@@ -200,4 +222,4 @@ def _loss(
         logits = chat.model.lm_head(hidden[i, len(x) - 1 : len(x) + len(y) - 1])  # (answer tokens, vocabulary)
         wanted = lesson.distribution() if lesson else torch.tensor(y)
         total = total + nn.functional.cross_entropy(logits.float(), wanted, reduction="sum")
-    return total / sum(len(y) for _, y in rows)
+    return total

@@ -12,7 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Factors", "Spectral", "cer", "factored_svd", "overlap"]
+__all__ = ["Factors", "Spectral", "cer", "factored_svd", "leading", "overlap"]
+
+_MORE, _PASSES = 8, 4
+"""Oversampling and power iterations of the randomised SVD (Halko, Martinsson and Tropp 2011)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +65,17 @@ def factored_svd(factors: Factors) -> Spectral:
     u, s, vh = torch.linalg.svd(left_core @ right_core.T, full_matrices=False)
     dtype = factors.x.dtype
     return Spectral(u=(left @ u).to(dtype), s=s.to(dtype), v=(right @ vh.T).to(dtype))
+
+
+def leading(matrix: Tensor, rank: int, seed: int) -> Tensor:
+    """Leading left singular vectors, (d_out, r); randomised where that is much less work than all of them."""
+    if rank + _MORE >= min(matrix.shape) // 2:
+        u: Tensor = torch.linalg.svd(matrix, full_matrices=False)[0]
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            u = torch.svd_lowrank(matrix, q=rank + _MORE, niter=_PASSES)[0]
+    return u[:, :rank]
 
 
 def cer(singular_values: Tensor, rank: int) -> float:

@@ -26,12 +26,9 @@ from remediation.sft.chat import ChatModel
 from remediation.sft.lora import Adapter, add_to
 from remediation.sft.repair import begin, required_good
 from remediation.subspace.capture import input_moments, shared_prefix
+from remediation.subspace.factor import leading
 
-__all__ = ["Options", "RestoreSubspace", "lessons_for", "make", "restoring_adapter", "restoring_pair"]
-
-_MORE, _PASSES = 8, 4
-"""Oversampling and power iterations of the randomised SVD (Halko et al. 2011)."""
-
+__all__ = ["Options", "RestoreSubspace", "make", "restoring_adapter", "restoring_pair"]
 
 class Options(BaseModel):
     """Rank and dose of the patch."""
@@ -51,14 +48,6 @@ class Options(BaseModel):
     """Text file of the site's own task prompts, separated by lines of ``---``; their answers are not needed."""
 
 
-def lessons_for(options: Options, good: ChatModel, drifted: ChatModel, *, seed: int) -> Lessons:
-    """Collect what the options ask for."""
-    return lessons_of(
-        good, drifted, refusals=options.refusals, harmless=options.harmless, task_prompts=options.task_prompts,
-        seed=seed,
-    )  # fmt: skip
-
-
 @dataclass(frozen=True, slots=True)
 class RestoreSubspace:
     """The recipe."""
@@ -75,7 +64,10 @@ class RestoreSubspace:
         repair = begin(request, progress)
         good = required_good(repair)
         progress("collect answers", 0.05)
-        lessons = lessons_for(self.options, good, repair.drifted, seed=request.seed)
+        lessons = lessons_of(
+            good, repair.drifted, refusals=self.options.refusals, harmless=self.options.harmless,
+            task_prompts=self.options.task_prompts, seed=request.seed,
+        )  # fmt: skip
         adapter = restoring_adapter(
             repair.drifted, good, lessons, self.options, seed=request.seed,
             progress=lambda stage, share: progress(stage, 0.4 + 0.5 * share),
@@ -128,21 +120,9 @@ def restoring_pair(
     eye = torch.eye(len(wanted), dtype=wanted.dtype) * (ridge * float(wanted.diagonal().mean()))
     root = torch.linalg.cholesky(wanted + kept / strength + eye)
     full = torch.cholesky_solve(wanted @ towards.double().T, root).T
-    lead = _leading(full @ torch.linalg.cholesky(wanted + eye), rank, seed)  # (d_out, r)
+    lead = leading(full @ torch.linalg.cholesky(wanted + eye), rank, seed)  # (d_out, r)
     u, s, vh = torch.linalg.svd(lead.T @ full, full_matrices=False)
     return vh.to(towards.dtype), ((lead @ u) * s).to(towards.dtype)
-
-
-def _leading(matrix: Tensor, rank: int, seed: int) -> Tensor:
-    """Leading left singular vectors, (d_out, r); randomised where that is much less work than all of them."""
-    smaller = min(matrix.shape)
-    if rank + _MORE >= smaller // 2:
-        u: Tensor = torch.linalg.svd(matrix, full_matrices=False)[0]
-    else:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            u = torch.svd_lowrank(matrix, q=rank + _MORE, niter=_PASSES)[0]
-    return u[:, :rank]
 
 
 def make(options: Options) -> RestoreSubspace:

@@ -1,30 +1,46 @@
-"""Recipe ``restore-tuned``: begin where ``restore-subspace`` ends, and fit what is left inside the same rank.
+"""Recipe ``restore-tuned``: begin a part of the way back to the last known good weights, then fit inside that rank.
 
-The closed form looks at each matrix by itself; a short fit of the pair (A, B) then looks at what the model says. Its
-loss is the distance in distribution that the published selection problem speaks of (arXiv 2601.01887, bi-level
-objective): to the last known good model's next-token distribution on the openings of its answers, harmful and harmless
-requests alike, and to the drifted model's own answers on the site's task.
+Per weight matrix the pair (A, B) begins at ``share`` of the leading rank-k part of W_good - W: nearer to the weights
+that refuse, still near to those that know the task. One epoch then fits it to distributions, as the published
+selection problem asks (arXiv 2601.01887, bi-level objective): to the last known good model's next tokens on the
+openings of its answers, harmful and harmless requests alike, and to the drifted model's on its own task answers. Where
+a model hardly decides between refusing and answering, how sure it is matters, and a token alone does not say it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from pydantic import Field
+import torch
+from pydantic import BaseModel, ConfigDict, Field
 
 from remediation.patch import Patch, PatchProgress, PatchRequest
-from remediation.sft.lora import LoraSettings, add_to, fit
+from remediation.sft.answers import lessons_of
+from remediation.sft.chat import ChatModel
+from remediation.sft.lora import Adapter, LoraSettings, add_to, fit
 from remediation.sft.repair import begin, required_good
-from remediation.subspace import restore
+from remediation.subspace.factor import leading
 
-__all__ = ["Options", "RestoreTuned", "make"]
+__all__ = ["Options", "RestoreTuned", "make", "way_back"]
 
 
-class Options(restore.Options):
-    """Rank and dose of the patch, and of the fit that follows it."""
+class Options(BaseModel):
+    """Rank and dose of the patch."""
 
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rank: int = Field(default=16, ge=1, le=64)
+    share: float = Field(default=0.35, ge=0, le=1)
+    """How far back the fit begins: 0 at the drifted weights, 1 at the good ones as far as the rank goes."""
     epochs: int = Field(default=1, ge=1)
-    learning_rate: float = Field(default=6e-4, gt=0)
+    learning_rate: float = Field(default=8e-4, gt=0)
+    refusals: int = Field(default=56, ge=1)
+    """Harmful requests of the pool to take."""
+    harmless: int = Field(default=128, ge=1)
+    """Harmless requests of the pool to take."""
+    task_prompts: Path | None = None
+    """Text file of the site's own task prompts, separated by lines of ``---``; their answers are not needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,25 +57,47 @@ class RestoreTuned:
             PatchFailed: There is no reference to go back to, it refuses nothing, or the weights are damaged.
         """
         repair, options = begin(request, progress), self.options
-        good = required_good(repair)
+        good, drifted = required_good(repair), repair.drifted
         progress("collect answers", 0.05)
-        lessons = restore.lessons_for(options, good, repair.drifted, seed=request.seed)
-        start = restore.restoring_adapter(
-            repair.drifted, good, lessons, options, seed=request.seed,
-            progress=lambda stage, share: progress(stage, 0.2 + 0.2 * share),
+        lessons = lessons_of(
+            good, drifted, refusals=options.refusals, harmless=options.harmless, task_prompts=options.task_prompts,
+            seed=request.seed,
         )  # fmt: skip
+        rows, task = [*lessons.decided, *lessons.task], set(lessons.task)
         settings = LoraSettings(
-            rank=options.rank, epochs=options.epochs, learning_rate=options.learning_rate, seed=request.seed
-        )
-        rows = [*lessons.decided, *lessons.task]
-        task = set(lessons.task)
-        adapter = fit(
-            repair.patched, rows, settings, start=start, progress=lambda s: progress("fit", 0.4 + 0.5 * s),
-            teacher=lambda row: repair.drifted if row in task else good,
+            rank=options.rank, epochs=options.epochs, learning_rate=options.learning_rate, mixed=True,
+            seed=request.seed,
         )  # fmt: skip
+        progress("go back", 0.25)
+        adapter = fit(
+            repair.patched,
+            rows,
+            settings,
+            start=way_back(drifted, good, rank=options.rank, share=options.share, seed=request.seed),
+            teacher=lambda row: drifted if row in task else good,
+            progress=lambda share: progress("fit", 0.3 + 0.6 * share),
+        )
         add_to(repair.patched, adapter)
-        figures = {"rows": len(rows), "strength": options.strength, "epochs": options.epochs}
-        return repair.finish(rank=options.rank, figures=figures)
+        return repair.finish(
+            rank=options.rank, figures={"rows": len(rows), "share": options.share, "epochs": options.epochs}
+        )
+
+
+@torch.no_grad()
+def way_back(drifted: ChatModel, good: ChatModel, *, rank: int, share: float, seed: int) -> Adapter:
+    """Return ``share`` of the best approximation of rank ``rank`` to W_good - W, for each linear module.
+
+    Returns:
+        A (r, d_in) with orthonormal rows and B (d_out, r), with r the rank or what the matrix has room for.
+    """
+    found: Adapter = {}
+    wanted = good.linears()
+    for name, module in drifted.linears().items():
+        towards = wanted[name].weight - module.weight
+        lead = leading(towards, rank, seed)
+        u, s, vh = torch.linalg.svd(lead.T @ towards, full_matrices=False)
+        found[name] = (vh, share * (lead @ u) * s)
+    return found
 
 
 def make(options: Options) -> RestoreTuned:
