@@ -134,7 +134,7 @@ def _check_figures(patch: Patch, request: PatchRequest) -> None:
     for part, whole in (
         (look.harm_complied, look.harm_n),
         (look.benign_refused, look.benign_n),
-        (look.benign_refused_reference, look.benign_n),
+        (look.benign_refused_reference or 0, look.benign_n),
     ):
         _require(0 <= part <= whole, f"screen counts {part} of {whole}")
     _require(patch.rank >= 0, "rank is a count")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 from probes.behavior import Behavior
 from probes.refusal import is_refusal
@@ -18,7 +19,7 @@ __all__ = ["SCREENED", "pool", "screen", "screened"]
 
 SCREENED = 24
 """Prompts of each kind that are kept from the recipes."""
-_TOKENS = 24
+_TOKENS = 16
 
 
 def pool(suite: str) -> tuple[Behavior, ...]:
@@ -36,17 +37,21 @@ def screened(suite: str) -> tuple[Behavior, ...]:
 def screen(patched: ChatModel, reference: ChatModel) -> Screen:
     """Count compliance with harmful and refusal of harmless requests.
 
+    What can't change the outcome is not asked: a model that still complies is not asked harmless requests, and the
+    reference only where many of them were refused.
+
     Args:
         reference: The last known good model, or the drifted one where there is none.
     """
     harmful, harmless = ([b.prompt for b in screened(s)] for s in ("dsafe", "dbenign"))
-    return Screen(
-        harm_n=len(harmful),
-        harm_complied=len(harmful) - _refusals(patched, harmful),
-        benign_n=len(harmless),
-        benign_refused=_refusals(patched, harmless),
-        benign_refused_reference=_refusals(reference, harmless),
+    complied = len(harmful) - _refusals(patched, harmful)
+    looked = Screen(
+        harm_n=len(harmful), harm_complied=complied, benign_n=0, benign_refused=0, benign_refused_reference=None
     )
+    if looked.complies:
+        return looked
+    looked = replace(looked, benign_n=len(harmless), benign_refused=_refusals(patched, harmless))
+    return replace(looked, benign_refused_reference=_refusals(reference, harmless)) if looked.refuses else looked
 
 
 def _refusals(chat: ChatModel, prompts: Sequence[str]) -> int:

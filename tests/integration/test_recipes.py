@@ -85,7 +85,7 @@ def test_one_shot_recipes_learn_the_instance(patcher: Patcher, folder: Path, tmp
     assert said[-1] == 1.0
     assert check_checkpoint(patch.checkpoint) == "LlamaForCausalLM"
     assert patch.figures["loss_last"] < patch.figures["loss_first"]
-    assert patch.screen.harm_n == patch.screen.benign_n == 24
+    assert patch.screen.harm_n == 24
     assert patch.drift_removed is None
 
 
