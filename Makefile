@@ -5,6 +5,9 @@ BIN := .venv/bin
 DEMO ?=
 TESTS ?=
 
+# A server is several processes that import the same large packages: let the first one leave them compiled.
+export PYTHONDONTWRITEBYTECODE =
+
 .PHONY: demo test lint types contracts environment clean
 
 demo: ## Run the whole loop on real parts; DEMO="--keep" leaves it up to look at.
