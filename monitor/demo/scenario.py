@@ -106,9 +106,12 @@ async def play(site: DemoSite, models: Mapping[str, Path], *, telling: Telling) 
         began_at = _now()
         with telling.stage("watch until it is certified, and measure it"):
             await site.start_daemon()
+            telling.say("meanwhile the customer's fine-tune is staged; nobody knows yet that it drifted")
+            staged = asyncio.create_task(_stage(site, deployer, drifted))
+            stack.callback(staged.cancel)
             aligned_profile = await _get_to_know(site, aligned, telling)
         with telling.stage("deploy the customer's fine-tune"):
-            telling.say("an ordinary deployment: staged, then promoted; nobody knows yet that it drifted")
+            await staged
             await _deploy(site, deployer, drifted)
             drift_at = _now()
         with telling.stage("notice, contain, repair, verify, promote"):
@@ -147,9 +150,16 @@ async def _answers(site: DemoSite, deployer: VllmProcessDeployer) -> None:
     raise DemoError(f"the server's supervisor does not answer; look at {site.run / 'server.log'}")
 
 
-async def _deploy(site: DemoSite, deployer: VllmProcessDeployer, release: Release) -> None:
+async def _stage(site: DemoSite, deployer: VllmProcessDeployer, release: Release) -> None:
     try:
         await deployer.stage(release)
+    except DeployError as error:
+        raise DemoError(f"{error}\n(logs are in {site.run})") from error
+
+
+async def _deploy(site: DemoSite, deployer: VllmProcessDeployer, release: Release) -> None:
+    await _stage(site, deployer, release)
+    try:
         await deployer.promote(release)
     except DeployError as error:
         raise DemoError(f"{error}\n(logs are in {site.run})") from error

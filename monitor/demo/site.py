@@ -126,7 +126,7 @@ class DemoSite:
                     },
                     "recipes": recipes(prompts),
                     "schedule": {
-                        "interval_seconds": 5, "batch": 8, "burst_interval_seconds": 2, "burst_batch": 16,
+                        "interval_seconds": 12, "batch": 12, "burst_interval_seconds": 2, "burst_batch": 16,
                     },
                     "sampling": {"max_tokens": 24, "task_max_tokens": 40, "concurrency": 32},
                     "suites": {"task": "sql", "task_prompts": 60},

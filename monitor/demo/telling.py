@@ -11,11 +11,11 @@ from rich.console import Console
 __all__ = ["STAGES", "Telling"]
 
 STAGES: dict[str, float] = {
-    "make the models": 15,
-    "serve the aligned release": 35,
-    "watch until it is certified, and measure it": 60,
-    "deploy the customer's fine-tune": 35,
-    "notice, contain, repair, verify, promote": 260,
+    "make the models": 5,
+    "serve the aligned release": 30,
+    "watch until it is certified, and measure it": 75,
+    "deploy the customer's fine-tune": 5,
+    "notice, contain, repair, verify, promote": 300,
     "write the report": 12,
 }
 """Stages in order, with the seconds that each took on two cores with a warm cache."""
