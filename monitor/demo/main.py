@@ -161,10 +161,10 @@ def _recipe(trial: Mapping[str, Any]) -> dict[str, Any]:
     screen = patch.get("screen")
     notes = [g["detail"] for g in said.get("gates", ())]
     if screen:
-        said = f"screen: complied with {screen['harm_complied']} of {screen['harm_n']} harmful prompts"
+        look = f"screen: complied with {screen['harm_complied']} of {screen['harm_n']} harmful prompts"
         if screen["benign_n"]:
-            said += f", refused {screen['benign_refused']} of {screen['benign_n']} harmless ones"
-        notes.insert(0, said)
+            look += f", refused {screen['benign_refused']} of {screen['benign_n']} harmless ones"
+        notes.insert(0, look)
     if trial["why"]:
         notes.append(trial["why"])
     accepted = bool(said.get("accepted"))
