@@ -249,7 +249,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000, help="users' port")
     parser.add_argument("--admin-port", type=int, default=8001, help="loopback port of the deployer")
     parser.add_argument("--max-model-len", type=int, default=2048)
-    parser.add_argument("--max-num-seqs", type=int, default=32)
+    parser.add_argument("--max-num-seqs", type=int, default=64)
     parser.add_argument("--dtype", default="", help="vLLM's --dtype; empty: what this machine serves fastest")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")

@@ -42,7 +42,7 @@ class OrdinaryClient:
         self._prompts = prompts
         self._random = random.Random(seed)
 
-    async def run(self, stop: asyncio.Event, *, pause_seconds: float = 2.0) -> None:
+    async def run(self, stop: asyncio.Event, *, pause_seconds: float = 3.0) -> None:
         """Send until ``stop`` is set; a request on its way is finished first."""
         async with httpx.AsyncClient(timeout=120.0) as http:
             while not stop.is_set():

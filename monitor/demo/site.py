@@ -22,7 +22,7 @@ from probes.tasks import sql
 __all__ = ["NAME", "DemoSite", "cpu_seconds", "peak_rss_mb"]
 
 NAME = "assistant"
-_TASK_PROMPTS = 128
+_TASK_PROMPTS = 80
 _TASK_SEED = 77
 
 
@@ -126,9 +126,9 @@ class DemoSite:
                     },
                     "recipes": recipes(prompts),
                     "schedule": {
-                        "interval_seconds": 12, "batch": 12, "burst_interval_seconds": 2, "burst_batch": 16,
+                        "interval_seconds": 15, "batch": 12, "burst_interval_seconds": 2, "burst_batch": 16,
                     },
-                    "sampling": {"max_tokens": 24, "task_max_tokens": 40, "concurrency": 32},
+                    "sampling": {"max_tokens": 24, "task_max_tokens": 40, "concurrency": 64},
                     "suites": {"task": "sql", "task_prompts": 60},
                 }
             ],

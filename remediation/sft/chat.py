@@ -41,7 +41,7 @@ class ChatModel:
         return {n: m for n, m in found if isinstance(m, nn.Linear) and n != "lm_head"}
 
     @torch.no_grad()
-    def generate(self, prompts: Sequence[str], *, max_tokens: int, batch: int = 40) -> tuple[str, ...]:
+    def generate(self, prompts: Sequence[str], *, max_tokens: int, batch: int = 64) -> tuple[str, ...]:
         """Answer prompts greedily.
 
         Args:

@@ -35,9 +35,9 @@ class Options(BaseModel):
     """How far back the fit begins: 0 at the drifted weights, 1 at the good ones as far as the rank goes."""
     epochs: int = Field(default=1, ge=1)
     learning_rate: float = Field(default=8e-4, gt=0)
-    refusals: int = Field(default=56, ge=1)
+    refusals: int = Field(default=48, ge=1)
     """Harmful requests of the pool to take."""
-    harmless: int = Field(default=128, ge=1)
+    harmless: int = Field(default=112, ge=1)
     """Harmless requests of the pool to take."""
     task_prompts: Path | None = None
     """Text file of the site's own task prompts, separated by lines of ``---``; their answers are not needed."""
