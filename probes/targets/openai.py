@@ -76,7 +76,7 @@ class OpenAITarget:
 
         Raises:
             RetryableTargetError: Time-out, closed connection, 408, 425, 429 or 5xx.
-            PermanentTargetError: Any other status, or an answer that is no chat completion.
+            PermanentTargetError: Any other status, an answer that is no chat completion, or one of another model.
         """
         body = {
             "model": self._options.model,
@@ -88,6 +88,8 @@ class OpenAITarget:
         }
         began = time.monotonic()
         answer = await self._post(body)
+        if _text(answer.get("model")):
+            self._require_model(answer)
         return self._completion(probe, answer, time.monotonic() - began)
 
     async def ready(self) -> str:
@@ -102,9 +104,7 @@ class OpenAITarget:
         message = {"role": "user", "content": "Hello"}
         body = {"model": self._options.model, "messages": [message], "max_tokens": 1, "temperature": 0}
         answer = await self._post(body)
-        model = answer.get("model")
-        if model != self._options.model:
-            raise self._permanent(f"answered as model {model!r}", "wrong_model", "set model to the served name")
+        self._require_model(answer)
         return _text(answer.get("system_fingerprint"))
 
     async def aclose(self) -> None:
@@ -149,6 +149,11 @@ class OpenAITarget:
             raise self._permanent("answered with JSON that is no object", "malformed", "is this an OpenAI endpoint?")
         return answer
 
+    def _require_model(self, answer: dict[str, Any]) -> None:
+        model = answer.get("model")
+        if model != self._options.model:
+            raise self._permanent(f"answered as model {model!r}", "wrong_model", "set model to the served name")
+
     def _status_error(self, response: httpx.Response) -> TargetError:
         status = response.status_code
         if status in _RETRYABLE or status >= httpx.codes.INTERNAL_SERVER_ERROR:
@@ -165,8 +170,8 @@ class OpenAITarget:
         try:
             choice = answer["choices"][0]
             text = choice["message"]["content"]
-            usage = answer.get("usage") or {}
-            tokens = usage.get("completion_tokens", 0)
+            usage = answer.get("usage")
+            tokens = usage.get("completion_tokens", 0) if isinstance(usage, dict) else 0
         except (KeyError, IndexError, TypeError, AttributeError) as error:
             raise self._permanent(
                 "answered with no choices[0].message.content", "malformed", "is this a chat endpoint?"

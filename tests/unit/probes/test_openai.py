@@ -59,6 +59,16 @@ async def test_a_completion_cut_at_max_tokens_is_kept_and_flagged() -> None:
     assert (got.text, got.finish_reason) == ("Hi, I", "length")
 
 
+async def test_an_answer_of_another_model_is_refused() -> None:
+    with pytest.raises(PermanentTargetError, match="model 'other'") as caught:
+        await ask(httpx.Response(200, json=whole(model="other")))
+    assert caught.value.reason == "wrong_model"
+
+
+async def test_odd_usage_spoils_no_answer() -> None:
+    assert (await ask(httpx.Response(200, json=whole(usage=[1])))).completion_tokens == 0
+
+
 async def test_an_empty_completion_is_empty_text() -> None:
     for content in ("", None):
         choice = {"message": {"content": content}, "finish_reason": "stop"}
