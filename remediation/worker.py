@@ -22,6 +22,7 @@ from typing import Any
 
 from deploy.checkpoint import check_checkpoint, require_same_architecture
 from deploy.errors import CheckpointError
+from deploy.parent import die_with_parent
 from remediation.errors import PatchFailed, WorkerDied
 from remediation.patch import LayerSpectrum, Patch, Patcher, PatchProgress, PatchRequest, Screen
 
@@ -46,7 +47,7 @@ async def run_patch(request: PatchRequest, *, timeout_seconds: float, on_progres
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "remediation.worker", str(asked), str(result),
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            start_new_session=True, env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ},
+            start_new_session=True, preexec_fn=die_with_parent, env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ},
         )  # fmt: skip
         try:
             try:

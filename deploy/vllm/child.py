@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import shutil
 import signal
@@ -18,13 +17,13 @@ import httpx
 
 from deploy.checkpoint import Release
 from deploy.errors import StageError
+from deploy.parent import die_with_parent
 
 __all__ = ["Child", "ChildCommand", "dtype_for", "free_port", "start_child", "this_dtype", "vllm_command"]
 
 ChildCommand = Callable[[Release, int], Sequence[str]]
 """Makes the command that serves a release on a port."""
 
-_PR_SET_PDEATHSIG = 1
 _LOG_LINES = 8
 _WORKERS_SECONDS = 5.0
 """How long the rest of a group may take to end by itself once its server has; it tidies up shared memory then."""
@@ -90,7 +89,7 @@ async def start_child(
         with log.open("ab") as out:
             process = await asyncio.create_subprocess_exec(
                 *command(release, port), stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=out,
-                env=_environment(), start_new_session=True, preexec_fn=_die_with_parent,
+                env=_environment(), start_new_session=True, preexec_fn=die_with_parent,
             )  # fmt: skip
     except OSError as error:
         raise StageError(
@@ -197,11 +196,6 @@ def _signalled(group: int, sig: int) -> bool:
     except (ProcessLookupError, PermissionError):
         return False
     return True
-
-
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _environment() -> dict[str, str]:

@@ -33,6 +33,7 @@ __all__ = ["Supervisor", "main", "serve"]
 log = logging.getLogger("alignd.supervisor")
 
 _BACKOFF_SECONDS_MAX = 60.0
+_TOKEN_LENGTH_MIN = 32
 
 
 class Supervisor:
@@ -82,7 +83,15 @@ class Supervisor:
         return self._served(release_id)
 
     async def promote(self, release_id: str) -> dict[str, object]:
-        """Give a release all new traffic; the one before stays up."""
+        """Give a release all new traffic; the one before stays up.
+
+        A release that is up takes over at once, however long another one's staging takes.
+        """
+        up = self._children.get(release_id)
+        if up and up.running:
+            self._write_desired(release_id)
+            log.info("promoted release %s", release_id)
+            return self._served(release_id)
         async with self._lock:
             await self._up(release_id)
             self._write_desired(release_id)
@@ -113,7 +122,7 @@ class Supervisor:
                         if not self.active:
                             await self._up(self._desired)
                     pause = 1.0
-                except DeployError as error:
+                except (DeployError, OSError) as error:
                     log.error("restart_failed %s", error)
                     pause = min(pause * 2, _BACKOFF_SECONDS_MAX)
             await asyncio.sleep(pause if self._desired and not self.active else 0.5)
@@ -224,13 +233,23 @@ async def serve(supervisor: Supervisor, *, state: Path, host: str, port: int, ad
 
 
 def admin_token(state: Path) -> str:
-    """Read the admin token from the state folder; made at the first start, readable by its owner only."""
+    """Read the admin token from the state folder; made at the first start, readable by its owner only.
+
+    One that is cut short, by a full disk say, is made anew: an empty one would let everybody in.
+    """
     file = state / "admin-token"
-    if not file.exists():
-        opened = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(opened, "w") as out:
-            out.write(secrets.token_urlsafe(32))
-    return file.read_text().strip()
+    token = file.read_text().strip() if file.exists() else ""
+    if len(token) >= _TOKEN_LENGTH_MIN:
+        return token
+    token, scratch = secrets.token_urlsafe(32), state / "admin-token.partial"
+    scratch.unlink(missing_ok=True)
+    opened = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(opened, "w") as out:
+        out.write(token)
+        out.flush()
+        os.fsync(out.fileno())
+    scratch.rename(file)
+    return token
 
 
 def _server(app: Starlette, host: str, port: int) -> _Server:

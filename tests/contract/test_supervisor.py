@@ -19,7 +19,7 @@ from deploy.checkpoint import Release, import_checkpoint
 from deploy.errors import CheckpointError, DeployerUnavailable, StageError
 from deploy.vllm.child import ChildCommand, free_port
 from deploy.vllm.process import Options, VllmProcessDeployer
-from deploy.vllm.supervisor import Supervisor, serve
+from deploy.vllm.supervisor import Supervisor, admin_token, serve
 from tests.processes import children_of, cmdline, in_session
 from tests.unit.deploy.test_checkpoint import NOW, write_checkpoint
 
@@ -215,6 +215,14 @@ async def test_a_full_or_broken_disk_ends_no_watch(tmp_path: Path) -> None:
                 break
             await asyncio.sleep(0.05)
         assert (await s.deployer.state()).active == a.id
+
+
+def test_a_token_that_was_cut_short_is_made_anew(tmp_path: Path) -> None:
+    (tmp_path / "admin-token").write_text("")
+    token = admin_token(tmp_path)
+    assert len(token) >= 32
+    assert admin_token(tmp_path) == token == (tmp_path / "admin-token").read_text()
+    assert (tmp_path / "admin-token").stat().st_mode & 0o077 == 0
 
 
 async def test_bad_releases_change_nothing(tmp_path: Path) -> None:
