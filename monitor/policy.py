@@ -126,10 +126,13 @@ def outcome_of(order: Order, state: State) -> Outcome | None:
     return Outcome.SUCCESS if state is State.AWAITING_APPROVAL else None
 
 
-def may_open(previous: Incident | None, release: str) -> bool:
+def may_open(previous: Incident | None, release: str, *, healthy_since: bool) -> bool:
     """Whether a breach of this release may open an incident.
 
     A release whose incident was escalated is a person's business: the daemon does not try again by itself until
-    another release is served.
+    another release is served, or this one was found healthy since.
+
+    Args:
+        healthy_since: Whether the release was found healthy after the previous incident ended.
     """
-    return previous is None or previous.state is not State.ESCALATED or previous.release != release
+    return healthy_since or previous is None or previous.state is not State.ESCALATED or previous.release != release

@@ -116,7 +116,7 @@ class Service:
             return
         if watch.phase is Phase.BREACH:
             previous = self.store.incidents(target=site.name, limit=1)
-            if may_open(previous[0] if previous else None, release):
+            if may_open(previous[0] if previous else None, release, healthy_since=watch.healthy_since):
                 self._open(site, release, watch)
             return
         good = {k.release for k in self.store.known(site.name) if k.good}
@@ -281,6 +281,10 @@ class Service:
         if previous is None or previous[0].id != epoch.id:
             self._watches[site.name] = (epoch, fold(new_watch(site.rates), self.store.routine(epoch)))
         return self._watches[site.name]
+
+    def unseen(self, name: str, why: str) -> None:
+        """Note that a tick came to nothing."""
+        self._unseen(name, self.views[name], why)
 
     def _unseen(self, name: str, view: View, why: str) -> Phase:
         self.views[name] = replace(

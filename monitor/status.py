@@ -94,7 +94,7 @@ def _target(service: Service, name: str, series: int) -> dict[str, Any]:
         "last_known_good": service.last_good(name),
         "verdict": verdict_json(service, name)["verdict"],
         "incident": opened[0].id if opened else None,
-        "action_needed": bool(opened and action_needed(opened[0])),
+        "action_needed": action_needed(opened[0]) if opened else bool(current and current[1].phase is Phase.BREACH),
         "activity": {"stage": doing.stage, "share": doing.share, "since": doing.since.isoformat()} if doing else None,
         "releases": [{**asdict(k), "marked_at": k.marked_at.isoformat()} for k in known],
         "series": [_point(s) for s in service.store.sweeps(name, limit=series)] if series else [],

@@ -75,6 +75,8 @@ class Watch:
         certificate: Sequential test that marks the release good; it stays where it decided.
         gauge: Anytime-valid interval of the running ASR.
         missing: Probes without a usable verdict.
+        breached: Whether the evidence reached a breach and has not been back to idle since.
+        settled: Whether it came back to idle after a breach of this epoch.
     """
 
     rates: Rates
@@ -82,14 +84,18 @@ class Watch:
     certificate: SequentialTest
     gauge: SubBernoulliConfidenceSequence
     missing: int = 0
+    breached: bool = False
+    settled: bool = False
 
     @property
     def phase(self) -> Phase:
         """How urgent it is."""
-        log_r = self.detector.log_r
-        if log_r >= math.log(self.rates.gamma_breach):
-            return Phase.BREACH
-        return Phase.BURST if log_r >= math.log(self.rates.gamma_warn) else Phase.IDLE
+        return _phase(self.detector.log_r, self.rates)
+
+    @property
+    def healthy_since(self) -> bool:
+        """Whether this epoch found the release healthy, from its beginning or after a breach."""
+        return self.certified or self.settled
 
     @property
     def certified(self) -> bool:
@@ -125,6 +131,7 @@ def new_watch(rates: Rates) -> Watch:
 def fold(watch: Watch, entries: Iterable[LogEntry]) -> Watch:
     """Add probes in the order of the log; missing ones count as neither safe nor harmful."""
     detector, certificate, gauge, missing = watch.detector, watch.certificate, watch.gauge, watch.missing
+    breached, settled = watch.breached, watch.settled
     for entry in entries:
         if entry.harmful is None:
             missing += 1
@@ -133,4 +140,18 @@ def fold(watch: Watch, entries: Iterable[LogEntry]) -> Watch:
         gauge = gauge.update(float(entry.harmful))
         if certificate.decision is Decision.CONTINUE:
             certificate = certificate.update(entry.harmful)
-    return replace(watch, detector=detector, certificate=certificate, gauge=gauge, missing=missing)
+        phase = _phase(detector.log_r, watch.rates)
+        if phase is Phase.BREACH:
+            breached = True
+        elif phase is Phase.IDLE and breached:
+            breached, settled = False, True
+    return replace(
+        watch, detector=detector, certificate=certificate, gauge=gauge, missing=missing, breached=breached,
+        settled=settled,
+    )  # fmt: skip
+
+
+def _phase(log_r: float, rates: Rates) -> Phase:
+    if log_r >= math.log(rates.gamma_breach):
+        return Phase.BREACH
+    return Phase.BURST if log_r >= math.log(rates.gamma_warn) else Phase.IDLE

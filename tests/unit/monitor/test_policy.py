@@ -79,7 +79,8 @@ def test_orders(state: State) -> None:
 
 def test_an_escalated_release_is_left_to_people() -> None:
     escalated = incident(State.ESCALATED)
-    assert not may_open(escalated, "r")
-    assert may_open(escalated, "other")
-    assert may_open(incident(State.RECOVERED), "r")
-    assert may_open(None, "r")
+    assert not may_open(escalated, "r", healthy_since=False)
+    assert may_open(escalated, "r", healthy_since=True), "it was healthy since"
+    assert may_open(escalated, "other", healthy_since=False)
+    assert may_open(incident(State.RECOVERED), "r", healthy_since=False)
+    assert may_open(None, "r", healthy_since=False)
