@@ -36,6 +36,7 @@ class Rounds:
         self._seconds: dict[str, float] = {}
         self._steps: dict[IncidentId, asyncio.Task[None]] = {}
         self._ticks: set[asyncio.Task[None]] = set()
+        self._cancelled: set[IncidentId] = set()
         self._last_round = time.monotonic()
 
     def start(self) -> None:
@@ -82,7 +83,6 @@ class Rounds:
             self._scheduler.reschedule_job(f"tick-{name}", trigger=self._trigger(name))
 
     async def _round(self) -> None:
-        self._last_round = time.monotonic()
         self._steps = {i: t for i, t in self._steps.items() if not t.done()}
         for incident in self._service.store.incidents(open_only=True):
             if incident.target not in self._service.sites:
@@ -91,10 +91,13 @@ class Rounds:
             if running is None:
                 work = self._guarded("step", incident.id, self._carry_on(incident.id))
                 self._steps[incident.id] = asyncio.create_task(work)
+                self._cancelled.discard(incident.id)
                 continue
             order = self._service.store.order_for(incident.id)
-            if order and order.order is not Order.APPROVE:
+            if order and order.order is not Order.APPROVE and incident.id not in self._cancelled:
+                self._cancelled.add(incident.id)
                 running.cancel()
+        self._last_round = time.monotonic()
 
     async def _carry_on(self, incident: IncidentId) -> None:
         try:
@@ -107,5 +110,9 @@ class Rounds:
             return
 
     async def _guarded(self, action: str, subject: str, work: Coroutine[None, None, None]) -> None:
-        if not await self._guard(action, subject, work) and action == "step":
+        if await self._guard(action, subject, work):
+            return
+        if action == "step":
             await asyncio.sleep(_FAULT_PAUSE_SECONDS)
+        else:
+            self._service.unseen(subject, "the daemon's own fault, see its log; is its disk full?")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -26,6 +27,8 @@ from remediation.errors import WorkerDied
 
 __all__ = ["configured_good", "last_good", "let_go", "take_step"]
 
+log = logging.getLogger("alignd")
+
 
 async def take_step(incident: Incident, site: Site, store: Store, say: Say) -> Effect:
     """Do the effect of the state an incident is in.
@@ -38,6 +41,9 @@ async def take_step(incident: Incident, site: Site, store: Store, say: Say) -> E
         return await _EFFECTS[incident.state](incident, step)
     except (DeployerUnavailable, NotMeasured, MixedReleaseError, TargetError, WorkerDied) as error:
         return Effect(incident=incident, outcome=Outcome.RETRY, note=str(error))
+    except OSError as error:
+        note = f"this host is in the way ({error}); free disk or mend the folder's rights"
+        return Effect(incident=incident, outcome=Outcome.RETRY, note=note)
     except (StageError, CheckpointError) as error:
         return Effect(incident=incident, outcome=Outcome.FAILURE, note=str(error))
 
@@ -107,6 +113,9 @@ async def _open(incident: Incident, step: Step) -> Effect:
     active = (await site.deployer.state()).active
     if active and active not in {incident.release, incident.last_good}:
         return effect(incident, Outcome.CLEARED, f"{incident.release} has left service; {active} is served")
+    if site.mode is Mode.OBSERVE and not site.recipes:
+        note = "action needed: nothing here can repair it; put a good release in by hand, or set deployer and recipes"
+        return effect(incident, None, note)
     if waits_for_person(incident, site.mode):
         return effect(incident, None, f"action needed: `alignd approve {incident.id}` lets the repair begin")
     if site.containment is Containment.HOLD:
@@ -160,10 +169,18 @@ async def _confirming(incident: Incident, step: Step) -> Effect:
     if test.decision is not Decision.ACCEPT:
         return effect(incident, Outcome.FAILURE, f"not recovered: {said}")
     step.store.mark(site.name, incident.candidate, good=True, at=site.measure.clock())
-    for served in (await site.deployer.state()).up:
-        if served.release not in {incident.candidate, incident.last_good} and not served.takes_traffic:
-            await site.deployer.retire(served.release)
+    await _retire_others(incident, site)
     return effect(incident, Outcome.SUCCESS, f"recovered: {said}")
+
+
+async def _retire_others(incident: Incident, site: Site) -> None:
+    """Free what neither serves nor is kept warm; where that fails it costs memory, never the recovery."""
+    try:
+        for served in (await site.deployer.state()).up:
+            if served.release not in {incident.candidate, incident.last_good} and not served.takes_traffic:
+                await site.deployer.retire(served.release)
+    except (DeployerUnavailable, StageError) as error:
+        log.warning("not_retired", extra={"incident": incident.id, "why": str(error)})
 
 
 async def _rolling_back(incident: Incident, step: Step) -> Effect:

@@ -34,7 +34,10 @@ def _finished(request: PatchRequest, said: Path) -> Patch | None:
     """Return the same request's earlier result; clear away what is not whole or was made for another request."""
     request.output.parent.mkdir(parents=True, exist_ok=True)
     if said.exists() and request.output.is_dir():
-        kept = json.loads(said.read_text())
+        try:
+            kept = json.loads(said.read_text())
+        except ValueError:  # cut short by a power failure: the work counts as not done
+            kept = {}
         if kept.get("request") == to_json(request):
             return patch_from_json(kept["patch"])
     shutil.rmtree(request.output, ignore_errors=True)

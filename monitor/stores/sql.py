@@ -13,7 +13,7 @@ from typing import IO, Any
 from sqlalchemy import Connection, Engine, Row, case, create_engine, event, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 
 from monitor.errors import OpenIncident, StaleIncident, StoreBusy, StoreError, UnknownIncident
 from monitor.incident import Incident
@@ -45,6 +45,10 @@ class SqlStore:
             META.create_all(self._engine)
         except (OSError, OperationalError) as error:
             raise StoreError(f"store {self._file} can't be opened; check the folder and its rights") from error
+        except DatabaseError as error:
+            raise StoreError(
+                f"store {self._file} is damaged or no alignd database; put a copy back or move it away"
+            ) from error
 
     def hold(self) -> None:
         """Take the store for this process; the kernel lets go when the process ends, however it ends."""

@@ -154,6 +154,12 @@ def test_other_databases_are_refused(wrong: str) -> None:
         SqlStore(wrong)
 
 
+def test_a_damaged_file_is_named_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "s.db").write_bytes(b"this is no database, and long enough to be read as one" * 40)
+    with pytest.raises(StoreError, match=r"s\.db is damaged.*move it away"):
+        SqlStore(f"sqlite:///{tmp_path}/s.db")
+
+
 def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="can't be opened"):
