@@ -53,9 +53,11 @@ def shards_of(path: Path) -> tuple[str, ...]:
         return ("model.safetensors",)
     try:
         shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{index}: can't be read; save the checkpoint again") from error
     for shard in shards:
+        if not isinstance(shard, str):
+            raise CheckpointError(f"{index}: {shard!r} is no file name; save the checkpoint again")
         if "/" in shard or not (path / shard).is_file():
             raise CheckpointError(f"{path}: {shard} of the index is missing; the checkpoint is half written")
     return tuple(shards)

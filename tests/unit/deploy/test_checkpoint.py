@@ -95,6 +95,7 @@ def test_links_are_refused(source: Path, tmp_path: Path) -> None:
         ("model.safetensors", struct.pack("<Q", 2) + b"xx", "damaged safetensors header"),
         ("model.safetensors.index.json", b"{", "can't be read"),
         ("model.safetensors.index.json", b'{"weight_map": {"w": "a.safetensors"}}', "half written"),
+        ("model.safetensors.index.json", b'{"weight_map": {"w": 3}}', "no file name"),
     ],
 )
 def test_damaged_files_are_named(source: Path, file: str, content: bytes, message: str) -> None:
