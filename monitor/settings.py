@@ -11,7 +11,8 @@ from typing import Any, Self, get_args
 
 import yaml
 from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from monitor.errors import ConfigError
 from monitor.target_settings import Section, TargetSettings
@@ -79,7 +80,7 @@ def load_settings(path: Path) -> Settings:
         raise ConfigError(f"{path}: can't be read ({error})") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: no valid YAML: {error}") from error
-    if not isinstance(data, dict):
+    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
         raise ConfigError(f"{path}: must be a mapping with the key targets; `alignd init` writes an example")
 
     class _FromFile(Settings):
@@ -98,9 +99,18 @@ def load_settings(path: Path) -> Settings:
     try:
         settings = _FromFile(**data)
     except ValidationError as error:
-        faults = (f"{path}: {_fault(e['loc'], e['msg'], e['input'])}" for e in error.errors())
+        faults = (f"{path}: {_fault(e['loc'], e['msg'], e['input'])}" for e in _causes(error))
         raise ConfigError("\n".join(faults)) from error
+    except SettingsError as error:
+        raise ConfigError(f"environment: {error}; a variable that stands for a part must hold JSON") from error
     return _anchored(settings, path.resolve().parent)
+
+
+def _causes(error: ValidationError) -> list[ErrorDetails]:
+    """Leave out that there are too few targets where one of them is at fault."""
+    found = error.errors()
+    inside = any(e["loc"][:1] == ("targets",) and len(e["loc"]) > 1 for e in found)
+    return [e for e in found if not (inside and e["loc"] == ("targets",) and e["type"] == "too_short")]
 
 
 def _anchored(settings: Settings, folder: Path) -> Settings:

@@ -28,7 +28,7 @@ __all__ = [
 class Section(BaseModel):
     """A part of the settings: unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 def _named(value: object) -> object:

@@ -35,6 +35,18 @@ def test_a_fault_quotes_what_the_key_is(tmp_path: Path) -> None:
         load_settings(written(tmp_path, text))
 
 
+def test_a_fault_of_a_target_brings_no_second_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(written(tmp_path, GOOD.replace("model: m", "model: m, mode: fast")))
+    assert len(str(caught.value).splitlines()) == 1, caught.value
+
+
+def test_a_variable_that_is_no_json_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALIGND_TARGETS", "x")
+    with pytest.raises(ConfigError, match=r"environment.*targets"):
+        load_settings(written(tmp_path, GOOD))
+
+
 def test_a_secret_is_never_quoted(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_settings(written(tmp_path, GOOD.replace("long-enough-secret", "short7")))
