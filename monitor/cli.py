@@ -21,9 +21,10 @@ from rich.console import Console
 from deploy.errors import DeployError
 from monitor import __version__
 from monitor.errors import ConfigError, MonitorError, NotMeasured, StoreBusy, UnknownIncident
-from monitor.policy import Order
+from monitor.policy import Mode, Order
 from monitor.settings import Settings, load_settings
 from monitor.tables import probe_table, status_tables
+from monitor.target_settings import faults_of_folders
 
 if TYPE_CHECKING:  # so that `--help` and `config check` stay quick
     from monitor.on_demand import Found
@@ -100,6 +101,11 @@ def config_check(config: ConfigFile = _CONFIG) -> None:
     """Say whether the configuration can be used, plugins included."""
     settings = load_settings(config)
     _build(settings).store.close()
+    for target in settings.targets:
+        for fault in faults_of_folders(target, settings.releases):
+            if target.mode is not Mode.OBSERVE:
+                raise ConfigError(f"{config}: {fault}")
+            print(f"alignd: {config}: {fault}", file=sys.stderr)
     names = ", ".join(f"{t.name} ({t.mode.value})" for t in settings.targets)
     console.print(f"{config} is fine: {names}", highlight=False)
 
@@ -212,36 +218,14 @@ def patch(
     timeout: Annotated[float, typer.Option(help="Seconds for each recipe.")] = 3600.0,
 ) -> None:
     """Repair a checkpoint by hand, without a daemon. The result still has to be verified."""
-    from dataclasses import asdict
+    from monitor.by_hand import patch_by_hand
 
-    from monitor.executors.local import LocalExecutor
-    from monitor.ladder import climb
-    from monitor.site import Recipe
-
-    if output.exists():
-        raise ConfigError(f"{output} is there already; give another folder")
-    try:
-        given = json.loads(options)
-    except ValueError as error:
-        raise ConfigError(f"--options: no valid JSON ({error})") from error
-
-    def say(stage: str, share: float) -> None:
-        print(f"{share:5.0%}  {stage}", file=sys.stderr)
-
-    trials = asyncio.run(
-        climb(
-            LocalExecutor(timeout_seconds=timeout),
-            [Recipe(plugin=r, options=given) for r in recipe],
-            drifted=drifted.absolute(),
-            reference=reference.absolute() if reference else None,
-            output=output.absolute(),
-            say=say,
-        )
+    trials = patch_by_hand(
+        drifted, output, recipes=recipe, reference=reference, options=options, timeout_seconds=timeout
     )
-    output.with_name(f"{output.name}.patch.json").unlink(missing_ok=True)
-    print(json.dumps([asdict(t) for t in trials], indent=2))
-    if trials[-1].why:
-        _fail(f"no recipe gave a usable patch; the last one: {trials[-1].why}", CRASH)
+    print(json.dumps(trials, indent=2))
+    if trials[-1]["why"]:
+        _fail(f"no recipe gave a usable patch; the last one: {trials[-1]['why']}", CRASH)
 
 
 @app.command(context_settings=_FORWARDED)

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
+from deploy.checkpoint import check_checkpoint, find_release
+from deploy.errors import DeployError
 from monitor.policy import Containment, Mode
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "StatisticsSettings",
     "SuiteSettings",
     "TargetSettings",
+    "faults_of_folders",
 ]
 
 
@@ -217,3 +220,23 @@ class TargetSettings(Section):
         if self.mode is not Mode.OBSERVE and not self.recipes:
             raise ValueError(f"mode {self.mode.value} needs at least one recipe; set recipes or mode: observe")
         return self
+
+
+def faults_of_folders(target: TargetSettings, releases: Path) -> list[str]:
+    """Say which checkpoints of a target are not there or not whole; only a repair needs them."""
+    faults = []
+    if target.checkpoint:
+        try:
+            check_checkpoint(target.checkpoint)
+        except DeployError as error:
+            faults.append(f"target {target.name}: checkpoint: {error}")
+    if target.last_known_good:
+        folder = Path(target.last_known_good)
+        try:
+            if folder.is_dir():
+                check_checkpoint(folder)
+            else:
+                find_release(releases, target.last_known_good)
+        except DeployError as error:
+            faults.append(f"target {target.name}: last_known_good: {error}")
+    return faults

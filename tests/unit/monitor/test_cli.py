@@ -140,6 +140,34 @@ def test_patch_overwrites_nothing(alignd: Alignd, tmp_path: Path) -> None:
     assert "there already" in err
 
 
+@pytest.mark.parametrize(
+    ("output", "options", "words"),
+    [("/proc/x/out", "{}", "/proc/x can't be written"), ("out", "[1]", "JSON object"), ("out", "{", "no valid JSON")],
+)
+def test_patch_says_what_is_wrong_with_what_it_was_given(
+    alignd: Alignd, tmp_path: Path, output: str, options: str, words: str
+) -> None:
+    code, _, err = alignd("patch", str(tmp_path), output, "--recipe", "low-rank-sft", "--options", options)
+    assert code == cli.USAGE
+    assert words in err
+
+
+def test_check_names_a_checkpoint_that_is_not_there(site: Alignd, tmp_path: Path) -> None:
+    code, out, err = site("config", "check")
+    assert code == 0, "to watch needs no checkpoint"
+    assert "is fine" in out
+    assert "target prod: checkpoint: /x" in err
+    config = tmp_path / "alignd.yaml"
+    config.write_text(
+        config.read_text().replace("mode: observe", "mode: auto\n    recipes: [one-shot-sft]\n"
+                                   "    last_known_good: good@000000000000\n"
+                                   "    deployer: {plugin: vllm-process, options: {token_file: t}}")
+    )  # fmt: skip
+    code, _, err = site("config", "check")
+    assert code == cli.USAGE
+    assert "checkpoint: /x" in err
+
+
 def test_version_and_help(alignd: Alignd) -> None:
     assert alignd("version")[1].strip() == "0.1.0"
     assert "roll-back" in alignd("--help")[1]
