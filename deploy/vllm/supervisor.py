@@ -8,23 +8,20 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import hmac
 import json
 import logging
 import os
-import secrets
 import signal
-from collections.abc import Awaitable, Callable
+import socket
+import sys
 from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from deploy.checkpoint import find_release, verify_release
-from deploy.errors import CheckpointError, DeployError, StageError
+from deploy.errors import DeployError, StageError
+from deploy.vllm.admin import admin, admin_token
 from deploy.vllm.child import Child, ChildCommand, start_child, this_dtype, vllm_command
 from deploy.vllm.front import Front
 
@@ -33,7 +30,6 @@ __all__ = ["Supervisor", "main", "serve"]
 log = logging.getLogger("alignd.supervisor")
 
 _BACKOFF_SECONDS_MAX = 60.0
-_TOKEN_LENGTH_MIN = 32
 
 
 class Supervisor:
@@ -161,6 +157,10 @@ class Supervisor:
             return str(json.loads((self._state / "desired.json").read_text())["active"])
         except FileNotFoundError:
             return ""
+        except (ValueError, KeyError, TypeError) as error:
+            raise StageError(
+                f"{self._state / 'desired.json'} is damaged; delete it, start again and promote a release"
+            ) from error
 
     def _write_desired(self, release_id: str) -> None:
         scratch = self._state / "desired.json.partial"
@@ -172,53 +172,23 @@ class Supervisor:
         self._desired = release_id
 
 
-def admin(supervisor: Supervisor, token: str) -> Starlette:
-    """Return the admin application; every call needs the token."""
-
-    def route(path: str, method: str, verb: Callable[[str], Awaitable[dict[str, object]]]) -> Route:
-        async def endpoint(request: Request) -> Response:
-            given = request.headers.get("authorization", "").removeprefix("Bearer ")
-            if not hmac.compare_digest(given.encode(), token.encode()):
-                return JSONResponse({"error": "token", "message": "wrong or missing token"}, status_code=401)
-            try:
-                release = str((await request.json())["release"]) if method == "POST" else ""
-                return JSONResponse(await verb(release))
-            except (ValueError, KeyError, TypeError):
-                return JSONResponse({"error": "request", "message": 'send {"release": ID}'}, status_code=400)
-            except CheckpointError as error:
-                return JSONResponse({"error": "checkpoint", "message": str(error)}, status_code=409)
-            except StageError as error:
-                return JSONResponse({"error": "stage", "message": str(error)}, status_code=409)
-
-        return Route(path, endpoint, methods=[method])
-
-    async def state(_: str) -> dict[str, object]:
-        return supervisor.state()
-
-    return Starlette(
-        routes=[
-            route("/state", "GET", state),
-            route("/stage", "POST", supervisor.stage),
-            route("/promote", "POST", supervisor.promote),
-            route("/retire", "POST", supervisor.retire),
-        ]
-    )
-
-
 class _Server(uvicorn.Server):
     def install_signal_handlers(self) -> None:
         """Leave the signals to ``serve``."""
 
 
 async def serve(supervisor: Supervisor, *, state: Path, host: str, port: int, admin_port: int) -> None:
-    """Run front, admin and servers until SIGTERM or SIGINT; then drain and stop everything."""
+    """Run front, admin and servers until SIGTERM or SIGINT; then drain and stop everything.
+
+    Raises:
+        StageError: A port is taken.
+    """
     front = Front(lambda: supervisor.active)
-    servers = [
-        _server(front.app, host, port),
-        _server(admin(supervisor, admin_token(state)), "127.0.0.1", admin_port),
-    ]
+    token = admin_token(state)
+    listeners = [_listen(host, port, "--port"), _listen("127.0.0.1", admin_port, "--admin-port")]
+    servers = [_server(front.app), _server(admin(supervisor, token))]
     stop = asyncio.Event()
-    tasks = [asyncio.create_task(s._serve()) for s in servers]
+    tasks = [asyncio.create_task(s._serve(sockets=[at])) for s, at in zip(servers, listeners, strict=True)]
     keeper = asyncio.create_task(supervisor.keep_up())
     loop = asyncio.get_running_loop()
     for sig in (signal.SIGTERM, signal.SIGINT):
@@ -232,30 +202,17 @@ async def serve(supervisor: Supervisor, *, state: Path, host: str, port: int, ad
     await front.aclose()
 
 
-def admin_token(state: Path) -> str:
-    """Read the admin token from the state folder; made at the first start, readable by its owner only.
-
-    One that is cut short, by a full disk say, is made anew: an empty one would let everybody in.
-    """
-    file = state / "admin-token"
-    token = file.read_text().strip() if file.exists() else ""
-    if len(token) >= _TOKEN_LENGTH_MIN:
-        return token
-    token, scratch = secrets.token_urlsafe(32), state / "admin-token.partial"
-    scratch.unlink(missing_ok=True)
-    opened = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(opened, "w") as out:
-        out.write(token)
-        out.flush()
-        os.fsync(out.fileno())
-    scratch.rename(file)
-    return token
+def _server(app: Starlette) -> _Server:
+    return _Server(
+        uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=60)
+    )
 
 
-def _server(app: Starlette, host: str, port: int) -> _Server:
-    config = uvicorn.Config(app, host=host, port=port, log_level="warning", access_log=False, lifespan="off",
-                            timeout_graceful_shutdown=60)  # fmt: skip
-    return _Server(config)
+def _listen(host: str, port: int, option: str) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except (OSError, OverflowError) as error:
+        raise StageError(f"{host}:{port} can't be taken ({error}); give {option} a free one") from error
 
 
 def main() -> None:
@@ -273,7 +230,6 @@ def main() -> None:
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it would write a line for each request of the users
-    given.state.mkdir(parents=True, exist_ok=True)
     command = vllm_command(
         name=given.name, max_model_len=given.max_model_len, dtype=given.dtype or this_dtype(),
         max_num_seqs=given.max_num_seqs,
@@ -283,7 +239,12 @@ def main() -> None:
         supervisor = Supervisor(releases=given.releases, state=given.state, name=given.name, command=command)
         await serve(supervisor, state=given.state, host=given.host, port=given.port, admin_port=given.admin_port)
 
-    asyncio.run(run())
+    try:
+        given.state.mkdir(parents=True, exist_ok=True)
+        asyncio.run(run())
+    except (DeployError, OSError) as error:
+        print(f"alignd serve: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ import asyncio
 import json
 import os
 import signal
+import socket
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,9 +19,10 @@ import pytest
 
 from deploy.checkpoint import Release, import_checkpoint
 from deploy.errors import CheckpointError, DeployerUnavailable, StageError
+from deploy.vllm.admin import admin_token
 from deploy.vllm.child import ChildCommand, free_port
 from deploy.vllm.process import Options, VllmProcessDeployer
-from deploy.vllm.supervisor import Supervisor, admin_token, serve
+from deploy.vllm.supervisor import Supervisor, serve
 from tests.processes import children_of, cmdline, in_session
 from tests.unit.deploy.test_checkpoint import NOW, write_checkpoint
 
@@ -223,6 +226,24 @@ def test_a_token_that_was_cut_short_is_made_anew(tmp_path: Path) -> None:
     assert len(token) >= 32
     assert admin_token(tmp_path) == token == (tmp_path / "admin-token").read_text()
     assert (tmp_path / "admin-token").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"), [("port", "--port a free one"), ("desired", "desired.json is damaged"), ("state", "/proc/x")]
+)
+def test_serve_says_in_a_line_why_it_does_not_start(tmp_path: Path, fault: str, words: str) -> None:
+    state = Path("/proc/x") if fault == "state" else tmp_path
+    if fault == "desired":
+        (tmp_path / "desired.json").write_text("")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1] if fault == "port" else free_port()
+        command = [sys.executable, "-m", "deploy.vllm.supervisor", "--releases", str(tmp_path), "--state", str(state),
+                   "--name", "m", "--port", str(port), "--admin-port", str(free_port())]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
 
 
 async def test_bad_releases_change_nothing(tmp_path: Path) -> None:
