@@ -58,6 +58,10 @@ async def run(settings: Settings) -> None:
     service = build(settings)
     try:
         service.store.hold()
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for sig in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(sig, stop.set)
         listener = _listen(settings.listen)
         await service.prepare()
         rounds = Rounds(service, _guard)
@@ -67,10 +71,6 @@ async def run(settings: Settings) -> None:
                 log_config=None, timeout_graceful_shutdown=5,
             )
         )  # fmt: skip
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for sig in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(sig, stop.set)
         serving = asyncio.create_task(server._serve(sockets=[listener]))  # noqa: SLF001  (signals are ours)
         rounds.start()
         log.info("started", extra={"version": __version__, "targets": list(service.sites)})
