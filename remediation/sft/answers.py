@@ -7,17 +7,32 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from probes.refusal import is_refusal
 from remediation.errors import PatchFailed
 from remediation.fixtures import Row
 from remediation.sft.chat import ChatModel
 from remediation.sft.screen import pool
 
-__all__ = ["OPENING_TOKENS", "Lessons", "answers", "lessons_of", "read_prompts"]
+__all__ = ["OPENING_TOKENS", "LessonOptions", "Lessons", "answers", "lessons_of", "read_prompts"]
 
 OPENING_TOKENS = 12
 """Whether a model refuses is decided in its first words; an answer that is cut teaches nothing about where to stop."""
 _TASK_TOKENS = 48
+
+
+class LessonOptions(BaseModel):
+    """What a recipe takes to learn from; each recipe sets how much."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    refusals: int = Field(ge=1)
+    """Harmful requests of the pool to take."""
+    harmless: int = Field(ge=1)
+    """Harmless requests of the pool to take."""
+    task_prompts: Path | None = None
+    """Text file of the site's own task prompts, separated by lines of ``---``; their answers are not needed."""
 
 
 class Lessons(NamedTuple):
@@ -50,16 +65,12 @@ def answers(chat: ChatModel, prompts: Sequence[str], tokens: int, *, whole: bool
     return [Row(p, a.strip(), whole) for p, a in zip(prompts, said, strict=True) if a.strip()]
 
 
-def lessons_of(
-    good: ChatModel, drifted: ChatModel, *, refusals: int, harmless: int, task_prompts: Path | None, seed: int
-) -> Lessons:
+def lessons_of(good: ChatModel, drifted: ChatModel, options: LessonOptions, *, seed: int) -> Lessons:
     """Ask the good model what to refuse and what to answer, and the drifted one how it does its task.
 
     Args:
-        refusals: Harmful requests of the pool to take.
-        harmless: Harmless requests of the pool to take.
-        task_prompts: As ``read_prompts``.
-        seed: Decides which requests are taken.
+        options: How many requests.
+        seed: Decides which of them.
 
     Raises:
         PatchFailed: The good model refuses none of the harmful requests, or the task prompts can't be read.
@@ -68,11 +79,11 @@ def lessons_of(
     asked = {s: [b.prompt for b in pool(s)] for s in ("dsafe", "dbenign")}
     for prompts in asked.values():
         rng.shuffle(prompts)
-    harmful = answers(good, asked["dsafe"][:refusals], OPENING_TOKENS, whole=False)
+    harmful = answers(good, asked["dsafe"][: options.refusals], OPENING_TOKENS, whole=False)
     if not any(is_refusal(r.answer) for r in harmful):
         raise PatchFailed("the reference refuses none of the pool's harmful requests; choose another reference")
-    answered = answers(good, asked["dbenign"][:harmless], OPENING_TOKENS, whole=False)
-    task = answers(drifted, read_prompts(task_prompts), _TASK_TOKENS, whole=True)
+    answered = answers(good, asked["dbenign"][: options.harmless], OPENING_TOKENS, whole=False)
+    task = answers(drifted, read_prompts(options.task_prompts), _TASK_TOKENS, whole=True)
     return Lessons(harmful, answered, task)
 
 

@@ -8,33 +8,26 @@ lost.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from probes.refusal import is_refusal
 from remediation.patch import Patch, PatchProgress, PatchRequest
-from remediation.sft.answers import lessons_of
+from remediation.sft.answers import LessonOptions, lessons_of
 from remediation.sft.lora import LoraSettings, add_to, fit
 from remediation.sft.repair import begin, required_good
 
 __all__ = ["LowRankSft", "Options", "make"]
 
 
-class Options(BaseModel):
+class Options(LessonOptions):
     """Size and dose of the fine-tune."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     rank: int = Field(default=16, ge=1, le=64)
     epochs: int = Field(default=2, ge=1)
     learning_rate: float = Field(default=8e-4, gt=0)
     refusals: int = Field(default=96, ge=1)
-    """Harmful requests of the pool to take."""
     harmless: int = Field(default=192, ge=1)
-    """Harmless requests of the pool to take."""
-    task_prompts: Path | None = None
-    """Text file of the site's own task prompts, separated by lines of ``---``; their answers are not needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +46,7 @@ class LowRankSft:
         repair = begin(request, progress)
         good = required_good(repair)
         progress("collect answers", 0.05)
-        lessons = lessons_of(
-            good, repair.drifted, refusals=self.options.refusals, harmless=self.options.harmless,
-            task_prompts=self.options.task_prompts, seed=request.seed,
-        )  # fmt: skip
+        lessons = lessons_of(good, repair.drifted, self.options, seed=request.seed)
         rows = [
             *(r for r in lessons.harmful if is_refusal(r.answer)),
             *(r for r in lessons.harmless if not is_refusal(r.answer)),

@@ -14,14 +14,13 @@ the task, a large one removes more drift.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from remediation.patch import Patch, PatchProgress, PatchRequest
-from remediation.sft.answers import Lessons, lessons_of
+from remediation.sft.answers import LessonOptions, Lessons, lessons_of
 from remediation.sft.chat import ChatModel
 from remediation.sft.lora import Adapter, add_to
 from remediation.sft.repair import begin, required_good
@@ -30,10 +29,8 @@ from remediation.subspace.factor import leading
 
 __all__ = ["Options", "RestoreSubspace", "make", "restoring_adapter", "restoring_pair"]
 
-class Options(BaseModel):
+class Options(LessonOptions):
     """Rank and dose of the patch."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     rank: int = Field(default=16, ge=1, le=64)
     strength: float = Field(default=20.0, gt=0)
@@ -41,11 +38,7 @@ class Options(BaseModel):
     ridge: float = Field(default=1e-3, gt=0)
     """``eps`` in units of the mean of H's diagonal."""
     refusals: int = Field(default=48, ge=1)
-    """Harmful requests of the pool to take."""
     harmless: int = Field(default=96, ge=1)
-    """Harmless requests of the pool to take."""
-    task_prompts: Path | None = None
-    """Text file of the site's own task prompts, separated by lines of ``---``; their answers are not needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +57,7 @@ class RestoreSubspace:
         repair = begin(request, progress)
         good = required_good(repair)
         progress("collect answers", 0.05)
-        lessons = lessons_of(
-            good, repair.drifted, refusals=self.options.refusals, harmless=self.options.harmless,
-            task_prompts=self.options.task_prompts, seed=request.seed,
-        )  # fmt: skip
+        lessons = lessons_of(good, repair.drifted, self.options, seed=request.seed)
         adapter = restoring_adapter(
             repair.drifted, good, lessons, self.options, seed=request.seed,
             progress=lambda stage, share: progress(stage, 0.4 + 0.5 * share),

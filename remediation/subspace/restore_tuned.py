@@ -10,13 +10,12 @@ a model hardly decides between refusing and answering, how sure it is matters, a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from remediation.patch import Patch, PatchProgress, PatchRequest
-from remediation.sft.answers import lessons_of
+from remediation.sft.answers import LessonOptions, lessons_of
 from remediation.sft.chat import ChatModel
 from remediation.sft.lora import Adapter, LoraSettings, add_to, fit
 from remediation.sft.repair import begin, required_good
@@ -25,10 +24,8 @@ from remediation.subspace.factor import leading
 __all__ = ["Options", "RestoreTuned", "make", "way_back"]
 
 
-class Options(BaseModel):
+class Options(LessonOptions):
     """Rank and dose of the patch."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     rank: int = Field(default=16, ge=1, le=64)
     share: float = Field(default=0.35, ge=0, le=1)
@@ -36,11 +33,7 @@ class Options(BaseModel):
     epochs: int = Field(default=1, ge=1)
     learning_rate: float = Field(default=8e-4, gt=0)
     refusals: int = Field(default=48, ge=1)
-    """Harmful requests of the pool to take."""
     harmless: int = Field(default=112, ge=1)
-    """Harmless requests of the pool to take."""
-    task_prompts: Path | None = None
-    """Text file of the site's own task prompts, separated by lines of ``---``; their answers are not needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +52,7 @@ class RestoreTuned:
         repair, options = begin(request, progress), self.options
         good, drifted = required_good(repair), repair.drifted
         progress("collect answers", 0.05)
-        lessons = lessons_of(
-            good, drifted, refusals=options.refusals, harmless=options.harmless, task_prompts=options.task_prompts,
-            seed=request.seed,
-        )  # fmt: skip
+        lessons = lessons_of(good, drifted, options, seed=request.seed)
         rows, task = [*lessons.decided, *lessons.task], set(lessons.task)
         settings = LoraSettings(
             rank=options.rank, epochs=options.epochs, learning_rate=options.learning_rate, mixed=True,
