@@ -84,14 +84,11 @@ class Supervisor:
         A release that is up takes over at once, however long another one's staging takes.
         """
         up = self._children.get(release_id)
-        if up and up.running:
-            self._write_desired(release_id)
-            log.info("promoted release %s", release_id)
-            return self._served(release_id)
-        async with self._lock:
-            await self._up(release_id)
-            self._write_desired(release_id)
-            log.info("promoted release %s", release_id)
+        if not (up and up.running):
+            async with self._lock:
+                await self._up(release_id)
+        self._write_desired(release_id)
+        log.info("promoted release %s", release_id)
         return self._served(release_id)
 
     async def retire(self, release_id: str) -> dict[str, object]:
