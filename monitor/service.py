@@ -126,13 +126,15 @@ class Service:
 
     async def _get_to_know(self, site: Site, release: str) -> None:
         """Profile a release that is marked good, once: its figures are there before anything happens to it."""
-        step, tried = Step(site=site, store=self.store, say=self._teller(site.name)), (site.name, release)
+        if (site.name, release) in self._got_to_know:
+            return
         good = {k.release for k in self.store.known(site.name) if k.good}
-        if release not in good or tried in self._got_to_know or release in known_profiles(step):
+        if release not in good or self.store.incidents(target=site.name, open_only=True):
             return
-        if self.store.incidents(target=site.name, open_only=True):
+        self._got_to_know.add((site.name, release))
+        step = Step(site=site, store=self.store, say=self._teller(site.name))
+        if release in known_profiles(step):
             return
-        self._got_to_know.add(tried)
         try:
             await measured(release, step)
         except (DeployError, MixedReleaseError, NotMeasured, TargetError) as error:
