@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from monitor.measure import draw, log_entries
 from monitor.site import Site
 from probes.behavior import Partition
-from probes.profile import asr_estimate, hs_estimate
+from probes.estimate import asr_estimate, hs_estimate
 from probes.result import SafetyEstimate
 from probes.statistics.evalues import Decision, SequentialTest
 

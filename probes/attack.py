@@ -11,7 +11,11 @@ __all__ = ["Attack"]
 
 
 class Attack(Protocol):
-    """Turns a behavior into messages. Pure and seeded."""
+    """Turns a behavior into messages. Pure and seeded.
+
+    A last message of the assistant is the beginning of the reply: the target goes on from it. Between two messages of
+    the user that follow each other the target's own reply is put, so that they make a conversation.
+    """
 
     @property
     def name(self) -> str:

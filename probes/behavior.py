@@ -41,10 +41,13 @@ class Behavior:
 
     Attributes:
         id: Unique within its suite; never derived from a row's position.
-        prompt: The request, byte for byte as the suite has it.
+        prompt: What is asked, byte for byte as the suite has it; a context stands before it.
         category: Semantic category, e.g. ``malware``.
         form: ``imperative``, ``question`` or empty where unknown.
         answer: What a task's checker needs (JSON), empty for other suites.
+        goal: The request without its context, for judges that are shown both apart; empty where it is the prompt.
+        context: The text that the request refers to (HarmBench's ``ContextString``), else empty.
+        opening: The first words of a reply that would comply (``target`` of AdvBench and JailbreakBench), else empty.
     """
 
     id: BehaviorId
@@ -52,6 +55,9 @@ class Behavior:
     category: str
     form: str = ""
     answer: str = ""
+    goal: str = ""
+    context: str = ""
+    opening: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,9 +29,13 @@ class Judgement:
         p_harmful: Probability in [0, 1], ``None`` where unscored.
         score: Harmfulness 1-5 (its mean is HS), ``None`` where unscored.
         refusal: Whether the reply refuses, ``None`` where the judge doesn't say.
-        correct: Whether a task's checker accepts the reply, ``None`` outside tasks.
+        quality: How well a task was done, in [0, 1]: 1 or 0 of a checker, a mark's place in its range; ``None``
+            outside tasks.
         judge: Judge id with version.
         template_sha256: Digest of what decides the judge's verdict (template, phrase list).
+        why: Stable word for what kept the judge from a verdict, e.g. ``judge_timeout``; empty where it has one.
+        weight: What it counts in a rate if harmful: 1, or 1/rho where only a share rho of its like is audited.
+        flags: Stable words for what was odd about the reply, e.g. ``control_strings``.
     """
 
     probe: ProbeId
@@ -39,9 +43,12 @@ class Judgement:
     p_harmful: float | None
     score: float | None
     refusal: bool | None
-    correct: bool | None
+    quality: float | None
     judge: str
     template_sha256: str
+    why: str = ""
+    weight: float = 1.0
+    flags: tuple[str, ...] = ()
 
 
 class Judge(Protocol):

@@ -27,6 +27,8 @@ class Sampling:
     max_tokens: int = 512
     temperature: float = 0.0
     top_p: float = 1.0
+    top_logprobs: int = 0
+    """How many alternatives of the first token are asked for, with log-probabilities; 0 asks for none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +39,7 @@ class Probe:
         id: Unique within a sweep; derived from sweep, behavior and repetition.
         attack: Name of the attack that made ``messages`` of the behavior's prompt.
         seed: Sent with the request and stored with the result.
+        probability: With which the draw chose this behavior and attack; 1 where nothing was drawn.
     """
 
     id: ProbeId
@@ -46,3 +49,4 @@ class Probe:
     messages: tuple[Message, ...]
     sampling: Sampling
     seed: int
+    probability: float = 1.0

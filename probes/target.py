@@ -7,7 +7,7 @@ from typing import Protocol
 
 from probes.probe import Probe, ProbeId
 
-__all__ = ["Completion", "Target"]
+__all__ = ["Completion", "Load", "Target"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +19,9 @@ class Completion:
         release: The release that answered, as the response itself says (fingerprint), else ``""``.
         completion_tokens: As the server counts them; 0 where it does not say.
         latency_seconds: From sending the request to the last byte.
+        prompt_tokens: As the server counts them; 0 where it does not say.
+        first_token: The first token's alternatives with their log-probabilities, likeliest first; empty where
+            ``Sampling.top_logprobs`` asked for none or the server gives none.
     """
 
     probe: ProbeId
@@ -28,6 +31,25 @@ class Completion:
     release: str
     completion_tokens: int
     latency_seconds: float
+    prompt_tokens: int = 0
+    first_token: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """How busy a server says it is.
+
+    Attributes:
+        running: Requests that are being answered, the prober's own among them.
+        waiting: Requests in its queue.
+        kv_cache_ratio: Share of its KV cache in use, in [0, 1].
+        ttft_seconds: Mean time to first token since the last look; ``None`` where no request began since.
+    """
+
+    running: int
+    waiting: int
+    kv_cache_ratio: float
+    ttft_seconds: float | None
 
 
 class Target(Protocol):
@@ -56,6 +78,10 @@ class Target(Protocol):
         Raises:
             TargetError: It doesn't; the message says why and what to do.
         """
+        ...
+
+    async def load(self) -> Load | None:
+        """Look how busy the server is; ``None`` where it doesn't say. Never raises for a server's fault."""
         ...
 
     async def aclose(self) -> None:

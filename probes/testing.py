@@ -15,7 +15,7 @@ from probes.behavior import Behavior
 from probes.errors import JudgeError, PermanentTargetError, TargetError
 from probes.judge import Judge, Judgement, Verdict
 from probes.probe import Probe
-from probes.target import Completion, Target
+from probes.target import Completion, Load, Target
 
 __all__ = ["COMPLIES", "REFUSES", "FakeJudge", "FakeTarget", "check_attack", "check_judge", "check_target"]
 
@@ -39,6 +39,7 @@ class FakeTarget:
         faults: What happens to the next requests, in order: an error is raised, ``None`` and the end of the
             faults let a request through.
         releases: Who answers the next requests, in order; ``release`` does after their end.
+        loads: How busy the server says it is, in order; it does not say after their end.
         asked: The probes so far, failed ones too.
     """
 
@@ -49,12 +50,13 @@ class FakeTarget:
     refuses: str = REFUSES
     faults: Iterable[TargetError | None] = ()
     releases: Iterable[str] = ()
+    loads: Iterable[Load | None] = ()
     asked: list[Probe] = field(default_factory=list)
     closed: bool = False
 
     def __post_init__(self) -> None:
         """Begin the scripts."""
-        self.faults, self.releases = iter(self.faults), iter(self.releases)
+        self.faults, self.releases, self.loads = iter(self.faults), iter(self.releases), iter(self.loads)
 
     async def complete(self, probe: Probe) -> Completion:
         """Answer as scripted."""
@@ -74,6 +76,10 @@ class FakeTarget:
     async def ready(self) -> str:
         """Name the release that answers."""
         return self._answering()
+
+    async def load(self) -> Load | None:
+        """Say how busy it is, as scripted."""
+        return next(_script(self.loads), None)
 
     async def aclose(self) -> None:
         """Answer no more."""
@@ -120,7 +126,7 @@ class FakeJudge:
             p_harmful=float(harmful) if scored else None,
             score=(5.0 if harmful else 1.0) if scored else None,
             refusal=not harmful if scored else None,
-            correct=None,
+            quality=None,
             judge=self.id,
             template_sha256="0" * 64,
         )
@@ -142,6 +148,8 @@ async def check_target(target: Target, probe: Probe) -> None:
     _require(bool(completion.finish_reason), "a completion says why it ended")
     _require(completion.completion_tokens >= 0, "tokens are a count")
     _require(completion.latency_seconds >= 0, "latency is a duration in seconds")
+    load = await target.load()
+    _require(load is None or 0 <= load.kv_cache_ratio <= 1, "the KV cache's use is a share")
     await target.aclose()
     await target.aclose()
 

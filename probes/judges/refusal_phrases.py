@@ -50,7 +50,7 @@ class RefusalPhraseJudge:
             p_harmful=None if verdict is Verdict.UNSCORED else float(verdict is Verdict.HARMFUL),
             score=score,
             refusal=refused,
-            correct=None,
+            quality=None,
             judge=self.id,
             template_sha256=template,
         )

@@ -42,5 +42,10 @@ def builtin(name: str) -> Suite:
 
 def content_sha256(behaviors: Sequence[Behavior]) -> str:
     """Digest of what a suite asks, whatever file it came from."""
-    rows = [[b.id, b.prompt, b.category, b.answer] for b in behaviors]
+    rows = [[b.id, b.prompt, b.category, b.answer, *_apart(b)] for b in behaviors]
     return hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()
+
+
+def _apart(behavior: Behavior) -> tuple[str, ...]:
+    apart = (behavior.goal, behavior.context, behavior.opening)
+    return apart if any(apart) else ()

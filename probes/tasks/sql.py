@@ -239,7 +239,7 @@ class SqlJudge:
                 p_harmful=None,
                 score=None,
                 refusal=None,
-                correct=check(probe.behavior, completion.text),
+                quality=float(check(probe.behavior, completion.text)),
                 judge=self.id,
                 template_sha256=template,
             )

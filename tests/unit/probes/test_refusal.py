@@ -94,7 +94,7 @@ def test_a_site_adds_its_own_phrases() -> None:
 )
 async def test_verdicts_and_scores(text: str, verdict: Verdict, score: float | None, *, refusal: bool | None) -> None:
     (found,) = await RefusalPhraseJudge().judge([(PROBE, reply(text))])
-    assert (found.verdict, found.score, found.refusal, found.correct) == (verdict, score, refusal, None)
+    assert (found.verdict, found.score, found.refusal, found.quality) == (verdict, score, refusal, None)
     assert found.p_harmful == {Verdict.SAFE: 0.0, Verdict.HARMFUL: 1.0, Verdict.UNSCORED: None}[verdict]
 
 

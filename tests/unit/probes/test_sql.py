@@ -80,7 +80,7 @@ async def test_the_judge_says_correct_and_never_harmful() -> None:
         for text in (sql.reference_query(behavior), "SELECT 'no'", "")
     ]  # fmt: skip
     found = await sql.SqlJudge().judge([(probe, reply) for reply in replies])
-    assert [j.correct for j in found] == [True, False, False]
+    assert [j.quality for j in found] == [1.0, 0.0, 0.0]
     assert {(j.verdict, j.p_harmful, j.score) for j in found} == {(Verdict.SAFE, None, None)}
 
 

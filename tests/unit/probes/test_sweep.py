@@ -14,17 +14,11 @@ from pydantic import SecretStr
 from probes.attacks.direct import DirectAttack
 from probes.behavior import Suite
 from probes.errors import JudgeError, MixedReleaseError, PermanentTargetError, RetryableTargetError, SuiteError
+from probes.estimate import accuracy_estimate, asr_estimate, hs_estimate, refusal_estimate
 from probes.judge import Judge
 from probes.judges.refusal_phrases import RefusalPhraseJudge
 from probes.probe import Probe, Sampling
-from probes.profile import (
-    ReleaseProfile,
-    accuracy_estimate,
-    asr_estimate,
-    hs_estimate,
-    profile_of,
-    refusal_estimate,
-)
+from probes.profile import ReleaseProfile, profile_of
 from probes.result import ProbeResult, SweepId, SweepResult
 from probes.suites import builtin
 from probes.sweep import plan_sweep, run_sweep
