@@ -8,26 +8,31 @@ from typing import Any
 from uuid import uuid4
 
 from deploy.deployer import Deployer
-from monitor.errors import ConfigError
+from monitor.errors import ConfigError, PluginError
 from monitor.executors.local import LocalExecutor
 from monitor.measure import Measure
+from monitor.pausing import pause_in_force
 from monitor.plugins import make_plugin, plugin_names
 from monitor.policy import Rates, Schedule
 from monitor.service import Service
 from monitor.settings import Settings
 from monitor.site import Recipe, Site
+from monitor.store import Store
 from monitor.stores.sql import SqlStore
 from monitor.target_settings import SuiteSettings, TargetSettings
 from probes.behavior import Suite, SuiteKind
 from probes.errors import SuiteError
 from probes.judge import Judge
+from probes.pace import Pace, PacedTarget
+from probes.plan import WeightedAttack
 from probes.probe import Sampling
 from probes.suites import builtin
 from probes.target import Target
 from probes.tasks.sql import SqlJudge, generate
+from probes.window import Rules
 from remediation.verification import Gates
 
-__all__ = ["build", "utc_now"]
+__all__ = ["attacks_of", "build", "pace_of", "plain_of", "suite_of", "target_at", "utc_now"]
 
 _TASK_SEED = 20260101
 
@@ -45,11 +50,16 @@ def build(settings: Settings, *, clock: Callable[[], datetime] = utc_now) -> Ser
         ConfigError: A suite is not what its place needs.
         StoreError: The store can't be opened.
     """
-    sites = {t.name: _site(t, settings, clock) for t in settings.targets}
-    return Service(sites=sites, store=SqlStore(settings.store.url), clock=clock)
+    store = SqlStore(settings.store.url)
+    try:
+        sites = {t.name: _site(t, settings, store, clock) for t in settings.targets}
+    except (PluginError, ConfigError):
+        store.close()
+        raise
+    return Service(sites=sites, store=store, clock=clock)
 
 
-def _site(target: TargetSettings, settings: Settings, clock: Callable[[], datetime]) -> Site:
+def _site(target: TargetSettings, settings: Settings, store: Store, clock: Callable[[], datetime]) -> Site:
     where = f"targets.{target.name}"
     statistics, schedule = target.statistics, target.schedule
     for recipe in target.recipes:
@@ -60,8 +70,8 @@ def _site(target: TargetSettings, settings: Settings, clock: Callable[[], dateti
         endpoint=target.endpoint,
         mode=target.mode,
         containment=target.containment,
-        target=_target_at(target, target.endpoint),
-        target_at=lambda endpoint: _target_at(target, endpoint),
+        target=pace_of(target, target_at(target, target.endpoint), store, clock),
+        target_at=lambda endpoint: target_at(target, endpoint),
         measure=_measure(target, settings.key.get_secret_value(), clock),
         deployer=_deployer(target),
         executor=LocalExecutor(timeout_seconds=target.patch_timeout_seconds),
@@ -76,7 +86,8 @@ def _site(target: TargetSettings, settings: Settings, clock: Callable[[], dateti
     )
 
 
-def _target_at(target: TargetSettings, endpoint: str) -> Target:
+def target_at(target: TargetSettings, endpoint: str) -> Target:
+    """Make the target that asks an endpoint: the public one, or a staged release's."""
     options: dict[str, Any] = {
         "name": target.name,
         "endpoint": endpoint,
@@ -111,12 +122,13 @@ def _measure(target: TargetSettings, key: str, clock: Callable[[], datetime]) ->
         return Sampling(max_tokens=tokens, temperature=sampling.temperature, top_p=sampling.top_p)
 
     return Measure(
-        harm=_suite(suites.harm, SuiteKind.HARM, f"{where}.suites.harm"),
-        benign=tuple(_suite(name, SuiteKind.BENIGN, f"{where}.suites.benign") for name in suites.benign),
+        harm=suite_of(suites.harm, SuiteKind.HARM, f"{where}.suites.harm"),
+        benign=tuple(suite_of(name, SuiteKind.BENIGN, f"{where}.suites.benign") for name in suites.benign),
         task=_task(suites),
         judge=judge,
         task_judge=SqlJudge() if suites.task else None,
-        attack=make_plugin("alignd.attacks", target.attack.plugin, target.attack.options, where=f"{where}.attack"),
+        attacks=(attacks := attacks_of(target)),
+        plain=plain_of(attacks)[0].attack,
         sampling=sampled(sampling.max_tokens),
         task_sampling=sampled(sampling.task_max_tokens),
         site_key=key,
@@ -127,7 +139,57 @@ def _measure(target: TargetSettings, key: str, clock: Callable[[], datetime]) ->
     )
 
 
-def _suite(name: str, kind: SuiteKind, where: str) -> Suite:
+def attacks_of(target: TargetSettings) -> tuple[WeightedAttack, ...]:
+    """Make a target's attacks.
+
+    Raises:
+        PluginError: One is missing or refuses its options.
+        ConfigError: Two have the same name, by which metrics tell them apart.
+    """
+    where = f"targets.{target.name}.attacks"
+    made = tuple(
+        WeightedAttack(attack=make_plugin("alignd.attacks", a.plugin, a.options, where=where), weight=a.weight)
+        for a in target.attacks
+    )
+    names = [a.attack.name for a in made]
+    if doubled := sorted({n for n in names if names.count(n) > 1}):
+        raise ConfigError(f"{where}: attack {doubled[0]} is there twice; merge the two, or name them apart")
+    return made
+
+
+def plain_of(attacks: tuple[WeightedAttack, ...]) -> tuple[WeightedAttack, ...]:
+    """Return the direct request, with the deployment's system prompt where the settings give one."""
+    direct = tuple(a for a in attacks if a.attack.name == "direct")
+    return direct or (WeightedAttack(attack=make_plugin("alignd.attacks", "direct", {}, where="attacks")),)
+
+
+def pace_of(target: TargetSettings, public: Target, store: Store | None, clock: Callable[[], datetime]) -> Target:
+    """Let the public endpoint's probes wait for their turn."""
+    load = target.load
+    rules = Rules(
+        concurrency=target.sampling.concurrency, kv_cache_max=load.kv_cache_max, users_share=load.users_share,
+        yields=load.yields, requests_per_minute=load.requests_per_minute, tokens_per_day=load.tokens_per_day,
+    )  # fmt: skip
+
+    if store is None:
+        return PacedTarget(public, Pace(rules))
+
+    def spent_today() -> int:
+        return store.tokens_since(target.name, clock().replace(hour=0, minute=0, second=0, microsecond=0))
+
+    def paused() -> bool:
+        return pause_in_force(store, target.name, clock()) is not None
+
+    pace = Pace(rules, spent_today=spent_today, today=lambda: clock().date(), paused=paused)
+    return PacedTarget(public, pace)
+
+
+def suite_of(name: str, kind: SuiteKind, where: str) -> Suite:
+    """Load a suite of this kind.
+
+    Raises:
+        ConfigError: It can't be read, or is of another kind.
+    """
     try:
         suite = builtin(name)
     except SuiteError as error:

@@ -15,11 +15,12 @@ from monitor.watch import LogEntry
 from probes.attack import Attack
 from probes.behavior import Behavior, Partition, Suite
 from probes.judge import Judge, Verdict
+from probes.plan import WeightedAttack, plan_sweep
 from probes.probe import Sampling
 from probes.profile import ReleaseProfile, profile_of
 from probes.result import ProbeResult, SweepId, SweepResult
 from probes.statistics.evalues import Decision, DualEProcessTest, SequentialTest
-from probes.sweep import plan_sweep, run_sweep
+from probes.sweep import run_sweep
 from probes.target import Target
 
 __all__ = ["Measure", "draw", "log_entries", "named_release", "profile", "until_decided"]
@@ -37,6 +38,8 @@ class Measure:
     """Everything that decides what a sweep finds; ``key`` is its digest.
 
     Attributes:
+        attacks: How harmful requests are dressed, drawn by their weights.
+        plain: How harmless requests and tasks are asked.
         site_key: Decides which prompts are rotating, sentinel or sealed.
         new_id: Makes a fresh part of a sweep's id, from which its seeds follow.
     """
@@ -46,7 +49,8 @@ class Measure:
     task: Suite | None
     judge: Judge
     task_judge: Judge | None
-    attack: Attack
+    attacks: tuple[WeightedAttack, ...]
+    plain: Attack
     sampling: Sampling
     task_sampling: Sampling
     site_key: str
@@ -57,10 +61,11 @@ class Measure:
 
     @property
     def key(self) -> str:
-        """Digest of judge, suites, attack and sampling: figures of different keys are never compared."""
+        """Digest of judge, suites, attacks and sampling: figures of different keys are never compared."""
         suites = [s.sha256 for s in (self.harm, *self.benign, *((self.task,) if self.task else ()))]
         sampled = [[s.max_tokens, s.temperature, s.top_p] for s in (self.sampling, self.task_sampling)]
-        what = [self.judge.id, self.attack.name, suites, sampled]
+        mixture = [[a.attack.name, a.weight] for a in self.attacks]
+        what = [self.judge.id, mixture, suites, sampled]
         return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
 
 
@@ -181,6 +186,8 @@ def log_entries(measure: Measure, sweep: SweepResult, *, purpose: str, release: 
             harmful=_harmful(r),
             score=r.judgement.score if r.judgement else None,
             missing=r.missing,
+            probability=r.probe.probability,
+            tokens=r.completion.prompt_tokens + r.completion.completion_tokens if r.completion else 0,
         )
         for r in sweep.results
     )
@@ -202,12 +209,18 @@ async def _sweep(
     judge, sampling = measure.judge, measure.sampling
     if suite is measure.task and measure.task_judge:
         judge, sampling = measure.task_judge, measure.task_sampling
-    seed = int.from_bytes(hashlib.sha256(sweep.encode()).digest()[:4], "big")
-    probes = plan_sweep(suite, behaviors, sweep=sweep, attack=measure.attack, sampling=sampling, seed=seed, n=n)
-    return await run_sweep(
+    attacks = measure.attacks if suite is measure.harm else (WeightedAttack(attack=measure.plain),)
+    probes = plan_sweep(
+        suite, behaviors, sweep=sweep, attacks=attacks, sampling=sampling, key=measure.site_key, n=n
+    )
+    found = await run_sweep(
         target, judge, suite, probes, sweep=sweep, clock=measure.clock, concurrency=measure.concurrency,
         deadline_seconds=measure.deadline_seconds, on_result=on_result,
     )  # fmt: skip
+    if len(found.results) < len(probes) and (not found.results or purpose == "profile"):
+        why = {"paused": "probing is paused", "budget": "the day's budget of tokens is used up"}
+        raise NotMeasured(f"sweep {sweep}: {why.get(found.stopped, found.stopped)}")
+    return found
 
 
 def _harmful(result: ProbeResult) -> bool | None:

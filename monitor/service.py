@@ -13,7 +13,7 @@ from monitor.effect import Step, known_profiles, measured
 from monitor.errors import ConfigError, NotMeasured, OpenIncident
 from monitor.incident import Incident, IncidentId, State, advance, noted, open_incident, with_facts
 from monitor.measure import draw, log_entries, named_release
-from monitor.on_demand import Found, probe_now
+from monitor.pausing import pause_in_force, pause_words
 from monitor.policy import Order, due, may_open, outcome_of
 from monitor.site import Say, Site
 from monitor.steps import configured_good, last_good, let_go, take_step
@@ -68,6 +68,9 @@ class Service:
             How urgently the target is to be watched from now on.
         """
         site, view = self.sites[name], self.views[name]
+        if pause := pause_in_force(self.store, name, self.clock()):
+            self.views[name] = replace(view, why=pause_words(pause))
+            return self._phase(name)
         try:
             state = await site.deployer.state()
         except DeployerUnavailable as error:
@@ -251,10 +254,6 @@ class Service:
         self.store.place(incident, order, by=by, at=self.clock())
         return loaded
 
-    async def probe(self, name: str, *, n: int) -> Found:
-        """Ask a target now, up to ``n`` rotating prompts; nothing is written down."""
-        return await probe_now(self.sites[name], n=n)
-
     def watched(self, name: str) -> tuple[Epoch, Watch] | None:
         """Return a target's newest epoch and what its probes amount to."""
         if name not in self._watches:
@@ -293,5 +292,8 @@ class Service:
             view, up=False, why=why, sweeps=view.sweeps + 1, sweeps_failed=view.sweeps_failed + 1
         )
         log.warning("no_sweep", extra={"target": name, "why": why})
+        return self._phase(name)
+
+    def _phase(self, name: str) -> Phase:
         held = self._watches.get(name)
         return held[1].phase if held else Phase.IDLE

@@ -77,7 +77,7 @@ def _target(service: Service, name: str, series: int) -> dict[str, Any]:
         "mode": site.mode.value,
         "endpoint": site.endpoint,
         "suite": site.measure.harm.name,
-        "attack": site.measure.attack.name,
+        "attack": "+".join(a.attack.name for a in site.measure.attacks),
         "judge": site.measure.judge.id,
         "up": view.up,
         "why": view.why,

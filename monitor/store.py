@@ -11,8 +11,8 @@ from monitor.incident import Incident
 from monitor.policy import Order
 from monitor.watch import Epoch, LogEntry
 
-__all__ = ["IncidentStore", "KnownRelease", "OrderBook", "PlacedOrder", "ProbeLog", "ReleaseBook", "Store",
-           "SweepSummary"]  # fmt: skip
+__all__ = ["IncidentStore", "KnownRelease", "OrderBook", "Pause", "PauseBook", "PlacedOrder", "ProbeLog",
+           "ReleaseBook", "Store", "SweepSummary"]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +55,20 @@ class SweepSummary:
     n: int
     harmful: int
     missing: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """A person's word that a target is not to be probed.
+
+    Attributes:
+        until: When it ends by itself; ``None`` for never.
+    """
+
+    target: str
+    until: datetime | None
+    by: str
+    at: datetime
 
 
 class IncidentStore(Protocol):
@@ -111,6 +125,10 @@ class ProbeLog(Protocol):
         """Read an epoch's routine probes in order."""
         ...
 
+    def tokens_since(self, target: str, at: datetime) -> int:
+        """Add up the tokens that a target's probes cost from this time on."""
+        ...
+
     def sweeps(self, target: str, *, limit: int = 200) -> tuple[SweepSummary, ...]:
         """Summarise the newest harm sweeps, oldest first."""
         ...
@@ -148,7 +166,23 @@ class OrderBook(Protocol):
         ...
 
 
-class Store(IncidentStore, ProbeLog, ReleaseBook, OrderBook, Protocol):
+class PauseBook(Protocol):
+    """Which targets are not to be probed."""
+
+    def pause(self, pause: Pause) -> None:
+        """Pause a target, in place of an earlier pause of it."""
+        ...
+
+    def resume(self, target: str) -> None:
+        """End a target's pause, where there is one."""
+        ...
+
+    def pause_of(self, target: str) -> Pause | None:
+        """Return a target's pause, ended by itself or not."""
+        ...
+
+
+class Store(IncidentStore, ProbeLog, ReleaseBook, OrderBook, PauseBook, Protocol):
     """Everything, in one place."""
 
     def hold(self) -> None:

@@ -51,6 +51,40 @@ class PluginSettings(Section):
 Plugin = Annotated[PluginSettings, BeforeValidator(_named)]
 
 
+class WeightedPluginSettings(PluginSettings):
+    """One part of a mixture."""
+
+    weight: float = Field(default=1.0, gt=0)
+    """Its share is its weight over the sum of all weights."""
+
+
+def _listed(value: object) -> object:
+    """Let one plugin be written without a list around it."""
+    return [value] if isinstance(value, str | dict) else value
+
+
+Mixture = Annotated[
+    tuple[Annotated[WeightedPluginSettings, BeforeValidator(_named)], ...],
+    BeforeValidator(_listed),
+    Field(min_length=1),
+]
+
+
+class LoadSettings(Section):
+    """What a prober may take of a server that users are on."""
+
+    yields: bool = True
+    """Follow the server's own figures and give way to users; false: sampling.concurrency in flight at all times."""
+    kv_cache_max: float = Field(default=0.8, gt=0, le=1)
+    """Share of the server's KV cache in use above which fewer probes are sent."""
+    users_share: float = Field(default=0.25, gt=0, le=1)
+    """Share of the time in which one probe may be in flight while users are there."""
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    """Most requests in a minute; none for no bound."""
+    tokens_per_day: int | None = Field(default=None, ge=1)
+    """Most prompt and reply tokens in a day (UTC); probing then rests until the next one. None for no bound."""
+
+
 class GateSettings(Section):
     """Limits that a repaired release must keep before it may take traffic. Ratios from 0 to 1."""
 
@@ -177,8 +211,10 @@ class TargetSettings(Section):
     """roll_back: serve the last known good release while a repair is made; hold: leave the drifted one."""
     target: Plugin = PluginSettings(plugin="openai")
     """How the endpoint is asked (alignd.targets)."""
-    attack: Plugin = PluginSettings(plugin="direct")
-    """How a behavior becomes messages (alignd.attacks)."""
+    attacks: Mixture = (WeightedPluginSettings(plugin="direct"),)
+    """How harmful requests are dressed (alignd.attacks): one, or several that are drawn by their weights."""
+    load: LoadSettings = LoadSettings()
+    """What the prober may take of the server."""
     judge: Plugin = PluginSettings(plugin="refusal-phrases")
     """Who judges the answers (alignd.judges)."""
     deployer: Plugin = PluginSettings(plugin="external")

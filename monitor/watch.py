@@ -49,6 +49,8 @@ class LogEntry:
     Attributes:
         purpose: ``routine``, ``confirm``, ``profile`` or ``recovery``; only routine probes feed the detector.
         harmful: ``None`` where the probe is missing; ``missing`` then says why.
+        probability: With which behavior and attack were drawn; 1 where nothing was.
+        tokens: Of prompt and answer together, as the server counts them.
     """
 
     sweep: str
@@ -64,6 +66,8 @@ class LogEntry:
     harmful: bool | None
     score: float | None
     missing: str
+    probability: float = 1.0
+    tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

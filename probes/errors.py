@@ -4,18 +4,22 @@ ProbeError
 ├── SuiteError            a suite file can't be used: names the file, the row and the way out
 ├── TargetError           one request to the target failed
 │   ├── RetryableTargetError   5xx, 429, time-out, closed connection: ask again
-│   └── PermanentTargetError   401, 404, malformed answers: asking again won't help
+│   ├── PermanentTargetError   401, 404, malformed answers: asking again won't help
+│   └── HeldBack               the prober keeps itself from asking: paused, or a budget is used up
 ├── JudgeError            the judge gave no usable verdict (counted as unscored)
+├── RecordError           a sweep's record can't be written, or holds another sweep
 └── MixedReleaseError     answers of two releases in one sweep; they never share an estimate
 """
 
 from __future__ import annotations
 
 __all__ = [
+    "HeldBack",
     "JudgeError",
     "MixedReleaseError",
     "PermanentTargetError",
     "ProbeError",
+    "RecordError",
     "RetryableTargetError",
     "SuiteError",
     "TargetError",
@@ -60,8 +64,20 @@ class PermanentTargetError(TargetError):
     """Will not pass when asked again: the configuration or the server must change."""
 
 
+class HeldBack(TargetError):
+    """Nothing was asked, by the prober's own rules; what was not asked is left out, not missing.
+
+    Attributes:
+        reason: ``paused`` or ``budget``.
+    """
+
+
 class JudgeError(ProbeError):
     """The judge gave no usable verdict."""
+
+
+class RecordError(ProbeError):
+    """A sweep's record can't be used."""
 
 
 class MixedReleaseError(ProbeError):

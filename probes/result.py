@@ -32,7 +32,11 @@ class ProbeResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepResult:
-    """All outcomes of one sweep, of one release of one target."""
+    """All outcomes of one sweep, of one release of one target.
+
+    Attributes:
+        stopped: Why probes were left out: ``decided``, ``paused``, ``budget``; empty where none were.
+    """
 
     id: SweepId
     target: str
@@ -42,6 +46,7 @@ class SweepResult:
     started_at: datetime
     finished_at: datetime
     results: tuple[ProbeResult, ...]
+    stopped: str = ""
 
     @property
     def missing(self) -> int:

@@ -1,62 +1,28 @@
-"""The sweep: plan probes, ask them with bounded concurrency, judge, keep what is missing apart."""
+"""The sweep: ask planned probes with bounded concurrency, judge, keep what is missing apart."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from probes.attack import Attack
-from probes.behavior import Behavior, Suite
-from probes.errors import JudgeError, MixedReleaseError, RetryableTargetError, TargetError
+from probes.behavior import Suite
+from probes.conversation import converse
+from probes.errors import HeldBack, JudgeError, MixedReleaseError, TargetError
 from probes.judge import Judge
-from probes.probe import Probe, ProbeId, Sampling
+from probes.probe import Probe, ProbeId
 from probes.result import ProbeResult, SweepId, SweepResult
 from probes.target import Completion, Target
 
-__all__ = ["Stop", "plan_sweep", "run_sweep"]
+__all__ = ["Stop", "run_sweep"]
 
-Stop = Callable[[Sequence[ProbeResult]], bool]
+Stop = Callable[[ProbeResult], bool]
+"""Shown the results one by one in the order of the probes, never in the order of their ends: refusals are short and end
+first, and a test that saw them first would be biased. ``True`` ends the sweep."""
 
-_RETRY_AFTER_SECONDS_MAX = 10.0
-
-
-def plan_sweep(
-    suite: Suite,
-    behaviors: Sequence[Behavior],
-    *,
-    sweep: SweepId,
-    attack: Attack,
-    sampling: Sampling,
-    seed: int,
-    n: int | None = None,
-) -> tuple[Probe, ...]:
-    """Choose what to ask.
-
-    Args:
-        behaviors: Where to draw from (a partition of the suite).
-        seed: Decides the draws and each probe's own seed; stored with the results.
-        n: Draw this many i.i.d. with replacement; ``None`` asks each behavior once, in order.
-    """
-    rng = random.Random(f"{sweep}/{seed}")
-    chosen = list(behaviors) if n is None else rng.choices(list(behaviors), k=n)
-    probes: list[Probe] = []
-    for i, behavior in enumerate(chosen):
-        own = int.from_bytes(hashlib.sha256(f"{seed}/{sweep}/{behavior.id}/{i}".encode()).digest()[:4], "big") >> 1
-        probes.append(
-            Probe(
-                id=ProbeId(f"{sweep}/{i:04d}"),
-                suite=suite.name,
-                behavior=behavior,
-                attack=attack.name,
-                messages=attack.messages(behavior, seed=own),
-                sampling=sampling,
-                seed=own,
-            )
-        )
-    return tuple(probes)
+_STALE_TOKENS = 50
+"""Longer than this, two answers that were sampled apart are not alike by chance."""
 
 
 async def run_sweep(
@@ -71,64 +37,140 @@ async def run_sweep(
     deadline_seconds: float,
     on_result: Callable[[ProbeResult], None] | None = None,
     stop: Stop | None = None,
+    known: Mapping[ProbeId, ProbeResult] | None = None,
 ) -> SweepResult:
     """Ask all probes of one release and judge the answers.
 
     A retryable failure is asked once more; what then fails, is cut off by the deadline or can't be judged
-    is *missing*, with its reason, and counts as neither safe nor harmful.
+    is *missing*, with its reason, and counts as neither safe nor harmful. So is an answer that repeats another one
+    word for word where both were sampled at a temperature: something between here and the model replays old answers.
 
     Args:
         concurrency: Requests in flight.
         deadline_seconds: For the whole sweep.
-        on_result: Called as each probe ends, in any order.
-        stop: Looks at the results so far; ``True`` ends the sweep, unasked probes are left out.
+        on_result: Called as each probe ends, in any order; a second time where a result turns out to be stale.
+        stop: Looks at the results in the order of the probes; ``True`` ends the sweep, unasked probes are left out.
+        known: Results of an earlier run of the same sweep; they are neither asked nor judged again.
 
     Returns:
-        Results in the order of the probes.
+        Results in the order of the probes. ``stopped`` says why some were left out.
 
     Raises:
-        MixedReleaseError: Two releases answered; they never share an estimate.
+        MixedReleaseError: Two releases or two models answered; they never share an estimate. Nothing is asked after
+            that.
     """
     started = clock()
-    done: dict[ProbeId, ProbeResult] = {}
-    waiting = list(reversed(probes))
-    stopped = False
+    state = _Sweep(sweep=sweep, probes=probes, on_result=on_result, stop=stop, done=dict(known or {}))
+    state.begin()
 
     async def worker() -> None:
-        nonlocal stopped
-        while waiting and not stopped:
-            probe = waiting.pop()
-            result = await _ask(target, judge, probe)
-            done[probe.id] = result
-            if on_result:
-                on_result(result)
-            if stop and stop(tuple(done.values())):
-                stopped = True
+        while probe := state.next():
+            state.asked.add(probe.id)
+            try:
+                state.end(await _ask(target, judge, probe))
+            except HeldBack as held:
+                state.stopped = state.stopped or held.reason
+                state.asked.discard(probe.id)
 
     try:
         async with asyncio.timeout(deadline_seconds), asyncio.TaskGroup() as group:
-            for _ in range(min(concurrency, len(probes))):
+            for _ in range(min(concurrency, len(state.waiting))):
                 group.create_task(worker())
     except TimeoutError:
-        for probe in probes:
-            if probe.id not in done:
-                done[probe.id] = ProbeResult(probe=probe, completion=None, judgement=None, missing="deadline")
-    results = tuple(done[p.id] for p in probes if p.id in done)
+        for probe in [*(p for p in probes if p.id in state.asked), *reversed(state.waiting)]:
+            if probe.id not in state.done:
+                state.end(ProbeResult(probe=probe, completion=None, judgement=None, missing="deadline"))
+    if state.mixed:
+        raise MixedReleaseError(state.mixed)
     return SweepResult(
         id=sweep,
         target=target.name,
-        release=_one_release(results, sweep),
+        release=state.release,
         suite=suite.name,
         suite_sha256=suite.sha256,
         started_at=started,
         finished_at=clock(),
-        results=results,
+        results=tuple(state.done[p.id] for p in probes if p.id in state.done),
+        stopped=state.stopped,
     )
+
+
+@dataclass(slots=True, kw_only=True)
+class _Sweep:
+    """What a running sweep knows."""
+
+    sweep: SweepId
+    probes: Sequence[Probe]
+    on_result: Callable[[ProbeResult], None] | None
+    stop: Stop | None
+    done: dict[ProbeId, ProbeResult]
+    waiting: list[Probe] = field(default_factory=list)
+    asked: set[ProbeId] = field(default_factory=set)
+    release: str = ""
+    mixed: str = ""
+    stopped: str = ""
+    _shown: int = 0
+    _texts: dict[tuple[object, str], ProbeId] = field(default_factory=dict)
+
+    def begin(self) -> None:
+        """Take in what is known already."""
+        self.waiting = [p for p in reversed(self.probes) if p.id not in self.done]
+        for result in self.done.values():
+            self._require_one_release(result)
+        self._show()
+
+    def next(self) -> Probe | None:
+        """Return the next probe to ask; none where the sweep is over."""
+        return self.waiting.pop() if self.waiting and not self.stopped and not self.mixed else None
+
+    def end(self, result: ProbeResult) -> None:
+        """Take in a result."""
+        self._require_one_release(result)
+        for found in self._stale(result):
+            self.done[found.probe.id] = found
+            if self.on_result:
+                self.on_result(found)
+        self._show()
+
+    def _show(self) -> None:
+        """Show what is complete from the front on; an answer is shown once, so a late find can't change the past."""
+        while self.stop and not self.stopped and self._shown < len(self.probes):
+            result = self.done.get(self.probes[self._shown].id)
+            if result is None:
+                return
+            self._shown += 1
+            if self.stop(result):
+                self.stopped = "decided"
+
+    def _require_one_release(self, result: ProbeResult) -> None:
+        named = result.completion.release if result.completion else ""
+        if result.missing == "wrong_model" and any(r.completion for r in self.done.values()):
+            self.mixed = f"sweep {self.sweep}: the server answered as another model midway; sweep again when it is up"
+        if not named or self.mixed:
+            return
+        if self.release and named != self.release:
+            first, second = sorted((self.release, named))
+            self.mixed = (
+                f"sweep {self.sweep}: answers of 2 releases ({first}, {second}); sweep again when the rollout is over"
+            )
+        self.release = self.release or named
+
+    def _stale(self, result: ProbeResult) -> list[ProbeResult]:
+        """Return the result, and with it its twin, both missing, where it repeats a sampled answer."""
+        probe, completion = result.probe, result.completion
+        if completion is None or not probe.sampling.temperature or completion.completion_tokens <= _STALE_TOKENS:
+            return [result]
+        twin = self._texts.setdefault((probe.messages, completion.text), probe.id)
+        if twin == probe.id:
+            return [result]
+        return [replace(r, missing="stale_response", judgement=None) for r in (self.done[twin], result)]
 
 
 async def _ask(target: Target, judge: Judge, probe: Probe) -> ProbeResult:
     try:
-        completion = await _complete(target, probe)
+        completion = await converse(target, probe)
+    except HeldBack:
+        raise
     except TargetError as error:
         return ProbeResult(probe=probe, completion=None, judgement=None, missing=error.reason)
     try:
@@ -138,22 +180,12 @@ async def _ask(target: Target, judge: Judge, probe: Probe) -> ProbeResult:
     result = ProbeResult(probe=probe, completion=completion, judgement=judgement)
     if result.scored:
         return result
-    return ProbeResult(probe=probe, completion=completion, judgement=judgement, missing="unscored")
+    why = judgement.why or _why_unscored(completion)
+    return ProbeResult(probe=probe, completion=completion, judgement=judgement, missing=why)
 
 
-async def _complete(target: Target, probe: Probe) -> Completion:
-    try:
-        return await target.complete(probe)
-    except RetryableTargetError as error:
-        await asyncio.sleep(min(error.retry_after_seconds or 0.0, _RETRY_AFTER_SECONDS_MAX))
-        return await target.complete(probe)
-
-
-def _one_release(results: Sequence[ProbeResult], sweep: SweepId) -> str:
-    named = {r.completion.release for r in results if r.completion and r.completion.release}
-    if len(named) > 1:
-        raise MixedReleaseError(
-            f"sweep {sweep}: answers of {len(named)} releases ({', '.join(sorted(named))}); "
-            "sweep again when the rollout is over"
-        )
-    return named.pop() if named else ""
+def _why_unscored(completion: Completion) -> str:
+    """Say what kept an answer from a verdict, where the answer itself shows it."""
+    if completion.text.strip():
+        return "unscored"
+    return "tool_calls" if completion.finish_reason in {"tool_calls", "function_call"} else "no_text"

@@ -44,12 +44,14 @@ class Load:
         waiting: Requests in its queue.
         kv_cache_ratio: Share of its KV cache in use, in [0, 1].
         ttft_seconds: Mean time to first token since the last look; ``None`` where no request began since.
+        finished: Requests that ended since the server began; ``None`` where it does not say.
     """
 
     running: int
     waiting: int
     kv_cache_ratio: float
     ttft_seconds: float | None
+    finished: int | None = None
 
 
 class Target(Protocol):

@@ -23,6 +23,7 @@ from probes.attacks.direct import DirectAttack
 from probes.behavior import Behavior, BehaviorId, Suite, SuiteKind
 from probes.errors import RetryableTargetError
 from probes.judges.refusal_phrases import RefusalPhraseJudge
+from probes.plan import WeightedAttack
 from probes.probe import Probe, Sampling
 from probes.suites import content_sha256
 from probes.target import Completion
@@ -157,8 +158,9 @@ class World:
         ids = iter(range(10**9))
         return Measure(
             harm=suite("harm", SuiteKind.HARM, 40), benign=(suite("benign", SuiteKind.BENIGN, 20),),
-            task=generate(10, 1), judge=RefusalPhraseJudge(), task_judge=SqlJudge(), attack=DirectAttack(),
-            sampling=Sampling(), task_sampling=Sampling(), site_key="secret", concurrency=8, deadline_seconds=60,
+            task=generate(10, 1), judge=RefusalPhraseJudge(), task_judge=SqlJudge(),
+            attacks=(WeightedAttack(attack=DirectAttack()),), plain=DirectAttack(), sampling=Sampling(),
+            task_sampling=Sampling(), site_key="secret", concurrency=8, deadline_seconds=60,
             clock=self.clock, new_id=lambda: f"{self.clock.now:%H%M%S}-{next(ids)}",
         )  # fmt: skip
 
@@ -192,6 +194,9 @@ class FakeTarget:
 
     async def ready(self) -> str:
         return self._release or self._world.active
+
+    async def load(self) -> None:
+        return None
 
     async def aclose(self) -> None:
         return None

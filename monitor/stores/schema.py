@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import DDL, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text, event, text
 
-__all__ = ["EPOCHS", "EVENTS", "INCIDENTS", "META", "ORDERS", "PROBES", "RELEASES"]
+__all__ = ["EPOCHS", "EVENTS", "INCIDENTS", "META", "ORDERS", "PAUSES", "PROBES", "RELEASES"]
 
 META = MetaData()
 INCIDENTS = Table(
@@ -36,7 +36,14 @@ PROBES = Table(
     Column("behavior", String, nullable=False), Column("category", String, nullable=False),
     Column("attack", String, nullable=False), Column("judge", String, nullable=False),
     Column("seed", Integer, nullable=False), Column("harmful", Boolean), Column("score", Float),
-    Column("missing", String, nullable=False),
+    Column("missing", String, nullable=False), Column("probability", Float, nullable=False),
+    Column("tokens", Integer, nullable=False),
+)  # fmt: skip
+Index("probes_of_a_day", PROBES.c.target, PROBES.c.at)
+PAUSES = Table(
+    "pauses", META,
+    Column("target", String, primary_key=True), Column("until", String), Column("by", String, nullable=False),
+    Column("at", String, nullable=False),
 )  # fmt: skip
 RELEASES = Table(
     "releases", META,

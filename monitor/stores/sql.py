@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from sqlalchemy import Connection, Engine, Row, case, create_engine, event, func, insert, select, update
+from sqlalchemy import Connection, Engine, Row, case, create_engine, delete, event, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
@@ -18,8 +18,8 @@ from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 from monitor.errors import OpenIncident, StaleIncident, StoreBusy, StoreError, UnknownIncident
 from monitor.incident import Incident
 from monitor.policy import Order
-from monitor.store import KnownRelease, PlacedOrder, SweepSummary
-from monitor.stores.schema import EPOCHS, EVENTS, INCIDENTS, META, ORDERS, PROBES, RELEASES
+from monitor.store import KnownRelease, Pause, PlacedOrder, SweepSummary
+from monitor.stores.schema import EPOCHS, EVENTS, INCIDENTS, META, ORDERS, PAUSES, PROBES, RELEASES
 from monitor.watch import Epoch, LogEntry
 
 __all__ = ["SqlStore"]
@@ -149,6 +149,34 @@ class SqlStore:
         query = select(PROBES).where(PROBES.c.epoch == epoch.id, PROBES.c.purpose == "routine")
         with self._engine.begin() as db:
             return tuple(_entry(row) for row in db.execute(query.order_by(PROBES.c.id)))
+
+    def tokens_since(self, target: str, at: datetime) -> int:
+        """Add up the tokens of a target's probes."""
+        p = PROBES.c
+        with self._engine.begin() as db:
+            return db.scalar(select(func.sum(p.tokens)).where(p.target == target, p.at >= _iso(at))) or 0
+
+    def pause(self, pause: Pause) -> None:
+        """Pause a target."""
+        row = {"until": _iso(pause.until) if pause.until else None, "by": pause.by, "at": _iso(pause.at)}
+        paused = upsert(PAUSES).values(target=pause.target, **row)
+        with self._engine.begin() as db:
+            db.execute(paused.on_conflict_do_update(set_=row))
+
+    def resume(self, target: str) -> None:
+        """End a target's pause."""
+        with self._engine.begin() as db:
+            db.execute(delete(PAUSES).where(PAUSES.c.target == target))
+
+    def pause_of(self, target: str) -> Pause | None:
+        """Return a target's pause."""
+        with self._engine.begin() as db:
+            row = db.execute(select(PAUSES).where(PAUSES.c.target == target)).first()
+        if row is None:
+            return None
+        return Pause(
+            target=target, until=_time(row.until) if row.until else None, by=row.by, at=_time(row.at)
+        )
 
     def sweeps(self, target: str, *, limit: int = 200) -> tuple[SweepSummary, ...]:
         """Summarise the newest routine and recovery sweeps, oldest first."""

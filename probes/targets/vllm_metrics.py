@@ -14,7 +14,8 @@ _RUNNING = "vllm:num_requests_running"
 _WAITING = "vllm:num_requests_waiting"
 _CACHE = ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc")
 _TTFT_SUM, _TTFT_COUNT = "vllm:time_to_first_token_seconds_sum", "vllm:time_to_first_token_seconds_count"
-_WANTED = (_RUNNING, _WAITING, *_CACHE, _TTFT_SUM, _TTFT_COUNT)
+_FINISHED = "vllm:request_success_total"
+_WANTED = (_FINISHED, _RUNNING, _WAITING, *_CACHE, _TTFT_SUM, _TTFT_COUNT)
 
 
 class LoadReader:
@@ -47,6 +48,7 @@ class LoadReader:
             running=int(sum(found[_RUNNING])),
             waiting=int(sum(found[_WAITING])),
             kv_cache_ratio=min(1.0, sum(cache) / len(cache)),
+            finished=int(sum(found[_FINISHED])) if _FINISHED in found else None,
             ttft_seconds=self._mean(sum(found.get(_TTFT_SUM, [0.0])), sum(found.get(_TTFT_COUNT, [0.0]))),
         )
 

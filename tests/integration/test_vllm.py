@@ -27,10 +27,11 @@ from deploy.deployer import ServedRelease
 from deploy.vllm.front import ALLOWED
 from probes.attacks.direct import DirectAttack
 from probes.judges.refusal_phrases import RefusalPhraseJudge
+from probes.plan import WeightedAttack, plan_sweep
 from probes.probe import Sampling
 from probes.result import SweepId
 from probes.suites import builtin
-from probes.sweep import plan_sweep, run_sweep
+from probes.sweep import run_sweep
 from probes.targets.openai import OpenAITarget, Options
 from probes.testing import check_target
 from tests.processes import in_session
@@ -168,8 +169,9 @@ async def test_the_probes_target_sweeps_it(site: Host) -> None:
     options = Options(name="prod", endpoint=f"{site.url}/v1", model=NAME)
     suite, sampling = builtin("harm_probe"), Sampling(max_tokens=16)
     probes = plan_sweep(
-        suite, suite.behaviors, sweep=SweepId("s"), attack=DirectAttack(), sampling=sampling, seed=1, n=16
-    )
+        suite, suite.behaviors, sweep=SweepId("s"), attacks=[WeightedAttack(attack=DirectAttack())], sampling=sampling,
+        key="k", n=16,
+    )  # fmt: skip
     target = OpenAITarget(options)
     assert await target.ready() == site.a.id
     done = await run_sweep(

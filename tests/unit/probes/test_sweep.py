@@ -13,18 +13,27 @@ from pydantic import SecretStr
 
 from probes.attacks.direct import DirectAttack
 from probes.behavior import Suite
-from probes.errors import JudgeError, MixedReleaseError, PermanentTargetError, RetryableTargetError, SuiteError
+from probes.errors import (
+    JudgeError,
+    MixedReleaseError,
+    PermanentTargetError,
+    RetryableTargetError,
+    SuiteError,
+)
 from probes.estimate import accuracy_estimate, asr_estimate, hs_estimate, refusal_estimate
 from probes.judge import Judge
 from probes.judges.refusal_phrases import RefusalPhraseJudge
+from probes.plan import WeightedAttack, plan_sweep
 from probes.probe import Probe, Sampling
 from probes.profile import ReleaseProfile, profile_of
 from probes.result import ProbeResult, SweepId, SweepResult
 from probes.suites import builtin
-from probes.sweep import plan_sweep, run_sweep
+from probes.sweep import run_sweep
 from probes.target import Completion
 from probes.targets.openai import OpenAITarget, Options
 from probes.testing import FakeJudge, FakeTarget
+
+DIRECT = (WeightedAttack(attack=DirectAttack()),)
 
 Server = Callable[[httpx.Request], httpx.Response]
 
@@ -43,7 +52,7 @@ def target(server: Server) -> OpenAITarget:
 def plan(n: int | None = 12) -> tuple[Suite, tuple[Probe, ...]]:
     suite = builtin("harm_probe")
     return suite, plan_sweep(
-        suite, suite.behaviors, sweep=SweepId("s"), attack=DirectAttack(), sampling=Sampling(), seed=1, n=n
+        suite, suite.behaviors, sweep=SweepId("s"), attacks=DIRECT, sampling=Sampling(), key="k", n=n
     )
 
 
@@ -68,7 +77,7 @@ async def test_refusals_are_safe_and_compliance_is_harmful() -> None:
         (httpx.Response(200, text="<html>"), "malformed"), (httpx.Response(200, json=[1]), "malformed"),
         (httpx.Response(200, json={"choices": []}), "malformed"),
         (httpx.Response(200, json={"choices": "x"}), "malformed"),
-        (answer(""), "unscored"), (answer("  \n"), "unscored"),
+        (answer(""), "no_text"), (answer("  \n"), "no_text"),
     ],
 )  # fmt: skip
 async def test_failures_are_missing_with_a_reason_and_give_no_estimate(response: httpx.Response, reason: str) -> None:
@@ -125,7 +134,8 @@ async def test_stop_ends_a_sweep_early() -> None:
     suite, probes = plan()
     result = await run_sweep(
         target(lambda _: answer()), RefusalPhraseJudge(), suite, probes, sweep=SweepId("s"),
-        clock=lambda: datetime.now(UTC), concurrency=1, deadline_seconds=30, stop=lambda done: len(done) >= 3,
+        clock=lambda: datetime.now(UTC), concurrency=1, deadline_seconds=30,
+        stop=lambda result: result.probe.id == probes[2].id,
     )  # fmt: skip
     assert len(result.results) == 3
 

@@ -15,10 +15,10 @@ from probes.behavior import Behavior
 from probes.errors import JudgeError, PermanentTargetError, RetryableTargetError
 from probes.judge import Judge, Judgement, Verdict
 from probes.judges.refusal_phrases import RefusalPhraseJudge
+from probes.plan import WeightedAttack, plan_sweep
 from probes.probe import Message, Probe, Sampling
 from probes.result import SweepId
 from probes.suites import builtin
-from probes.sweep import plan_sweep
 from probes.target import Completion, Target
 from probes.targets.openai import OpenAITarget, Options
 from probes.tasks.sql import SqlJudge, generate
@@ -28,8 +28,9 @@ from probes.testing import COMPLIES, REFUSES, FakeJudge, FakeTarget, check_attac
 def probes(n: int = 4) -> tuple[Probe, ...]:
     suite = generate(n, 1)
     return plan_sweep(
-        suite, suite.behaviors, sweep=SweepId("s"), attack=DirectAttack(), sampling=Sampling(), seed=1, n=None
-    )
+        suite, suite.behaviors, sweep=SweepId("s"), attacks=[WeightedAttack(attack=DirectAttack())],
+        sampling=Sampling(), key="k",
+    )  # fmt: skip
 
 
 def pairs() -> list[tuple[Probe, Completion]]:

@@ -1,0 +1,20 @@
+"""The pause switch: a target is not probed while a person says so."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from monitor.store import Pause, PauseBook
+
+__all__ = ["pause_in_force", "pause_words"]
+
+
+def pause_in_force(book: PauseBook, target: str, now: datetime) -> Pause | None:
+    """Return a target's pause, unless it has ended by itself."""
+    pause = book.pause_of(target)
+    return pause if pause and (pause.until is None or now < pause.until) else None
+
+
+def pause_words(pause: Pause) -> str:
+    """Say who paused and until when."""
+    return f"paused by {pause.by}" + (f" until {pause.until:%Y-%m-%d %H:%M} UTC" if pause.until else "")

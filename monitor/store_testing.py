@@ -1,0 +1,174 @@
+"""The checks that every store must pass; ``monitor.testing`` offers them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from monitor.errors import OpenIncident, StaleIncident, StoreBusy, StoreError, UnknownIncident
+from monitor.incident import Incident, IncidentId, Outcome, advance, open_incident
+from monitor.policy import Order
+from monitor.store import Pause, Store
+from monitor.watch import Epoch, LogEntry
+
+__all__ = ["check_store"]
+
+_NOW = datetime(2026, 1, 1, tzinfo=UTC)
+_HOUR = timedelta(hours=1)
+
+
+def check_store(open_store: Callable[[], Store]) -> None:
+    """Check a store: what is written through one opening is read through another, and a refusal changes nothing.
+
+    Args:
+        open_store: Opens the same store each time it is called; it holds nothing yet.
+
+    Raises:
+        AssertionError: It breaks the port's contract; the message says where.
+    """
+    with closing(open_store()) as one, closing(open_store()) as other:
+        _check_incidents(one, other)
+        _check_log(one, other)
+        _check_releases(one, other)
+        _check_orders(one, other)
+        _check_pauses(one, other)
+    with closing(open_store()) as one:
+        one.hold()
+        with closing(open_store()) as other:
+            _refuses(StoreBusy, other.hold, "holding a store that is held")
+    with closing(open_store()) as other:
+        other.hold()
+
+
+def _check_incidents(one: Store, other: Store) -> None:
+    first = _incident("i1", "t", hours=0)
+    one.create(first)
+    _same(other.load("i1"), first, "an incident is read as it was put down")
+    _refuses(UnknownIncident, lambda: one.load("none"), "loading an unknown incident")
+    second, elsewhere = _incident("i2", "t", hours=1), _incident("i3", "u", hours=2)
+    _refuses(OpenIncident, lambda: other.create(second), "a target's second open incident")
+    _refuses(UnknownIncident, lambda: one.load("i2"), "loading what was refused")
+    one.create(elsewhere)
+    one.place("i1", Order.ABORT, by="ann", at=_NOW)
+    order = one.order_for("i1")
+    opened = advance(first, Outcome.SUCCESS, now=_NOW, note="confirmed")
+    saved = one.save(opened)
+    _same(saved, replace(opened, version=first.version + 1), "a save raises the version and nothing else")
+    _same(other.load("i1"), saved, "a saved incident is read as it was saved")
+    cleared = advance(first, Outcome.CLEARED, now=_NOW, note="cleared")
+    _refuses(StaleIncident, lambda: other.save(cleared, done=order), "saving an old version")
+    _same(one.load("i1"), saved, "a refused save changes nothing")
+    _same(one.order_for("i1"), order, "a refused save leaves the order on the book")
+    one.save(advance(saved, Outcome.FAILURE, now=_NOW, note="ended"), done=order)
+    _same(one.order_for("i1"), None, "a save takes the order that led to it off the book")
+    one.create(second)
+    for found, ids, what in (
+        (other.incidents(), ["i3", "i2", "i1"], "incidents are listed newest first"),
+        (other.incidents(target="t"), ["i2", "i1"], "incidents of a target"),
+        (other.incidents(open_only=True), ["i3", "i2"], "open incidents"),
+        (other.incidents(limit=1), ["i3"], "the newest incident"),
+    ):
+        _same([i.id for i in found], ids, what)
+
+
+def _check_log(one: Store, other: Store) -> None:
+    _same(one.latest_epoch("t"), None, "a target that was never probed has no epoch")
+    first = one.epoch("t", "r1", "k", _NOW)
+    _same(other.epoch("t", "r1", "k", _NOW + _HOUR), first, "an epoch goes on while nothing changes")
+    second, third = one.epoch("t", "r2", "k", _NOW), one.epoch("t", "r2", "k2", _NOW)
+    back = one.epoch("t", "r1", "k", _NOW + _HOUR)
+    _same(len({first.id, second.id, third.id, back.id}), 4, "another release or key, or going back, is a new epoch")
+    _same(back, Epoch(id=back.id, target="t", release="r1", key="k", started_at=_NOW + _HOUR), "an epoch")
+    _same(other.latest_epoch("t"), back, "the newest epoch")
+    mine = [_entry("s1", h, behavior=f"b{i}") for i, h in enumerate((True, None, False, True))]
+    one.append("t", mine, epoch=back)
+    one.append("t", [], epoch=back)
+    one.append("t", [_entry("s2", harmful=True, purpose="confirm")], epoch=back)
+    one.append("t", [_entry("s3", harmful=False, purpose="recovery")], epoch=None)
+    one.append("t", [_entry("s4", harmful=False)], epoch=second)
+    one.append("u", [_entry("s5", harmful=False)], epoch=None)
+    _same(list(other.routine(back)), mine, "an epoch reads its own routine probes, in order")
+    sweeps = [(s.sweep, s.n, s.harmful, s.missing) for s in other.sweeps("t")]
+    _same(sweeps, [("s1", 3, 2, 1), ("s3", 1, 0, 0), ("s4", 1, 0, 0)], "harm sweeps, oldest first")
+    _same([s.sweep for s in other.sweeps("t", limit=1)], ["s4"], "the newest sweep")
+    spent = (other.tokens_since("t", _NOW), other.tokens_since("t", _NOW + _HOUR), other.tokens_since("none", _NOW))
+    _same(spent, (7 * 30, 0, 0), "tokens of a target's probes of every purpose, from a time on")
+
+
+def _check_releases(one: Store, other: Store) -> None:
+    profile = {"asr": {"value": 0.25, "n": 4, "parts": [1, None]}}
+    one.put_profile("t", "a", profile, key="k", at=_NOW)
+    _same(
+        [(k.release, k.good, k.profile, k.profile_key) for k in other.known("t")], [("a", False, profile, "k")],
+        "a release is not good for being measured",
+    )  # fmt: skip
+    one.mark("t", "a", good=True, at=_NOW + _HOUR)
+    one.mark("t", "b", good=True, at=_NOW + 2 * _HOUR)
+    one.put_profile("t", "a", profile, key="k2", at=_NOW + 3 * _HOUR)
+    found = [(k.target, k.release, k.good, k.marked_at, k.profile, k.profile_key) for k in other.known("t")]
+    a = ("t", "a", True, _NOW + _HOUR, profile, "k2")
+    b = ("t", "b", True, _NOW + 2 * _HOUR, None, "")
+    _same(found, [b, a], "marks and profiles leave each other as they are; the newest mark comes first")
+    one.mark("t", "a", good=False, at=_NOW + 4 * _HOUR)
+    _same([(k.release, k.good) for k in other.known("t")], [("a", False), ("b", True)], "a mark is taken away")
+    _same(one.known("u"), (), "another target's releases")
+
+
+def _check_orders(one: Store, other: Store) -> None:
+    for incident, order in (("i2", Order.ABORT), ("i2", Order.ROLL_BACK), ("i3", Order.APPROVE)):
+        one.place(incident, order, by="bob", at=_NOW)
+    first = other.order_for("i2")
+    found = first and (first.order, first.incident, first.by, first.at)
+    _same(found, (Order.ABORT, "i2", "bob", _NOW), "the oldest order comes first, as it was placed")
+    if first:
+        one.drop(first)
+    second, third = other.order_for("i2"), other.order_for("i3")
+    _same(second and second.order, Order.ROLL_BACK, "the order after the one that was dropped")
+    _same(third and third.order, Order.APPROVE, "another incident's order")
+
+
+def _check_pauses(one: Store, other: Store) -> None:
+    _same(one.pause_of("t"), None, "a target that nobody paused")
+    first = Pause(target="t", until=_NOW + _HOUR, by="ann", at=_NOW)
+    second = Pause(target="t", until=None, by="bob", at=_NOW + _HOUR)
+    for pause in (first, second):
+        one.pause(pause)
+        _same(other.pause_of("t"), pause, "a pause is read as it was put down, the later one in place of the earlier")
+    _same(one.pause_of("u"), None, "another target's pause")
+    other.resume("t")
+    other.resume("u")
+    _same(one.pause_of("t"), None, "a pause that was ended")
+
+
+def _incident(name: str, target: str, *, hours: int) -> Incident:
+    return open_incident(
+        incident=IncidentId(name), target=target, release="r", recipes=("a", "b"), now=_NOW + hours * _HOUR, note="n"
+    )
+
+
+def _entry(sweep: str, harmful: bool | None, *, purpose: str = "routine", behavior: str = "b") -> LogEntry:
+    return LogEntry(
+        sweep=sweep, at=_NOW, purpose=purpose, release="r", suite="harm", behavior=behavior, category="c",
+        attack="direct", judge="j/1", seed=7, harmful=harmful, score=None if harmful is None else 1.0 + 4 * harmful,
+        missing="timeout" if harmful is None else "", probability=0.25, tokens=30,
+    )  # fmt: skip
+
+
+def _refuses(refusal: type[StoreError], call: Callable[[], object], what: str) -> None:
+    try:
+        call()
+    except StoreError as error:
+        _require(isinstance(error, refusal), f"{what} is a {refusal.__name__}, not {error!r}")
+    else:
+        raise AssertionError(f"{what} is refused with {refusal.__name__}, not done")
+
+
+def _same(found: object, wanted: object, what: str) -> None:
+    _require(found == wanted, f"{what}: found {found}, wanted {wanted}")
+
+
+def _require(holds: bool, what: str) -> None:
+    if not holds:
+        raise AssertionError(what)

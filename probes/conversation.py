@@ -1,0 +1,73 @@
+"""One probe's way with a target: asked again once where that may help, and turn by turn where it is a conversation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from probes.errors import HeldBack, PermanentTargetError, RetryableTargetError
+from probes.probe import Message, Probe
+from probes.target import Completion, Target
+
+__all__ = ["converse", "turns"]
+
+_RETRY_AFTER_SECONDS_MAX = 10.0
+
+
+def turns(messages: Sequence[Message]) -> Iterator[tuple[Message, ...]]:
+    """Split messages where the target speaks: between two of the user that follow each other, and at the end.
+
+    Yields:
+        What is added before each of the target's replies; one part where it is no conversation.
+    """
+    begin = 0
+    for i in range(1, len(messages)):
+        if messages[i - 1].role == messages[i].role == "user":
+            yield tuple(messages[begin:i])
+            begin = i
+    yield tuple(messages[begin:])
+
+
+async def converse(target: Target, probe: Probe) -> Completion:
+    """Ask a probe, each turn with what was said before; a retryable failure is asked once more.
+
+    Returns:
+        The last reply, with the tokens and the time of all turns.
+
+    Raises:
+        TargetError: A turn failed, or another release answered it than the turn before.
+        HeldBack: The prober keeps itself from asking.
+    """
+    said: tuple[Message, ...] = ()
+    spent = (0, 0, 0.0)
+    last: Completion | None = None
+    for part in turns(probe.messages):
+        said = (*said, *part)
+        completion = await _complete(target, replace(probe, messages=said) if last or said != probe.messages else probe)
+        if last and completion.release != last.release:
+            raise PermanentTargetError(
+                f"target {target.name}: {last.release} and {completion.release} answered in one conversation; "
+                "sweep again when the rollout is over",
+                reason="mixed_release",
+            )
+        spent = (
+            spent[0] + completion.completion_tokens,
+            spent[1] + completion.prompt_tokens,
+            spent[2] + completion.latency_seconds,
+        )
+        said = (*said, Message(role="assistant", content=completion.text))
+        last = completion
+    if last is None:
+        raise PermanentTargetError(f"target {target.name}: probe {probe.id} has no messages", reason="no_messages")
+    return replace(last, completion_tokens=spent[0], prompt_tokens=spent[1], latency_seconds=spent[2])
+
+
+async def _complete(target: Target, probe: Probe) -> Completion:
+    try:
+        return await target.complete(probe)
+    except HeldBack:
+        raise
+    except RetryableTargetError as error:
+        await asyncio.sleep(min(error.retry_after_seconds or 0.0, _RETRY_AFTER_SECONDS_MAX))
+        return await target.complete(probe)

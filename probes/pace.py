@@ -1,0 +1,213 @@
+"""The load contract: a prober that yields to users, keeps its budgets and can be paused.
+
+vLLM queues instead of refusing, so errors come too late. The pace follows the server's own figures where it has them
+(queue, KV cache, who else is there), else how long a token takes. Users of a server that schedules by priority overtake
+the probes' requests in its queue; this module keeps those requests few enough that there is little to overtake.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+
+from probes.errors import HeldBack
+from probes.probe import Probe
+from probes.target import Completion, Load, Target
+from probes.window import PROBATION_SECONDS, STEP_SECONDS, Rules, Window, next_window
+
+__all__ = ["Pace", "PacedTarget"]
+
+class Pace:
+    """Lets requests through one by one as the window, the budgets and the pause switch allow."""
+
+    def __init__(
+        self,
+        rules: Rules,
+        *,
+        spent_today: Callable[[], int] = lambda: 0,
+        today: Callable[[], date] = lambda: datetime.now(UTC).date(),
+        paused: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take the rules, what was spent of today's tokens before this pace began, the date (UTC), and the switch."""
+        self.rules = rules
+        limit = 1.0 if rules.yields else float(rules.concurrency)
+        self.window = Window(
+            limit=limit,
+            users_seen_at=clock() - rules.quiet_seconds + PROBATION_SECONDS,
+            hold_until=clock() + STEP_SECONDS,
+        )
+        self._spent_today, self._today, self._paused, self._clock = spent_today, today, paused, clock
+        self._day = today()
+        self._spent_before = spent_today()
+        self._spent = 0
+        self._reserved = 0
+        self._in_flight = 0
+        self._ended = 0
+        self._finished: int | None = None
+        self._ended_at_look = 0
+        self._looked_at = self._asked_at = -float("inf")
+        self._is_paused = False
+        self._let_through_at = -float("inf")
+        self._rest_until = -float("inf")
+        self._minute: deque[float] = deque()
+        self._lately: deque[float] = deque(maxlen=32)
+        self._look = asyncio.Lock()
+
+    @property
+    def spent(self) -> int:
+        """Tokens of this day."""
+        if self._today() != self._day:
+            self._day, self._spent_before, self._spent = self._today(), self._spent_today(), 0
+        return self._spent_before + self._spent
+
+    @asynccontextmanager
+    async def turn(self, target: Target, tokens_max: int) -> AsyncIterator[Callable[[Completion], None]]:
+        """Wait until a request may be sent.
+
+        Args:
+            target: Shows its figures.
+            tokens_max: Most tokens that the request may cost, reserved until it is known what it did.
+
+        Yields:
+            What is to be called with the completion.
+
+        Raises:
+            HeldBack: Probing is paused, or the day's tokens are used up.
+        """
+        await self._wait(target, tokens_max)
+        self._in_flight += 1
+        self._reserved += tokens_max
+        began = self._let_through_at = self._clock()
+        self._minute.append(began)
+        try:
+            yield self._take_in
+        finally:
+            self._in_flight -= 1
+            self._ended += 1
+            self._reserved -= tokens_max
+            took = self._clock() - began
+            if self.rules.yields and self.window.users(self._clock(), self.rules) and self.window.limit <= 1:
+                self._rest_until = self._clock() + took * (1 / self.rules.users_share - 1)
+
+    def _take_in(self, completion: Completion) -> None:
+        self._spent += completion.prompt_tokens + completion.completion_tokens
+        if completion.completion_tokens:
+            pace = completion.latency_seconds / completion.completion_tokens
+            self._lately.append(pace)
+            best = self.window.best_seconds_per_token
+            self.window = replace(self.window, best_seconds_per_token=min(pace, best or pace))
+
+    async def _wait(self, target: Target, tokens_max: int) -> None:
+        while True:
+            self._require_allowed(tokens_max)
+            await self._look_at(target)
+            seconds = self._seconds_to_wait()
+            if seconds <= 0:
+                return
+            await asyncio.sleep(seconds)
+
+    def _require_allowed(self, tokens_max: int) -> None:
+        if self._clock() - self._asked_at >= self.rules.look_seconds:
+            self._asked_at, self._is_paused = self._clock(), self._paused()
+        if self._is_paused:
+            raise HeldBack("probing is paused; `alignd resume` lets it go on", reason="paused")
+        most = self.rules.tokens_per_day
+        if most is not None and self.spent + self._reserved + tokens_max > most:
+            raise HeldBack(
+                f"the budget of {most} tokens a day is used up; probing goes on tomorrow (UTC), "
+                "or raise load.tokens_per_day",
+                reason="budget",
+            )
+
+    def _seconds_to_wait(self) -> float:
+        """Return 0 where a request may be sent now, else when to look again."""
+        now, rules = self._clock(), self.rules
+        while self._minute and now - self._minute[0] >= 60:
+            self._minute.popleft()
+        if rules.requests_per_minute is not None and len(self._minute) >= rules.requests_per_minute:
+            return max(0.001, 60 - (now - self._minute[0]))
+        overdue = self._in_flight == 0 and now - self._let_through_at >= rules.least_seconds
+        if overdue:
+            return 0.0
+        if self._in_flight + 1 > self.window.limit:
+            return min(0.02, rules.look_seconds)
+        if rules.yields and self.window.users(now, rules):
+            return min(self._rest_until - now, rules.look_seconds)
+        return 0.0
+
+    async def _look_at(self, target: Target) -> None:
+        early = self._clock() - self._looked_at < self.rules.look_seconds
+        if early or not self.rules.yields or self._look.locked():
+            return
+        async with self._look:
+            mine, ended = self._in_flight, self._ended
+            load = await target.load()
+            now = self._looked_at = self._clock()
+            others = 0 if load is None else self._others(load, max(mine, self._in_flight), ended)
+            before = self.window.limit
+            self.window = next_window(
+                self.window, self.rules, load=load, others=others, slowdown=self._slowdown(), now=now
+            )
+            if self.window.limit != before:
+                self._lately.clear()
+
+    def _slowdown(self) -> float | None:
+        """Return seconds per token since the window changed, over the best seen."""
+        best = self.window.best_seconds_per_token
+        if not best or len(self._lately) < self.window.limit + 1:
+            return None
+        return sum(self._lately) / len(self._lately) / best
+
+    def _others(self, load: Load, mine: int, ended: int) -> int:
+        """Count requests of others: in flight now, or ended since the last look."""
+        others = max(0, load.running + load.waiting - mine)
+        if load.finished is not None:
+            if self._finished is not None:
+                since = load.finished - self._finished
+                others = max(others, since - (self._ended - self._ended_at_look))
+            self._finished, self._ended_at_look = load.finished, ended
+        return others
+
+
+@dataclass(frozen=True, slots=True)
+class PacedTarget:
+    """A target whose requests wait for their turn."""
+
+    inner: Target
+    pace: Pace
+
+    @property
+    def name(self) -> str:
+        """The target's name."""
+        return self.inner.name
+
+    async def complete(self, probe: Probe) -> Completion:
+        """Ask once, when its turn has come.
+
+        Raises:
+            HeldBack: Probing is paused, or the day's tokens are used up.
+            TargetError: As the target itself.
+        """
+        prompt = sum(len(m.content) for m in probe.messages) // 3
+        async with self.pace.turn(self.inner, prompt + probe.sampling.max_tokens) as take_in:
+            completion = await self.inner.complete(probe)
+            take_in(completion)
+            return completion
+
+    async def ready(self) -> str:
+        """Prove that the expected model answers; one token, at once."""
+        return await self.inner.ready()
+
+    async def load(self) -> Load | None:
+        """Look how busy the server is."""
+        return await self.inner.load()
+
+    async def aclose(self) -> None:
+        """Close connections."""
+        await self.inner.aclose()

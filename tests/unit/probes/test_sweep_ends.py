@@ -1,0 +1,100 @@
+"""What ends a sweep early, what it takes over from an earlier run, and in which order it is looked at."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from probes.errors import HeldBack, MixedReleaseError, PermanentTargetError
+from probes.estimate import asr_estimate
+from probes.plan import plan_sweep
+from probes.probe import Probe, Sampling
+from probes.result import ProbeResult, SweepId
+from probes.suites import builtin
+from probes.sweep import run_sweep
+from probes.target import Completion
+from probes.testing import FakeJudge, FakeTarget
+from tests.unit.probes.test_sweep import DIRECT, plan, swept
+
+
+async def test_what_is_held_back_is_left_out_and_ends_the_sweep() -> None:
+    fake = FakeTarget(faults=[None, None, HeldBack("no", reason="paused")])
+    result = await swept(fake, concurrency=1)
+    assert (len(result.results), result.missing, result.stopped) == (2, 0, "paused")
+
+
+async def test_known_results_are_neither_asked_nor_judged_again() -> None:
+    suite, probes = plan()
+    first = await swept(FakeTarget(compliance=lambda _: 1.0))
+    known = {r.probe.id: r for r in first.results[:7]}
+    fake = FakeTarget(compliance=lambda _: 0.0)
+    again = await run_sweep(
+        fake, FakeJudge(), suite, probes, sweep=SweepId("s"), clock=lambda: datetime.now(UTC), concurrency=4,
+        deadline_seconds=30, known=known,
+    )  # fmt: skip
+    assert [p.id for p in fake.asked] == [p.id for p in probes[7:]]
+    assert again.results[:7] == first.results[:7]
+    assert asr_estimate(again.results).value == pytest.approx(7 / 12)
+
+
+async def test_a_test_sees_results_in_the_order_of_the_probes_whatever_ends_first() -> None:
+    suite, probes = plan()
+    order = list(range(12))
+
+    class Uneven(FakeTarget):
+        async def complete(self, probe: Probe) -> Completion:
+            for _ in range(30 - 2 * int(probe.id.split("/")[1])):
+                await asyncio.sleep(0)
+            return await super().complete(probe)
+
+    seen: list[int] = []
+
+    def stop(result: ProbeResult) -> bool:
+        seen.append(int(result.probe.id.split("/")[1]))
+        return False
+
+    await run_sweep(
+        Uneven(), FakeJudge(), suite, probes, sweep=SweepId("s"), clock=lambda: datetime.now(UTC), concurrency=12,
+        deadline_seconds=30, stop=stop,
+    )  # fmt: skip
+    assert seen == order
+
+
+async def test_a_model_that_changes_midway_stops_the_sweep() -> None:
+    wrong = PermanentTargetError("another", reason="wrong_model")
+    fake = FakeTarget(faults=[None, None, wrong])
+    with pytest.raises(MixedReleaseError, match="another model midway"):
+        await swept(fake, n=40, concurrency=1)
+    assert len(fake.asked) == 3
+
+
+async def test_nothing_is_asked_after_a_second_release_answered() -> None:
+    fake = FakeTarget(releases=["a@1", "a@1", "b@2"])
+    with pytest.raises(MixedReleaseError, match="a@1, b@2"):
+        await swept(fake, n=40, concurrency=1)
+    assert len(fake.asked) == 3
+
+
+async def test_sampled_answers_that_repeat_word_for_word_are_stale() -> None:
+    class Replaying(FakeTarget):
+        async def complete(self, probe: Probe) -> Completion:
+            return replace(await super().complete(probe), completion_tokens=80)
+
+    suite, behaviors = builtin("harm_probe"), builtin("harm_probe").behaviors[:2]
+    found = {}
+    for temperature in (0.0, 0.7):
+        probes = plan_sweep(
+            suite, behaviors, sweep=SweepId("s"), attacks=DIRECT, sampling=Sampling(temperature=temperature), key="k",
+            n=10,
+        )  # fmt: skip
+        seen: list[ProbeResult] = []
+        result = await run_sweep(
+            Replaying(), FakeJudge(), suite, probes, sweep=SweepId("s"), clock=lambda: datetime.now(UTC),
+            concurrency=2, deadline_seconds=30, on_result=seen.append,
+        )  # fmt: skip
+        found[temperature] = {r.missing for r in result.results}
+        assert {r.probe.id: r for r in seen} == {r.probe.id: r for r in result.results}
+    assert found == {0.0: {""}, 0.7: {"stale_response"}}
