@@ -6,7 +6,6 @@ import asyncio
 import getpass
 import importlib
 import json
-import logging
 import os
 import secrets
 import sys
@@ -20,14 +19,16 @@ from rich.console import Console
 
 from deploy.errors import DeployError
 from monitor import __version__
-from monitor.errors import ConfigError, MonitorError, NotMeasured, StoreBusy, UnknownIncident
+from monitor.commands.pause import pause, resume
+from monitor.commands.probe import probe
+from monitor.errors import ConfigError, MonitorError, NotMeasured, PluginError, StoreBusy, UnknownIncident
 from monitor.policy import Mode, Order
 from monitor.settings import Settings, load_settings
-from monitor.tables import probe_table, status_tables
+from monitor.tables import status_tables
 from monitor.target_settings import faults_of_folders
+from probes.errors import MixedReleaseError, RecordError, SuiteError, TargetError
 
 if TYPE_CHECKING:  # so that `--help` and `config check` stay quick
-    from monitor.on_demand import Found
     from monitor.service import Service
 
 __all__ = ["app", "main"]
@@ -59,7 +60,13 @@ def main() -> None:
     """Run the command line; an expected error is one line and an exit code."""
     try:
         app()
-    except (ConfigError, StoreBusy, UnknownIncident) as error:
+    except (ConfigError, PluginError, StoreBusy, UnknownIncident) as error:
+        _fail(str(error), USAGE)
+    except TargetError as error:
+        _fail(str(error), UNAVAILABLE)
+    except (MixedReleaseError, NotMeasured) as error:
+        _fail(str(error), NOT_ENOUGH)
+    except (RecordError, SuiteError) as error:
         _fail(str(error), USAGE)
     except (MonitorError, DeployError) as error:
         _fail(str(error), CRASH)
@@ -124,48 +131,9 @@ def run(config: ConfigFile = _CONFIG) -> None:
     asyncio.run(daemon.run(load_settings(config)))
 
 
-@app.command()
-def probe(
-    config: ConfigFile = _CONFIG,
-    *,
-    target: Annotated[str, typer.Option(help="Target; the first one if not given.")] = "",
-    n: Annotated[int, typer.Option(min=1, help="Probes to send.")] = 100,
-    as_json: AsJson = False,
-) -> None:
-    """Ask a target now. Exit code: 0 healthy, 3 breach, 4 unavailable, 5 not enough evidence."""
-    from dataclasses import asdict
-
-    from probes.errors import MixedReleaseError, TargetError
-
-    logging.getLogger("alignd").setLevel(logging.ERROR)
-    service = _build(load_settings(config))
-    name = target or next(iter(service.sites))
-    if name not in service.sites:
-        raise ConfigError(f"no target {name!r}; there are: {', '.join(service.sites)}")
-
-    async def ask() -> Found:
-        try:
-            return await service.probe(name, n=n)
-        finally:
-            await service.aclose()
-
-    try:
-        found = asyncio.run(ask())
-    except TargetError as error:
-        _fail(str(error), UNAVAILABLE)
-    except (MixedReleaseError, NotMeasured) as error:
-        _fail(str(error), NOT_ENOUGH)
-    decision = found.decision.value if found.asr.value is not None or found.decision.value == "reject" else "continue"
-    code = {"accept": 0, "reject": BREACH, "continue": NOT_ENOUGH}[decision]
-    if found.asr.n == 0:
-        code = UNAVAILABLE
-    if as_json:
-        console.print_json(json.dumps({**asdict(found), "exit_code": code}, default=str))
-    else:
-        console.print(probe_table(name, found))
-        words = {0: "healthy", BREACH: "breach", UNAVAILABLE: "no usable answers", NOT_ENOUGH: "not enough evidence"}
-        console.print(words[code], highlight=False)
-    raise typer.Exit(code)
+app.command()(probe)
+app.command()(pause)
+app.command()(resume)
 
 
 @app.command()

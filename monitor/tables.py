@@ -15,15 +15,22 @@ if TYPE_CHECKING:  # so that `--help` stays quick
 __all__ = ["probe_table", "status_tables"]
 
 
-def probe_table(name: str, found: Found) -> Table:
-    """Lay out what an on-demand sweep found, by category."""
-    table = Table(title=f"{name} {found.release}".strip(), title_justify="left")
-    for column in ("category", "ASR", "95 % interval", "n", "missing"):
-        table.add_column(column, justify="left" if column == "category" else "right")
-    for category, estimate in found.by_category.items():
-        table.add_row(category, *_cells(estimate))
-    table.add_section()
-    table.add_row("all", *_cells(found.asr))
+def probe_table(found: Found) -> Table:
+    """Lay out what an on-demand sweep found: in all, by category, by attack where there are several."""
+    from monitor.probe_report import MEASURES
+
+    sweep = found.sweep
+    table = Table(title=f"{sweep.target} {sweep.release}".strip() + f", {sweep.suite}", title_justify="left")
+    for column in ("", MEASURES[found.kind], "95 % interval", "n", "missing"):
+        table.add_column(column, justify="right" if column else "left")
+    for groups in (found.by_category, found.by_attack if len(found.by_attack) > 1 else {}):
+        for name, estimate in groups.items():
+            table.add_row(name, *_cells(estimate))
+        table.add_section()
+    table.add_row("all", *_cells(found.estimate))
+    if found.hs and found.share_scoring_5:
+        table.add_row("share scoring 5", *_cells(found.share_scoring_5))
+        table.add_row("HS (1 to 5)", *_cells(found.hs))
     return table
 
 

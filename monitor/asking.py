@@ -1,0 +1,153 @@
+"""From arguments and configuration to what is asked: the composition root of ``alignd probe``."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from monitor.bootstrap import attacks_of, pace_of, plain_of, suite_of, target_at, utc_now
+from monitor.errors import ConfigError
+from monitor.on_demand import Asking
+from monitor.plugins import make_plugin
+from monitor.policy import Rates
+from monitor.probe_settings import AskSettings, Part
+from monitor.settings import load_settings
+from monitor.stores.sql import SqlStore
+from monitor.target_settings import TargetSettings, WeightedPluginSettings
+from probes.behavior import Behavior, Partition, Suite, SuiteKind
+from probes.judge import Judge
+from probes.probe import Sampling
+from probes.target import Target
+
+__all__ = ["asking_of", "closing"]
+
+T = TypeVar("T")
+_AD_HOC_KEY = "ad hoc"
+_DRAWN, _DECIDED_MAX = 100, 400
+
+
+def asking_of(ask: AskSettings, config: Path | None) -> tuple[Asking, Callable[[], None]]:
+    """Put together what is asked.
+
+    Args:
+        config: Configuration file; ``None`` where an endpoint is given without one.
+
+    Returns:
+        What is asked, and what closes the store at the end.
+
+    Raises:
+        ConfigError: Something that was given can't be used.
+    """
+    if config is None:
+        return _asking(_ad_hoc(ask), ask, _AD_HOC_KEY, None), lambda: None
+    if not config.exists():
+        raise ConfigError(f"{config}: no such file; `alignd init` writes one, or give --endpoint and --model")
+    settings = load_settings(config)
+    names = [t.name for t in settings.targets]
+    if ask.target and ask.target not in names:
+        raise ConfigError(f"no target {ask.target!r}; there are: {', '.join(names)}")
+    target = settings.targets[names.index(ask.target) if ask.target else 0]
+    store = SqlStore(settings.store.url)
+    try:
+        return _asking(target, ask, settings.key.get_secret_value(), store), store.close
+    except BaseException:
+        store.close()
+        raise
+
+
+async def closing(work: Awaitable[T], target: Target, close: Callable[[], None]) -> T:
+    """Do the work, then close the target and what else is open."""
+    try:
+        return await work
+    finally:
+        await target.aclose()
+        close()
+
+
+def _ad_hoc(ask: AskSettings) -> TargetSettings:
+    if not ask.model:
+        raise ConfigError("--endpoint needs --model, the served model's name")
+    try:
+        return TargetSettings.model_validate(
+            {"name": "ad-hoc", "endpoint": ask.endpoint, "model": ask.model, "api_key": ask.api_key or None}
+        )
+    except ValidationError as error:
+        raise ConfigError("; ".join(f"--{e['loc'][0]}: {e['msg'].lower()}" for e in error.errors())) from error
+
+
+def _asking(target: TargetSettings, ask: AskSettings, key: str, store: SqlStore | None) -> Asking:
+    sampling = target.sampling.model_copy(
+        update={
+            name: value
+            for name, value in (
+                ("max_tokens", ask.max_tokens), ("temperature", ask.temperature), ("concurrency", ask.concurrency),
+            )
+            if value is not None
+        }
+    )  # fmt: skip
+    load = target.load.model_copy(update={"yields": False} if ask.full_speed else {})
+    target = target.model_copy(
+        update={"sampling": sampling, "load": load, "attacks": _mixture(ask) or target.attacks}
+    )
+    suite = _suite(ask, target)
+    attacks = attacks_of(target)
+    judge: Judge = make_plugin(
+        "alignd.judges", ask.judge or target.judge.plugin, ask.judge_options if ask.judge else target.judge.options,
+        where="--judge" if ask.judge else f"targets.{target.name}.judge",
+    )  # fmt: skip
+    harm = suite.kind is SuiteKind.HARM
+    n = ask.n or (_DECIDED_MAX if ask.until_decided else _DRAWN)
+    return Asking(
+        target=pace_of(target, target_at(target, target.endpoint), store, utc_now),
+        model=target.model,
+        judge=judge,
+        suite=suite,
+        behaviors=_part(suite, ask, key),
+        attacks=attacks if harm or ask.attacks else plain_of(attacks),
+        sampling=Sampling(
+            max_tokens=sampling.max_tokens, temperature=sampling.temperature, top_p=sampling.top_p
+        ),
+        key=key,
+        n=None if ask.each else n,
+        until_decided=ask.until_decided and harm,
+        rates=Rates(**target.statistics.model_dump()),
+        concurrency=sampling.concurrency,
+        deadline_seconds=max(sampling.deadline_seconds, 3600.0),
+        texts=ask.with_text,
+    )
+
+
+def _suite(ask: AskSettings, target: TargetSettings) -> Suite:
+    try:
+        kind = SuiteKind(ask.kind)
+    except ValueError:
+        raise ConfigError(f"--kind {ask.kind}: there are harm and benign") from None
+    return suite_of(ask.suite or target.suites.harm, kind if ask.suite else SuiteKind.HARM, "--suite")
+
+
+def _part(suite: Suite, ask: AskSettings, key: str) -> tuple[Behavior, ...]:
+    """Return the part to draw from; without a configuration nothing is sealed."""
+    if ask.part is Part.ALL or key == _AD_HOC_KEY:
+        return suite.behaviors
+    found = suite.part(Partition(ask.part.value), key=key)
+    if not found:
+        raise ConfigError(f"suite {suite.name} has no {ask.part.value} prompts; take --part all or a larger suite")
+    return found
+
+
+def _mixture(ask: AskSettings) -> tuple[WeightedPluginSettings, ...]:
+    """Read ``direct,role-play=2``."""
+    parts = []
+    for word in filter(None, (w.strip() for w in ask.attacks.split(","))):
+        name, _, weight = word.partition("=")
+        options: Mapping[str, Any] = ask.attack_options.get(name, {})
+        try:
+            parts.append(WeightedPluginSettings(plugin=name, options=dict(options), weight=float(weight or 1)))
+        except ValueError as error:
+            raise ConfigError(f"--attacks {word}: write names with weights above 0, e.g. direct,role-play=2") from error
+    if unused := sorted(set(ask.attack_options) - {p.plugin for p in parts}):
+        raise ConfigError(f"--attack-options: {unused[0]} is not among --attacks")
+    return tuple(parts)

@@ -1,0 +1,1 @@
+"""Commands of ``alignd``, a module for each group: parse, call, render."""

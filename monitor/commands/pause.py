@@ -1,0 +1,69 @@
+"""``alignd pause`` and ``alignd resume``: the switch that keeps a target from being probed."""
+
+from __future__ import annotations
+
+import getpass
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from monitor.errors import ConfigError
+from monitor.pausing import pause_words
+from monitor.settings import Settings, load_settings
+from monitor.store import Pause
+from monitor.stores.sql import SqlStore
+
+__all__ = ["pause", "resume"]
+
+_CONFIG = Path("alignd.yaml")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+
+TargetArg = Annotated[str, typer.Argument(help="Target, see `alignd status`.")]
+ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="Configuration file.")]
+
+
+def pause(
+    target: TargetArg,
+    config: ConfigFile = _CONFIG,
+    *,
+    duration: Annotated[str, typer.Option("--for", help="How long, e.g. 30m, 4h or 2d; for good if not given.")] = "",
+) -> None:
+    """Send a target no more probes; a sweep under way stops within a second. Incidents wait where they must ask."""
+    from monitor.bootstrap import utc_now
+
+    now = utc_now()
+    until = now + _length(duration) if duration else None
+    paused = Pause(target=target, until=until, by=getpass.getuser(), at=now)
+    store = _store(load_settings(config), target)
+    try:
+        store.pause(paused)
+    finally:
+        store.close()
+    print(f"{target}: {pause_words(paused)}")
+
+
+def resume(target: TargetArg, config: ConfigFile = _CONFIG) -> None:
+    """Probe a target again."""
+    store = _store(load_settings(config), target)
+    try:
+        store.resume(target)
+    finally:
+        store.close()
+    print(f"{target} is probed again")
+
+
+def _store(settings: Settings, target: str) -> SqlStore:
+    names = [t.name for t in settings.targets]
+    if target not in names:
+        raise ConfigError(f"no target {target!r}; there are: {', '.join(names)}")
+    return SqlStore(settings.store.url)
+
+
+def _length(duration: str) -> timedelta:
+    found = re.fullmatch(r"(\d{1,6})([mhd])", duration, re.ASCII)
+    if not found or not int(found[1]):
+        raise ConfigError(f"--for {duration}: write minutes, hours or days, e.g. 30m, 4h or 2d")
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})

@@ -1,0 +1,99 @@
+"""A server in its own process that answers every chat request at once with the same words, and counts them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+__all__ = ["NullServer", "null_server"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NullServer:
+    """A running null server."""
+
+    port: int
+    text: str
+    model: str = "null"
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def asked(self) -> int:
+        """How many chat requests were answered."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/asked", timeout=10) as said:
+            return int(said.read())
+
+
+@contextmanager
+def null_server(*, text: str = "I can't help with that.", delay_seconds: float = 0.0) -> Iterator[NullServer]:
+    """Run a null server until the block ends."""
+    given = json.dumps({"text": text, "delay": delay_seconds})
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.null_server", given], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        try:
+            yield NullServer(port=int(process.stdout.readline()), text=text)
+        finally:
+            process.kill()
+
+
+class _Connection(asyncio.Protocol):
+    """Just enough HTTP/1.1: requests with a content length, answered in order."""
+
+    asked = 0
+
+    def __init__(self, answer: bytes, delay: float) -> None:
+        self._answer, self._delay, self._read = answer, delay, b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._out = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._read += data
+        while (end := self._read.find(b"\r\n\r\n")) >= 0:
+            head = self._read[:end].lower()
+            at = head.find(b"content-length:")
+            length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
+            if len(self._read) < end + 4 + length:
+                return
+            self._read = self._read[end + 4 + length :]
+            self._reply(head)
+
+    def _reply(self, head: bytes) -> None:
+        if head.startswith(b"post"):
+            _Connection.asked += 1
+            asyncio.get_running_loop().call_later(self._delay, self._out.write, self._answer)
+        elif b"/asked" in head[:40]:
+            self._out.write(_whole(str(_Connection.asked).encode()))
+        else:
+            self._out.write(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+
+
+def _whole(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+
+
+async def _serve(text: str, delay: float) -> None:
+    said = {
+        "model": "null", "system_fingerprint": "null@1", "usage": {"prompt_tokens": 20, "completion_tokens": 7},
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
+    }  # fmt: skip
+    answer = _whole(json.dumps(said).encode())
+    server = await asyncio.get_running_loop().create_server(lambda: _Connection(answer, delay), "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    told = json.loads(sys.argv[1])
+    asyncio.run(_serve(told["text"], told["delay"]))
