@@ -60,7 +60,7 @@ class Measure:
         """Digest of judge, suites, attack and sampling: figures of different keys are never compared."""
         suites = [s.sha256 for s in (self.harm, *self.benign, *((self.task,) if self.task else ()))]
         sampled = [[s.max_tokens, s.temperature, s.top_p] for s in (self.sampling, self.task_sampling)]
-        what = [self.judge.id, self.attack.name, suites, sampled]
+        what = [self.judge.id, self.attack.name, self.attack.sha256, suites, sampled]
         return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
 
 
