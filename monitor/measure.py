@@ -64,8 +64,8 @@ class Measure:
         """Digest of judge, suites, attacks and sampling: figures of different keys are never compared."""
         suites = [s.sha256 for s in (self.harm, *self.benign, *((self.task,) if self.task else ()))]
         sampled = [[s.max_tokens, s.temperature, s.top_p] for s in (self.sampling, self.task_sampling)]
-        mixture = [[a.attack.name, a.weight] for a in self.attacks]
-        what = [self.judge.id, mixture, suites, sampled]
+        mixture = [[a.attack.name, a.attack.sha256, a.weight] for a in self.attacks]
+        what = [self.judge.id, mixture, self.plain.sha256, suites, sampled]
         return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
 
 

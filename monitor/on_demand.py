@@ -62,7 +62,7 @@ class Asking:
             "model": self.model, "suite": self.suite.name, "suite_sha256": self.suite.sha256,
             "kind": self.suite.kind.value, "behaviors": len(self.behaviors), "n": self.n,
             "until_decided": self.until_decided, "judge": self.judge.id,
-            "attacks": [{"name": a.attack.name, "weight": a.weight} for a in self.attacks],
+            "attacks": [{"name": a.attack.name, "sha256": a.attack.sha256, "weight": a.weight} for a in self.attacks],
             "max_tokens": sampling.max_tokens, "temperature": sampling.temperature, "top_p": sampling.top_p,
             "p0": self.rates.p0, "p1": self.rates.p1, "alpha": self.rates.alpha, "beta": self.rates.beta,
         }  # fmt: skip

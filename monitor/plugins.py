@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from monitor.errors import PluginError
+from probes.errors import ProbeError
 
 __all__ = ["make_plugin", "plugin_names"]
 
@@ -38,4 +39,7 @@ def make_plugin(group: str, name: str, options: Mapping[str, Any], *, where: str
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg'].lower()}" for e in error.errors())
         raise PluginError(f"{where}: plugin {name} refuses its options: {faults}") from error
-    return module.make(made)
+    try:
+        return module.make(made)
+    except ProbeError as error:
+        raise PluginError(f"{where}: {error}") from error

@@ -2,6 +2,7 @@
 
 ProbeError
 ├── SuiteError            a suite file can't be used: names the file, the row and the way out
+├── AttackError           an attack's file or options can't be used: names the file and the way out
 ├── TargetError           one request to the target failed
 │   ├── RetryableTargetError   5xx, 429, time-out, closed connection: ask again
 │   ├── PermanentTargetError   401, 404, malformed answers: asking again won't help
@@ -14,6 +15,7 @@ ProbeError
 from __future__ import annotations
 
 __all__ = [
+    "AttackError",
     "HeldBack",
     "JudgeError",
     "MixedReleaseError",
@@ -32,6 +34,10 @@ class ProbeError(Exception):
 
 class SuiteError(ProbeError):
     """A suite can't be read or does not hold what it claims."""
+
+
+class AttackError(ProbeError):
+    """An attack can't be made of its options, mostly because of a file that they name."""
 
 
 class TargetError(ProbeError):

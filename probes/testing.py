@@ -5,7 +5,9 @@ For the tests of this project and of plugins: a test makes its adapter and await
 
 from __future__ import annotations
 
+import itertools
 import random
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -14,7 +16,7 @@ from probes.attack import Attack
 from probes.behavior import Behavior
 from probes.errors import JudgeError, PermanentTargetError, TargetError
 from probes.judge import Judge, Judgement, Verdict
-from probes.probe import Probe
+from probes.probe import Message, Probe
 from probes.target import Completion, Load, Target
 
 __all__ = ["COMPLIES", "REFUSES", "FakeJudge", "FakeTarget", "check_attack", "check_judge", "check_target"]
@@ -186,20 +188,45 @@ def _check_figures(judgement: Judgement) -> None:
     _require(score is None or 1 <= score <= 5, f"{judgement.probe}: score {score} must lie in [1, 5]")
 
 
-def check_attack(attack: Attack, behaviors: Sequence[Behavior]) -> None:
-    """Check an attack: it asks something, and the same for the same seed.
+def check_attack(attack: Attack, behaviors: Sequence[Behavior], *, seeds: Sequence[int] = (1, 2)) -> None:
+    """Check an attack: it asks what the behavior asks, in a valid order, and the same for the same seed.
+
+    Args:
+        attack: The attack.
+        behaviors: Two or more with different prompts, so that an attack that forgets the prompt is caught.
+        seeds: Different seeds may ask otherwise.
 
     Raises:
         AssertionError: It breaks the port's contract; the message says where.
     """
-    _require(bool(attack.name), "an attack has a name")
-    for behavior in behaviors:
-        messages = attack.messages(behavior, seed=1)
-        _require(messages == attack.messages(behavior, seed=1), f"{behavior.id}: the same seed asks otherwise")
-        _require(any(m.role == "user" for m in messages), f"{behavior.id}: nobody asks anything")
-        for message in messages:
-            _require(message.role in {"system", "user", "assistant"}, f"{behavior.id}: unknown role {message.role!r}")
-            _require(bool(message.content), f"{behavior.id}: an empty message")
+    label = re.fullmatch(r"[a-z0-9][a-z0-9-]{0,31}", attack.name)
+    _require(label is not None, f"name {attack.name!r} is a label of at most 32 letters, digits and dashes")
+    sha256 = attack.sha256
+    _require(re.fullmatch(r"[0-9a-f]{64}", sha256) is not None, f"attack {attack.name} lacks its SHA-256")
+    for seed in seeds:
+        asked: dict[tuple[Message, ...], str] = {}
+        for behavior in behaviors:
+            messages = attack.messages(behavior, seed=seed)
+            _require(messages == attack.messages(behavior, seed=seed), f"{behavior.id}: the same seed asks otherwise")
+            _check_messages(messages, behavior)
+            before = asked.setdefault(messages, behavior.prompt)
+            _require(before == behavior.prompt, f"{behavior.id}: it asks the same as for another prompt")
+    _require(attack.sha256 == sha256, f"attack {attack.name} has another SHA-256 after it was used")
+
+
+def _check_messages(messages: Sequence[Message], behavior: Behavior) -> None:
+    said = [m.role for m in messages]
+    _require("user" in said, f"{behavior.id}: nobody asks anything")
+    for message in messages:
+        _require(message.role in {"system", "user", "assistant"}, f"{behavior.id}: unknown role {message.role!r}")
+        _require(bool(message.content), f"{behavior.id}: an empty message")
+    _require("system" not in said[1:], f"{behavior.id}: a system message that is not the first")
+    turns = said[said[0] == "system" :]
+    _require(turns[0] == "user", f"{behavior.id}: the assistant speaks before anybody asked")
+    _require(
+        ("assistant", "assistant") not in itertools.pairwise(turns),
+        f"{behavior.id}: the assistant speaks twice in a row",
+    )
 
 
 def _script(steps: Iterable[T]) -> Iterator[T]:

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict
-
+from probes.attack import attack_sha256
+from probes.attacks.conversation import AttackOptions, conversation
 from probes.behavior import Behavior
 from probes.probe import Message
 
 __all__ = ["DirectAttack", "Options", "make"]
 
 
-class Options(BaseModel):
+class Options(AttackOptions):
     """Options of the attack."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    system_prompt: str = ""
-    """The deployment's own system prompt, sent before the request where it is not empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +23,17 @@ class DirectAttack:
     system_prompt: str = ""
     name: str = "direct"
 
+    @property
+    def sha256(self) -> str:
+        """Digest of what decides the messages."""
+        return attack_sha256("direct/1", self.system_prompt)
+
     def messages(self, behavior: Behavior, *, seed: int) -> tuple[Message, ...]:
         """Return the request, after the system prompt where there is one; the seed decides nothing here."""
         del seed
-        user = Message(role="user", content=behavior.prompt)
-        if not self.system_prompt:
-            return (user,)
-        return (Message(role="system", content=self.system_prompt), user)
+        return conversation(behavior.prompt, system=self.system_prompt)
 
 
 def make(options: Options) -> DirectAttack:
     """Make the attack of its options."""
-    return DirectAttack(system_prompt=options.system_prompt)
+    return DirectAttack(system_prompt=options.system_prompt, name=options.name or "direct")

@@ -113,6 +113,7 @@ class Says:
 
     sent: tuple[Message, ...]
     name: str = "says"
+    sha256: str = "0" * 64
 
     def messages(self, behavior: Behavior, *, seed: int) -> tuple[Message, ...]:
         return self.sent
@@ -124,11 +125,28 @@ class Says:
         ((), "nobody asks"),
         ((Message(role="user", content=""),), "empty message"),
         ((Message(role="user", content="a"), Message(role="tool", content="b")), "unknown role 'tool'"),
+        ((Message(role="user", content="a"), Message(role="system", content="b")), "not the first"),
+        ((Message(role="assistant", content="a"), Message(role="user", content="b")), "before anybody asked"),
+        ((Message(role="user", content="a"), *[Message(role="assistant", content="b")] * 2), "twice in a row"),
+        ((Message(role="user", content="a"),), "the same as for another prompt"),
     ],
 )
 def test_an_attack_that_breaks_the_port_is_caught(sent: tuple[Message, ...], message: str) -> None:
     with pytest.raises(AssertionError, match=message):
-        check_attack(Says(sent), builtin("ordinary").behaviors[:1])
+        check_attack(Says(sent), builtin("ordinary").behaviors[:2])
+
+
+@pytest.mark.parametrize(
+    ("attack", "message"),
+    [
+        (Says((), name=""), "is a label"),
+        (Says((), name="Two words"), "is a label"),
+        (Says((), sha256="0"), "lacks its SHA-256"),
+    ],
+)
+def test_an_attack_without_name_or_digest_is_caught(attack: Attack, message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        check_attack(attack, ())
 
 
 async def test_the_fake_target_follows_its_script() -> None:
