@@ -22,7 +22,7 @@ from probes.behavior import Suite, SuiteKind
 from probes.errors import SuiteError
 from probes.judge import Judge
 from probes.probe import Sampling
-from probes.suites import builtin
+from probes.suites.sources import load_suite
 from probes.target import Target
 from probes.tasks.sql import SqlJudge, generate
 from remediation.verification import Gates
@@ -127,14 +127,11 @@ def _measure(target: TargetSettings, key: str, clock: Callable[[], datetime]) ->
     )
 
 
-def _suite(name: str, kind: SuiteKind, where: str) -> Suite:
+def _suite(source: str, kind: SuiteKind, where: str) -> Suite:
     try:
-        suite = builtin(name)
+        return load_suite(source, kind)
     except SuiteError as error:
         raise ConfigError(f"{where}: {error}") from error
-    if suite.kind is not kind:
-        raise ConfigError(f"{where}: suite {name} holds {suite.kind.value} prompts; choose one of kind {kind.value}")
-    return suite
 
 
 def _task(suites: SuiteSettings) -> Suite | None:
