@@ -1,0 +1,1 @@
+"""Groups of commands of ``alignd``, one module each; the command line adds their apps."""
