@@ -6,12 +6,18 @@ ProbeError
 │   ├── RetryableTargetError   5xx, 429, time-out, closed connection: ask again
 │   └── PermanentTargetError   401, 404, malformed answers: asking again won't help
 ├── JudgeError            the judge gave no usable verdict (counted as unscored)
-└── MixedReleaseError     answers of two releases in one sweep; they never share an estimate
+├── MixedReleaseError     answers of two releases in one sweep; they never share an estimate
+└── TranscriptError       transcripts can't be written, read or removed: names the file and the way out
+    ├── UnknownKey            sealed with a key that is not at hand: names the key's id
+    └── AlteredTranscript     changed after it was sealed
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 __all__ = [
+    "AlteredTranscript",
     "JudgeError",
     "MixedReleaseError",
     "PermanentTargetError",
@@ -19,6 +25,8 @@ __all__ = [
     "RetryableTargetError",
     "SuiteError",
     "TargetError",
+    "TranscriptError",
+    "UnknownKey",
 ]
 
 
@@ -66,3 +74,27 @@ class JudgeError(ProbeError):
 
 class MixedReleaseError(ProbeError):
     """The target answered with two releases within one sweep."""
+
+
+class TranscriptError(ProbeError):
+    """Transcripts can't be written, read or removed; the sweep itself is not affected."""
+
+
+class UnknownKey(TranscriptError):
+    """A transcript was sealed with a key that is not at hand.
+
+    Attributes:
+        key_id: Id of the key that it takes.
+    """
+
+    def __init__(self, key_id: str, *, at_hand: Sequence[str]) -> None:
+        """Name the key that it takes and those there are."""
+        super().__init__(
+            f"it takes the key {key_id[:16]!r}, at hand is {', '.join(at_hand) or 'none'}; "
+            "put that key under transcripts.old_keys or give it with --key-file"
+        )
+        self.key_id = key_id
+
+
+class AlteredTranscript(TranscriptError):
+    """A transcript was changed after it was sealed, or its envelope is another one's."""
