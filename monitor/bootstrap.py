@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -13,6 +14,7 @@ from monitor.executors.local import LocalExecutor
 from monitor.measure import Measure
 from monitor.plugins import make_plugin, plugin_names
 from monitor.policy import Rates, Schedule
+from monitor.recorder import Recorder
 from monitor.service import Service
 from monitor.settings import Settings
 from monitor.site import Recipe, Site
@@ -25,6 +27,8 @@ from probes.probe import Sampling
 from probes.suites import builtin
 from probes.target import Target
 from probes.tasks.sql import SqlJudge, generate
+from probes.transcripts.keyring import Keyring
+from probes.transcripts.store import TranscriptStore
 from remediation.verification import Gates
 
 __all__ = ["build", "utc_now"]
@@ -45,11 +49,19 @@ def build(settings: Settings, *, clock: Callable[[], datetime] = utc_now) -> Ser
         ConfigError: A suite is not what its place needs.
         StoreError: The store can't be opened.
     """
-    sites = {t.name: _site(t, settings, clock) for t in settings.targets}
+    transcripts = _transcripts(settings)
+    sites = {t.name: _site(t, settings, clock, transcripts) for t in settings.targets}
     return Service(sites=sites, store=SqlStore(settings.store.url), clock=clock)
 
 
-def _site(target: TargetSettings, settings: Settings, clock: Callable[[], datetime]) -> Site:
+def _transcripts(settings: Settings) -> TranscriptStore:
+    kept, ring = settings.transcripts, Keyring(settings.transcript_secrets())
+    return TranscriptStore(kept.folder, keep=kept.keep, ring=ring, days=kept.days)
+
+
+def _site(
+    target: TargetSettings, settings: Settings, clock: Callable[[], datetime], transcripts: TranscriptStore
+) -> Site:
     where = f"targets.{target.name}"
     statistics, schedule = target.statistics, target.schedule
     for recipe in target.recipes:
@@ -62,7 +74,9 @@ def _site(target: TargetSettings, settings: Settings, clock: Callable[[], dateti
         containment=target.containment,
         target=_target_at(target, target.endpoint),
         target_at=lambda endpoint: _target_at(target, endpoint),
-        measure=_measure(target, settings.key.get_secret_value(), clock),
+        measure=replace(
+            _measure(target, settings.key.get_secret_value(), clock), recorder=Recorder(store=transcripts)
+        ),
         deployer=_deployer(target),
         executor=LocalExecutor(timeout_seconds=target.patch_timeout_seconds),
         recipes=tuple(Recipe(plugin=r.plugin, options=r.options) for r in target.recipes),

@@ -6,11 +6,12 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
 from monitor.errors import NotMeasured
+from monitor.recorder import Recorder
 from monitor.watch import LogEntry
 from probes.attack import Attack
 from probes.behavior import Behavior, Partition, Suite
@@ -39,6 +40,7 @@ class Measure:
     Attributes:
         site_key: Decides which prompts are rotating, sentinel or sealed.
         new_id: Makes a fresh part of a sweep's id, from which its seeds follow.
+        recorder: Keeps what every sweep asked and was answered.
     """
 
     harm: Suite
@@ -54,6 +56,7 @@ class Measure:
     deadline_seconds: float
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
+    recorder: Recorder = field(default_factory=Recorder)
 
     @property
     def key(self) -> str:
@@ -64,14 +67,19 @@ class Measure:
         return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
 
 
-async def draw(measure: Measure, target: Target, *, n: int, part: Partition, purpose: str) -> SweepResult:
+async def draw(
+    measure: Measure, target: Target, *, n: int, part: Partition, purpose: str, release: str = ""
+) -> SweepResult:
     """Ask ``n`` prompts drawn i.i.d. with replacement from a partition of the harm suite.
+
+    Args:
+        release: What is said to be in service, for the transcripts of answers that don't name theirs.
 
     Raises:
         NotMeasured: The partition is empty.
     """
     behaviors = measure.harm.part(part, key=measure.site_key)
-    return await _sweep(measure, target, measure.harm, behaviors, n=n, purpose=purpose)
+    return await _sweep(measure, target, measure.harm, behaviors, n=n, purpose=purpose, release=release)
 
 
 async def until_decided(
@@ -95,7 +103,7 @@ async def until_decided(
     missing = 0
     while test.decision is Decision.CONTINUE and test.n < cap:
         size = min(batch, cap - test.n)
-        sweep = await draw(measure, target, n=size, part=Partition.SEALED, purpose=purpose)
+        sweep = await draw(measure, target, n=size, part=Partition.SEALED, purpose=purpose, release=release)
         require_release(sweep, release)
         keep(sweep, purpose)
         missing += sweep.missing
@@ -134,7 +142,7 @@ async def profile(
 
     sweeps: list[SweepResult] = []
     for suite, behaviors in plan:
-        sweep = await _sweep(measure, target, suite, behaviors, purpose="profile", on_result=count)
+        sweep = await _sweep(measure, target, suite, behaviors, purpose="profile", release=release, on_result=count)
         require_release(sweep, release)
         keep(sweep, "profile")
         sweeps.append(sweep)
@@ -193,6 +201,7 @@ async def _sweep(
     behaviors: Sequence[Behavior],
     *,
     purpose: str,
+    release: str,
     n: int | None = None,
     on_result: Callable[[ProbeResult], None] | None = None,
 ) -> SweepResult:
@@ -204,10 +213,12 @@ async def _sweep(
         judge, sampling = measure.task_judge, measure.task_sampling
     seed = int.from_bytes(hashlib.sha256(sweep.encode()).digest()[:4], "big")
     probes = plan_sweep(suite, behaviors, sweep=sweep, attack=measure.attack, sampling=sampling, seed=seed, n=n)
-    return await run_sweep(
+    swept = await run_sweep(
         target, judge, suite, probes, sweep=sweep, clock=measure.clock, concurrency=measure.concurrency,
         deadline_seconds=measure.deadline_seconds, on_result=on_result,
     )  # fmt: skip
+    await measure.recorder.record(swept, release=named_release(swept) or release or swept.release)
+    return swept
 
 
 def _harmful(result: ProbeResult) -> bool | None:

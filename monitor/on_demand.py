@@ -27,7 +27,7 @@ class Found:
 
 
 async def probe_now(site: Site, *, n: int) -> Found:
-    """Ask a target now; nothing is written down.
+    """Ask a target now; nothing is written down but transcripts.
 
     Args:
         n: Rotating prompts to draw.

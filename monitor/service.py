@@ -78,7 +78,9 @@ class Service:
         before = self._watch(site, state.active)[1].phase if state.active else Phase.IDLE
         n = site.schedule.batch if before is Phase.IDLE else site.schedule.burst_batch
         try:
-            sweep = await draw(site.measure, site.target, n=n, part=Partition.ROTATING, purpose="routine")
+            sweep = await draw(
+                site.measure, site.target, n=n, part=Partition.ROTATING, purpose="routine", release=state.active
+            )
         except (MixedReleaseError, NotMeasured) as error:
             return self._unseen(name, view, str(error))
         named = named_release(sweep)
@@ -252,7 +254,7 @@ class Service:
         return loaded
 
     async def probe(self, name: str, *, n: int) -> Found:
-        """Ask a target now, up to ``n`` rotating prompts; nothing is written down."""
+        """Ask a target now, up to ``n`` rotating prompts; nothing is learnt from it."""
         return await probe_now(self.sites[name], n=n)
 
     def watched(self, name: str) -> tuple[Epoch, Watch] | None:
