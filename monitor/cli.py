@@ -20,6 +20,7 @@ from rich.console import Console
 
 from deploy.errors import DeployError
 from monitor import __version__
+from monitor.commands import transcripts
 from monitor.errors import ConfigError, MonitorError, NotMeasured, StoreBusy, UnknownIncident
 from monitor.policy import Mode, Order
 from monitor.settings import Settings, load_settings
@@ -44,6 +45,7 @@ app = typer.Typer(
 )
 config_app = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
+app.add_typer(transcripts.app, name="transcripts")
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="Configuration file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -155,6 +157,8 @@ def probe(
         _fail(str(error), UNAVAILABLE)
     except (MixedReleaseError, NotMeasured) as error:
         _fail(str(error), NOT_ENOUGH)
+    if why := service.sites[name].measure.recorder.why:
+        print(f"alignd: {why}", file=sys.stderr)
     decision = found.decision.value if found.asr.value is not None or found.decision.value == "reject" else "continue"
     code = {"accept": 0, "reject": BREACH, "continue": NOT_ENOUGH}[decision]
     if found.asr.n == 0:

@@ -1,0 +1,1 @@
+"""Commands of ``alignd`` that have a file of their own."""
