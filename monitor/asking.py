@@ -8,12 +8,13 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from monitor.bootstrap import attacks_of, pace_of, plain_of, suite_of, target_at, utc_now
+from monitor.bootstrap import attacks_of, pace_of, plain_of, recorder_of, suite_of, target_at, utc_now
 from monitor.errors import ConfigError
 from monitor.on_demand import Asking
 from monitor.plugins import make_plugin
 from monitor.policy import Rates
 from monitor.probe_settings import AskSettings, Part
+from monitor.recorder import Recorder
 from monitor.settings import load_settings
 from monitor.stores.sql import SqlStore
 from monitor.target_settings import TargetSettings, WeightedPluginSettings
@@ -44,7 +45,7 @@ def asking_of(ask: AskSettings, config: Path | None) -> tuple[Asking, Callable[[
         ConfigError: Something that was given can't be used.
     """
     if config is None:
-        return _asking(_ad_hoc(ask), ask, _AD_HOC_KEY, None), lambda: None
+        return _asking(_ad_hoc(ask), ask, _AD_HOC_KEY, None, Recorder()), lambda: None
     if not config.exists():
         raise ConfigError(f"{config}: no such file; `alignd init` writes one, or give --endpoint and --model")
     settings = load_settings(config)
@@ -54,7 +55,7 @@ def asking_of(ask: AskSettings, config: Path | None) -> tuple[Asking, Callable[[
     target = settings.targets[names.index(ask.target) if ask.target else 0]
     store = SqlStore(settings.store.url)
     try:
-        return _asking(target, ask, settings.key.get_secret_value(), store), store.close
+        return _asking(target, ask, settings.key.get_secret_value(), store, recorder_of(settings)), store.close
     except BaseException:
         store.close()
         raise
@@ -80,7 +81,9 @@ def _ad_hoc(ask: AskSettings) -> TargetSettings:
         raise ConfigError("; ".join(f"--{e['loc'][0]}: {e['msg'].lower()}" for e in error.errors())) from error
 
 
-def _asking(target: TargetSettings, ask: AskSettings, key: str, store: SqlStore | None) -> Asking:
+def _asking(
+    target: TargetSettings, ask: AskSettings, key: str, store: SqlStore | None, recorder: Recorder
+) -> Asking:
     sampling = target.sampling.model_copy(
         update={
             name: value
@@ -119,6 +122,7 @@ def _asking(target: TargetSettings, ask: AskSettings, key: str, store: SqlStore 
         concurrency=sampling.concurrency,
         deadline_seconds=max(sampling.deadline_seconds, 3600.0),
         texts=ask.with_text,
+        recorder=recorder,
     )
 
 

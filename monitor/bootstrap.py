@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -14,6 +15,7 @@ from monitor.measure import Measure
 from monitor.pausing import pause_in_force
 from monitor.plugins import make_plugin, plugin_names
 from monitor.policy import Rates, Schedule
+from monitor.recorder import Recorder
 from monitor.service import Service
 from monitor.settings import Settings
 from monitor.site import Recipe, Site
@@ -29,10 +31,12 @@ from probes.probe import Sampling
 from probes.suites.sources import load_suite
 from probes.target import Target
 from probes.tasks.sql import SqlJudge, generate
+from probes.transcripts.keyring import Keyring
+from probes.transcripts.store import TranscriptStore
 from probes.window import Rules
 from remediation.verification import Gates
 
-__all__ = ["attacks_of", "build", "pace_of", "plain_of", "suite_of", "target_at", "utc_now"]
+__all__ = ["attacks_of", "build", "pace_of", "plain_of", "recorder_of", "suite_of", "target_at", "utc_now"]
 
 _TASK_SEED = 20260101
 
@@ -59,6 +63,12 @@ def build(settings: Settings, *, clock: Callable[[], datetime] = utc_now) -> Ser
     return Service(sites=sites, store=store, clock=clock)
 
 
+def recorder_of(settings: Settings) -> Recorder:
+    """Make what keeps one target's transcripts."""
+    kept, ring = settings.transcripts, Keyring(settings.transcript_secrets())
+    return Recorder(store=TranscriptStore(kept.folder, keep=kept.keep, ring=ring, days=kept.days))
+
+
 def _site(target: TargetSettings, settings: Settings, store: Store, clock: Callable[[], datetime]) -> Site:
     where = f"targets.{target.name}"
     statistics, schedule = target.statistics, target.schedule
@@ -72,7 +82,9 @@ def _site(target: TargetSettings, settings: Settings, store: Store, clock: Calla
         containment=target.containment,
         target=pace_of(target, target_at(target, target.endpoint), store, clock),
         target_at=lambda endpoint: target_at(target, endpoint),
-        measure=_measure(target, settings.key.get_secret_value(), clock),
+        measure=replace(
+            _measure(target, settings.key.get_secret_value(), clock), recorder=recorder_of(settings)
+        ),
         deployer=_deployer(target),
         executor=LocalExecutor(timeout_seconds=target.patch_timeout_seconds),
         recipes=tuple(Recipe(plugin=r.plugin, options=r.options) for r in target.recipes),

@@ -6,11 +6,12 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
 from monitor.errors import NotMeasured
+from monitor.recorder import Recorder
 from monitor.watch import LogEntry
 from probes.attack import Attack
 from probes.behavior import Behavior, Partition, Suite
@@ -42,6 +43,7 @@ class Measure:
         plain: How harmless requests and tasks are asked.
         site_key: Decides which prompts are rotating, sentinel or sealed.
         new_id: Makes a fresh part of a sweep's id, from which its seeds follow.
+        recorder: Keeps what every sweep asked and was answered.
     """
 
     harm: Suite
@@ -58,6 +60,7 @@ class Measure:
     deadline_seconds: float
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
+    recorder: Recorder = field(default_factory=Recorder)
 
     @property
     def key(self) -> str:
@@ -69,14 +72,19 @@ class Measure:
         return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
 
 
-async def draw(measure: Measure, target: Target, *, n: int, part: Partition, purpose: str) -> SweepResult:
+async def draw(
+    measure: Measure, target: Target, *, n: int, part: Partition, purpose: str, release: str = ""
+) -> SweepResult:
     """Ask ``n`` prompts drawn i.i.d. with replacement from a partition of the harm suite.
+
+    Args:
+        release: What is said to be in service, for the transcripts of answers that don't name theirs.
 
     Raises:
         NotMeasured: The partition is empty.
     """
     behaviors = measure.harm.part(part, key=measure.site_key)
-    return await _sweep(measure, target, measure.harm, behaviors, n=n, purpose=purpose)
+    return await _sweep(measure, target, measure.harm, behaviors, n=n, purpose=purpose, release=release)
 
 
 async def until_decided(
@@ -100,7 +108,7 @@ async def until_decided(
     missing = 0
     while test.decision is Decision.CONTINUE and test.n < cap:
         size = min(batch, cap - test.n)
-        sweep = await draw(measure, target, n=size, part=Partition.SEALED, purpose=purpose)
+        sweep = await draw(measure, target, n=size, part=Partition.SEALED, purpose=purpose, release=release)
         require_release(sweep, release)
         keep(sweep, purpose)
         missing += sweep.missing
@@ -139,7 +147,7 @@ async def profile(
 
     sweeps: list[SweepResult] = []
     for suite, behaviors in plan:
-        sweep = await _sweep(measure, target, suite, behaviors, purpose="profile", on_result=count)
+        sweep = await _sweep(measure, target, suite, behaviors, purpose="profile", release=release, on_result=count)
         require_release(sweep, release)
         keep(sweep, "profile")
         sweeps.append(sweep)
@@ -200,6 +208,7 @@ async def _sweep(
     behaviors: Sequence[Behavior],
     *,
     purpose: str,
+    release: str,
     n: int | None = None,
     on_result: Callable[[ProbeResult], None] | None = None,
 ) -> SweepResult:
@@ -213,14 +222,15 @@ async def _sweep(
     probes = plan_sweep(
         suite, behaviors, sweep=sweep, attacks=attacks, sampling=sampling, key=measure.site_key, n=n
     )
-    found = await run_sweep(
+    swept = await run_sweep(
         target, judge, suite, probes, sweep=sweep, clock=measure.clock, concurrency=measure.concurrency,
         deadline_seconds=measure.deadline_seconds, on_result=on_result,
     )  # fmt: skip
-    if len(found.results) < len(probes) and (not found.results or purpose == "profile"):
+    await measure.recorder.record(swept, release=named_release(swept) or release or swept.release)
+    if len(swept.results) < len(probes) and (not swept.results or purpose == "profile"):
         why = {"paused": "probing is paused", "budget": "the day's budget of tokens is used up"}
-        raise NotMeasured(f"sweep {sweep}: {why.get(found.stopped, found.stopped)}")
-    return found
+        raise NotMeasured(f"sweep {sweep}: {why.get(swept.stopped, swept.stopped)}")
+    return swept
 
 
 def _harmful(result: ProbeResult) -> bool | None:

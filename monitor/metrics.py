@@ -29,6 +29,7 @@ METRICS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "alignd_asr_log_evidence_threshold": ("Threshold of the evidence", ("target", "level")),
     "alignd_sweeps_total": ("Routine sweeps begun", ("target",)),
     "alignd_sweeps_failed_total": ("Routine sweeps without a usable answer", ("target",)),
+    "alignd_transcripts_failed_total": ("Probes whose transcript could not be written", ("target",)),
     "alignd_last_sweep_timestamp_seconds": ("When the last sweep ended", ("target",)),
     "alignd_incident_state": ("1 for the state of the target's newest incident", ("target", "state")),
     "alignd_incidents": ("Incidents by present state", ("target", "state")),
@@ -87,6 +88,7 @@ def _watch(put: Put, target: Mapping[str, Any]) -> None:
     put("alignd_target_up", float(target["up"]), target=name)
     put("alignd_sweeps_total", target["sweeps"], target=name)
     put("alignd_sweeps_failed_total", target["sweeps_failed"], target=name)
+    put("alignd_transcripts_failed_total", target["transcripts_failed"], target=name)
     put("alignd_action_needed", float(target["action_needed"]), target=name)
     if target["last_sweep_at"]:
         at = datetime.fromisoformat(target["last_sweep_at"]).timestamp()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from monitor.policy import Rates
+from monitor.recorder import Recorder
 from probes.behavior import Behavior, Suite, SuiteKind
 from probes.errors import RecordError
 from probes.estimate import accuracy_estimate, asr_estimate, hs_estimate, rate_estimate, refusal_estimate
@@ -37,6 +38,7 @@ class Asking:
         n: Probes to draw; ``None`` asks each behavior once. With ``until_decided`` at most so many.
         until_decided: Whether to stop as soon as the sequential test decides (suites of kind harm).
         texts: Whether record and exports hold prompts and answers.
+        recorder: Keeps the transcripts, by the configuration.
     """
 
     target: Target
@@ -53,6 +55,7 @@ class Asking:
     concurrency: int
     deadline_seconds: float
     texts: bool = False
+    recorder: Recorder = field(default_factory=Recorder)
 
     def header(self, sweep: SweepId, started_at: datetime) -> dict[str, Any]:
         """Return everything that decides the sweep, in plain values."""
@@ -128,6 +131,9 @@ async def probe_now(
     finally:
         if kept:
             kept.close()
+    known = kept.known if kept else {}
+    asked = replace(result, results=tuple(r for r in result.results if r.probe.id not in known))
+    await asking.recorder.record(asked, release=result.release)
     return _found(asking, result, test)
 
 

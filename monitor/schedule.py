@@ -23,6 +23,7 @@ Guard = Callable[[str, str, Awaitable[None]], Awaitable[bool]]
 _RECONCILE_SECONDS = 1.0
 _FAULT_PAUSE_SECONDS = 10.0
 _ALIVE_SECONDS = 30.0
+_PURGE_SECONDS = 86_400.0
 
 
 class Rounds:
@@ -50,6 +51,10 @@ class Rounds:
         self._scheduler.add_job(
             self._round, IntervalTrigger(seconds=_RECONCILE_SECONDS, timezone="UTC"), id="reconcile", max_instances=1,
             coalesce=True, misfire_grace_time=60,
+        )  # fmt: skip
+        self._scheduler.add_job(
+            self._purge, IntervalTrigger(seconds=_PURGE_SECONDS, timezone="UTC"), id="purge", max_instances=1,
+            coalesce=True, misfire_grace_time=3600, next_run_time=self._service.clock(),
         )  # fmt: skip
         self._scheduler.start()
 
@@ -81,6 +86,10 @@ class Rounds:
         if seconds != self._seconds[name]:
             self._seconds[name] = seconds
             self._scheduler.reschedule_job(f"tick-{name}", trigger=self._trigger(name))
+
+    async def _purge(self) -> None:
+        for site in self._service.sites.values():
+            await site.measure.recorder.purge(self._service.clock())
 
     async def _round(self) -> None:
         self._steps = {i: t for i, t in self._steps.items() if not t.done()}

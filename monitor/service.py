@@ -74,19 +74,21 @@ class Service:
         try:
             state = await site.deployer.state()
         except DeployerUnavailable as error:
-            return self._unseen(name, view, str(error))
-        view = replace(view, deployment=state)
+            return self.unseen(name, str(error))
+        self.views[name] = view = replace(view, deployment=state)
         if not state.active and state.up:
-            return self._unseen(name, view, "no release takes traffic")
+            return self.unseen(name, "no release takes traffic")
         before = self._watch(site, state.active)[1].phase if state.active else Phase.IDLE
         n = site.schedule.batch if before is Phase.IDLE else site.schedule.burst_batch
         try:
-            sweep = await draw(site.measure, site.target, n=n, part=Partition.ROTATING, purpose="routine")
+            sweep = await draw(
+                site.measure, site.target, n=n, part=Partition.ROTATING, purpose="routine", release=state.active
+            )
         except (MixedReleaseError, NotMeasured) as error:
-            return self._unseen(name, view, str(error))
+            return self.unseen(name, str(error))
         named = named_release(sweep)
         if named and state.active and named != state.active:
-            return self._unseen(name, view, f"{named} answered, {state.active} is said to be active")
+            return self.unseen(name, f"{named} answered, {state.active} is said to be active")
         release = state.active or named or name
         phase = self._learn(site, release, sweep, view)
         if release == state.active:
@@ -283,11 +285,9 @@ class Service:
             self._watches[site.name] = (epoch, fold(new_watch(site.rates), self.store.routine(epoch)))
         return self._watches[site.name]
 
-    def unseen(self, name: str, why: str) -> None:
+    def unseen(self, name: str, why: str) -> Phase:
         """Note that a tick came to nothing."""
-        self._unseen(name, self.views[name], why)
-
-    def _unseen(self, name: str, view: View, why: str) -> Phase:
+        view = self.views[name]
         self.views[name] = replace(
             view, up=False, why=why, sweeps=view.sweeps + 1, sweeps_failed=view.sweeps_failed + 1
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Annotated, Any, Self, get_args
 
 import yaml
 from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
@@ -17,8 +17,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from monitor.errors import ConfigError
 from monitor.target_settings import Section, SuiteSettings, TargetSettings
 from probes.suites.sources import names_a_file
+from probes.transcripts.record import Keep
 
-__all__ = ["ListenSettings", "Settings", "StoreSettings", "load_settings"]
+__all__ = ["ListenSettings", "Settings", "StoreSettings", "TranscriptSettings", "load_settings"]
 
 
 class StoreSettings(Section):
@@ -35,6 +36,29 @@ class ListenSettings(Section):
     """Address; loopback, for the API has no password."""
     port: int = Field(default=9464, ge=1, le=65535)
     """Port."""
+
+
+class TranscriptSettings(Section):
+    """What is kept of prompts and completions, where and how long. They never get into logs, metrics or the API."""
+
+    keep: Keep = Keep.HASHES
+    """nothing; hashes: keyed ones, enough to tell whether a text was the one; encrypted: the texts too, sealed with
+    key. Texts of a drifted model can be harmful, so that keeping them is a choice."""
+    folder: Path = Path("transcripts")
+    """Where, one file a day; a relative path counts from the configuration file."""
+    key: Annotated[SecretStr, Field(min_length=16)] | None = None
+    """Secret that seals them, at least 16 characters; `alignd transcripts new-key` makes one. Without it hashes are
+    made with the site's key."""
+    old_keys: tuple[SecretStr, ...] = ()
+    """Earlier keys, to read what was sealed with them."""
+    days: int = Field(default=30, ge=1, le=3650)
+    """Days that a transcript is kept; its day's file is removed within a day after. A month outlasts most incidents."""
+
+    @model_validator(mode="after")
+    def _has_its_key(self) -> Self:
+        if self.keep is Keep.ENCRYPTED and self.key is None:
+            raise ValueError("keep: encrypted needs a key; `alignd transcripts new-key` makes one, or set keep: hashes")
+        return self
 
 
 class Settings(BaseSettings):
@@ -58,6 +82,8 @@ class Settings(BaseSettings):
     """Release store, the same folder as the server's; a relative path counts from the configuration file."""
     listen: ListenSettings = ListenSettings()
     """Where metrics and status are served."""
+    transcripts: TranscriptSettings = TranscriptSettings()
+    """What is kept of prompts and completions."""
 
     @model_validator(mode="after")
     def _unique(self) -> Self:
@@ -65,6 +91,11 @@ class Settings(BaseSettings):
         if doubled := sorted({n for n in names if names.count(n) > 1}):
             raise ValueError(f"two targets are named {doubled[0]!r}; names must differ")
         return self
+
+    def transcript_secrets(self) -> tuple[bytes, ...]:
+        """Return the secrets of transcripts, the one to write with first: the site's key where they have none."""
+        own = (self.transcripts.key,) if self.transcripts.key else ()
+        return tuple(s.get_secret_value().encode() for s in (*own, self.key, *self.transcripts.old_keys))
 
 
 def load_settings(path: Path) -> Settings:
@@ -130,7 +161,9 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
         for t in settings.targets
     )
     store = StoreSettings(url=f"sqlite:///{folder / database}")
-    return settings.model_copy(update={"targets": targets, "store": store, "releases": folder / settings.releases})
+    transcripts = settings.transcripts.model_copy(update={"folder": folder / settings.transcripts.folder})
+    placed = {"store": store, "releases": folder / settings.releases, "transcripts": transcripts}
+    return settings.model_copy(update={"targets": targets, **placed})
 
 
 def _anchored_suites(suites: SuiteSettings, folder: Path) -> SuiteSettings:

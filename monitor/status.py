@@ -84,6 +84,7 @@ def _target(service: Service, name: str, series: int) -> dict[str, Any]:
         "last_sweep_at": view.last_sweep_at.isoformat() if view.last_sweep_at else None,
         "sweeps": view.sweeps,
         "sweeps_failed": view.sweeps_failed,
+        "transcripts_failed": site.measure.recorder.failed,
         "deployment": asdict(view.deployment) if view.deployment else None,
         "release": current[0].release if current else "",
         "epoch_started_at": current[0].started_at.isoformat() if current else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType
 
@@ -37,7 +37,7 @@ class Partition(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Behavior:
-    """One thing that is asked of a model.
+    """One thing that is asked of a model. Its texts are left out of ``repr``, so that no log gets them by accident.
 
     Attributes:
         id: Unique within its suite; never derived from a row's position.
@@ -51,13 +51,13 @@ class Behavior:
     """
 
     id: BehaviorId
-    prompt: str
+    prompt: str = field(repr=False)
     category: str
     form: str = ""
-    answer: str = ""
-    goal: str = ""
-    context: str = ""
-    opening: str = ""
+    answer: str = field(default="", repr=False)
+    goal: str = field(default="", repr=False)
+    context: str = field(default="", repr=False)
+    opening: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

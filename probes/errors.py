@@ -9,12 +9,18 @@ ProbeError
 │   └── HeldBack               the prober keeps itself from asking: paused, or a budget is used up
 ├── JudgeError            the judge gave no usable verdict (counted as unscored)
 ├── RecordError           a sweep's record can't be written, or holds another sweep
-└── MixedReleaseError     answers of two releases in one sweep; they never share an estimate
+├── MixedReleaseError     answers of two releases in one sweep; they never share an estimate
+└── TranscriptError       transcripts can't be written, read or removed: names the file and the way out
+    ├── UnknownKey            sealed with a key that is not at hand: names the key's id
+    └── AlteredTranscript     changed after it was sealed
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 __all__ = [
+    "AlteredTranscript",
     "AttackError",
     "HeldBack",
     "JudgeError",
@@ -25,6 +31,8 @@ __all__ = [
     "RetryableTargetError",
     "SuiteError",
     "TargetError",
+    "TranscriptError",
+    "UnknownKey",
 ]
 
 
@@ -88,3 +96,27 @@ class RecordError(ProbeError):
 
 class MixedReleaseError(ProbeError):
     """The target answered with two releases within one sweep."""
+
+
+class TranscriptError(ProbeError):
+    """Transcripts can't be written, read or removed; the sweep itself is not affected."""
+
+
+class UnknownKey(TranscriptError):
+    """A transcript was sealed with a key that is not at hand.
+
+    Attributes:
+        key_id: Id of the key that it takes.
+    """
+
+    def __init__(self, key_id: str, *, at_hand: Sequence[str]) -> None:
+        """Name the key that it takes and those there are."""
+        super().__init__(
+            f"it takes the key {key_id[:16]!r}, at hand is {', '.join(at_hand) or 'none'}; "
+            "put that key under transcripts.old_keys or give it with --key-file"
+        )
+        self.key_id = key_id
+
+
+class AlteredTranscript(TranscriptError):
+    """A transcript was changed after it was sealed, or its envelope is another one's."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NewType
 
 from probes.behavior import Behavior
@@ -14,10 +14,10 @@ ProbeId = NewType("ProbeId", str)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One chat message; ``role`` is ``system``, ``user`` or ``assistant``."""
+    """One chat message; ``role`` is ``system``, ``user`` or ``assistant``. The content is left out of ``repr``."""
 
     role: str
-    content: str
+    content: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

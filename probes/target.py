@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from probes.probe import Probe, ProbeId
@@ -12,7 +12,7 @@ __all__ = ["Completion", "Load", "Target"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """What a target answered.
+    """What a target answered. The text is left out of ``repr``, so that no log gets it by accident.
 
     Attributes:
         finish_reason: ``stop``, ``length`` (cut, judged as it is and flagged) or the server's word.
@@ -25,14 +25,14 @@ class Completion:
     """
 
     probe: ProbeId
-    text: str
+    text: str = field(repr=False)
     finish_reason: str
     model: str
     release: str
     completion_tokens: int
     latency_seconds: float
     prompt_tokens: int = 0
-    first_token: tuple[tuple[str, float], ...] = ()
+    first_token: tuple[tuple[str, float], ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

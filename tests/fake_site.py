@@ -15,6 +15,7 @@ from deploy.checkpoint import Release, import_checkpoint
 from deploy.testing import FakeDeployer
 from monitor.measure import Measure
 from monitor.policy import Containment, Mode, Rates, Schedule
+from monitor.recorder import Recorder
 from monitor.service import Service
 from monitor.site import Recipe, Site
 from monitor.stores.sql import SqlStore
@@ -90,6 +91,7 @@ class World:
         hook: Called with the name of each outside effect, before and after it; may raise.
         deployer: Outlives the service, as a supervisor does.
         profiled: Releases that were profiled, once for each time, in order.
+        recorder: Keeps what was asked and answered; outlives the service, too.
         recipes: What each recipe makes: a behaviour, or an error to raise.
     """
 
@@ -104,6 +106,7 @@ class World:
     clock: Clock = field(default_factory=Clock)
     deployer: FakeDeployer = field(default_factory=FakeDeployer)
     profiled: list[str] = field(default_factory=list)
+    recorder: Recorder = field(default_factory=Recorder)
 
     def __post_init__(self) -> None:
         self.good = self.release("good", GOOD)
@@ -161,7 +164,7 @@ class World:
             task=generate(10, 1), judge=RefusalPhraseJudge(), task_judge=SqlJudge(),
             attacks=(WeightedAttack(attack=DirectAttack()),), plain=DirectAttack(), sampling=Sampling(),
             task_sampling=Sampling(), site_key="secret", concurrency=8, deadline_seconds=60,
-            clock=self.clock, new_id=lambda: f"{self.clock.now:%H%M%S}-{next(ids)}",
+            clock=self.clock, new_id=lambda: f"{self.clock.now:%H%M%S}-{next(ids)}", recorder=self.recorder,
         )  # fmt: skip
 
 

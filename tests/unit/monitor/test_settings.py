@@ -9,6 +9,7 @@ import pytest
 from monitor.errors import ConfigError
 from monitor.policy import Mode
 from monitor.settings import load_settings
+from probes.transcripts.record import Keep
 
 BAD = sorted((Path(__file__).parent / "bad_config").glob("*.yaml"))
 GOOD = "key: long-enough-secret\ntargets:\n- {name: prod, endpoint: 'http://127.0.0.1:8000/v1', model: m}\n"
@@ -102,3 +103,27 @@ def test_plugins_may_be_written_by_name_or_with_options(tmp_path: Path) -> None:
     text = GOOD.replace("model: m", "model: m, recipes: [a, {plugin: b, options: {rank: 4}}]")
     recipes = load_settings(written(tmp_path, text)).targets[0].recipes
     assert [(r.plugin, r.options) for r in recipes] == [("a", {}), ("b", {"rank": 4})]
+
+
+def test_transcripts_are_hashes_for_a_month_unless_said_otherwise(tmp_path: Path) -> None:
+    settings = load_settings(written(tmp_path, GOOD))
+    kept = settings.transcripts
+    assert (kept.keep, kept.days, kept.folder) == (Keep.HASHES, 30, tmp_path / "transcripts")
+    assert settings.transcript_secrets() == (b"long-enough-secret",), "without a key of their own: the site's"
+
+
+def test_keys_of_transcripts_are_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALIGND_TRANSCRIPTS__KEY", "a key of the environment")
+    text = GOOD + "transcripts: {keep: encrypted, old_keys: [an-earlier-key-of-it], folder: kept, days: 7}\n"
+    settings = load_settings(written(tmp_path, text))
+    secrets = (b"a key of the environment", b"long-enough-secret", b"an-earlier-key-of-it")
+    assert settings.transcript_secrets() == secrets
+    assert not any(s.decode() in settings.model_dump_json() + repr(settings) for s in secrets)
+    assert settings.transcripts.folder == tmp_path / "kept"
+
+
+def test_a_short_key_of_transcripts_is_not_quoted(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(written(tmp_path, GOOD + "transcripts: {keep: encrypted, key: short7, old_keys: [{a: odd8}]}\n"))
+    assert "short7" not in str(caught.value)
+    assert "odd8" not in str(caught.value)

@@ -1,0 +1,1 @@
+"""Transcripts: what was asked and answered, kept as keyed hashes or sealed, for as long as the settings say."""
