@@ -14,7 +14,7 @@ from monitor.errors import NotMeasured
 from monitor.watch import LogEntry
 from probes.attack import Attack
 from probes.behavior import Behavior, Partition, Suite
-from probes.judge import Judge, Verdict
+from probes.judge import Closing, Judge, Verdict
 from probes.probe import Sampling
 from probes.profile import ReleaseProfile, profile_of
 from probes.result import ProbeResult, SweepId, SweepResult
@@ -57,11 +57,22 @@ class Measure:
 
     @property
     def key(self) -> str:
-        """Digest of judge, suites, attack and sampling: figures of different keys are never compared."""
+        """Digest of judges, suites, attack and sampling: figures of different keys are never compared."""
         suites = [s.sha256 for s in (self.harm, *self.benign, *((self.task,) if self.task else ()))]
         sampled = [[s.max_tokens, s.temperature, s.top_p] for s in (self.sampling, self.task_sampling)]
-        what = [self.judge.id, self.attack.name, suites, sampled]
+        judges = [[j.id, j.template_sha256] for j in self._judges]
+        what = [judges, self.attack.name, suites, sampled]
         return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
+
+    async def aclose(self) -> None:
+        """Close the connections of judges that hold some."""
+        for judge in self._judges:
+            if isinstance(judge, Closing):
+                await judge.aclose()
+
+    @property
+    def _judges(self) -> tuple[Judge, ...]:
+        return (self.judge, self.task_judge) if self.task_judge else (self.judge,)
 
 
 async def draw(measure: Measure, target: Target, *, n: int, part: Partition, purpose: str) -> SweepResult:
