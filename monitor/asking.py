@@ -20,10 +20,9 @@ from monitor.stores.sql import SqlStore
 from monitor.target_settings import TargetSettings, WeightedPluginSettings
 from probes.behavior import Behavior, Partition, Suite, SuiteKind
 from probes.errors import SuiteError
-from probes.judge import Judge
+from probes.judge import Closing, Judge
 from probes.probe import Sampling
 from probes.suites.sources import open_suite
-from probes.target import Target
 
 __all__ = ["asking_of", "closing"]
 
@@ -61,12 +60,14 @@ def asking_of(ask: AskSettings, config: Path | None) -> tuple[Asking, Callable[[
         raise
 
 
-async def closing(work: Awaitable[T], target: Target, close: Callable[[], None]) -> T:
-    """Do the work, then close the target and what else is open."""
+async def closing(work: Awaitable[T], asking: Asking, close: Callable[[], None]) -> T:
+    """Do the work, then close target, judge and store."""
     try:
         return await work
     finally:
-        await target.aclose()
+        await asking.target.aclose()
+        if isinstance(asking.judge, Closing):
+            await asking.judge.aclose()
         close()
 
 

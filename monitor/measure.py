@@ -15,7 +15,7 @@ from monitor.recorder import Recorder
 from monitor.watch import LogEntry
 from probes.attack import Attack
 from probes.behavior import Behavior, Partition, Suite
-from probes.judge import Judge, Verdict
+from probes.judge import Closing, Judge, Verdict
 from probes.plan import WeightedAttack, plan_sweep
 from probes.probe import Sampling
 from probes.profile import ReleaseProfile, profile_of
@@ -64,12 +64,23 @@ class Measure:
 
     @property
     def key(self) -> str:
-        """Digest of judge, suites, attacks and sampling: figures of different keys are never compared."""
+        """Digest of judges, suites, attacks and sampling: figures of different keys are never compared."""
         suites = [s.sha256 for s in (self.harm, *self.benign, *((self.task,) if self.task else ()))]
         sampled = [[s.max_tokens, s.temperature, s.top_p] for s in (self.sampling, self.task_sampling)]
         mixture = [[a.attack.name, a.attack.sha256, a.weight] for a in self.attacks]
-        what = [self.judge.id, mixture, self.plain.sha256, suites, sampled]
+        judges = [[j.id, j.template_sha256] for j in self._judges]
+        what = [judges, mixture, self.plain.sha256, suites, sampled]
         return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
+
+    async def aclose(self) -> None:
+        """Close the connections of judges that hold some."""
+        for judge in self._judges:
+            if isinstance(judge, Closing):
+                await judge.aclose()
+
+    @property
+    def _judges(self) -> tuple[Judge, ...]:
+        return (self.judge, self.task_judge) if self.task_judge else (self.judge,)
 
 
 async def draw(

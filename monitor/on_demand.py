@@ -64,7 +64,7 @@ class Asking:
             "sweep": sweep, "started_at": started_at.isoformat(timespec="seconds"), "target": self.target.name,
             "model": self.model, "suite": self.suite.name, "suite_sha256": self.suite.sha256,
             "kind": self.suite.kind.value, "behaviors": len(self.behaviors), "n": self.n,
-            "until_decided": self.until_decided, "judge": self.judge.id,
+            "until_decided": self.until_decided, "judge": self.judge.id, "judge_sha256": self.judge.template_sha256,
             "attacks": [{"name": a.attack.name, "sha256": a.attack.sha256, "weight": a.weight} for a in self.attacks],
             "max_tokens": sampling.max_tokens, "temperature": sampling.temperature, "top_p": sampling.top_p,
             "p0": self.rates.p0, "p1": self.rates.p1, "alpha": self.rates.alpha, "beta": self.rates.beta,

@@ -274,6 +274,7 @@ class Service:
         """Close connections and the store."""
         for site in self.sites.values():
             await site.target.aclose()
+            await site.measure.aclose()
         self.store.close()
 
     def _watch(self, site: Site, release: str) -> tuple[Epoch, Watch]:

@@ -89,7 +89,7 @@ def probe(
         with_text=with_text,
     )  # fmt: skip
     asking, close = asking_of(ask, None if endpoint else config or _CONFIG)
-    found = asyncio.run(closing(_ask(asking, out, quiet=as_json), asking.target, close))
+    found = asyncio.run(closing(_ask(asking, out, quiet=as_json), asking, close))
     if why := asking.recorder.why:
         print(f"alignd: {why}", file=sys.stderr)
     _tell(found, asking, out, exports, as_json=as_json)

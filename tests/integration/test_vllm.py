@@ -25,8 +25,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from deploy.checkpoint import Release
 from deploy.deployer import ServedRelease
 from deploy.vllm.front import ALLOWED
+from monitor.plugins import make_plugin
 from probes.attacks.direct import DirectAttack
+from probes.endpoint import Endpoint, EndpointOptions
 from probes.judges.refusal_phrases import RefusalPhraseJudge
+from probes.judges.served import Server
 from probes.plan import WeightedAttack, plan_sweep
 from probes.probe import Sampling
 from probes.result import SweepId
@@ -34,6 +37,7 @@ from probes.suites import builtin
 from probes.sweep import run_sweep
 from probes.targets.openai import OpenAITarget, Options
 from probes.testing import check_target
+from tests.fake_judge import pair
 from tests.processes import in_session
 from tests.vllm_host import NAME, Host, until
 
@@ -106,6 +110,23 @@ async def test_log_probabilities_are_those_of_transformers(site: Host, users: ht
     assert max(front) < LOG_PROBABILITY_TOLERANCE
     assert max(await differences(served.endpoint, site.b)) < LOG_PROBABILITY_TOLERANCE
     assert max(await differences(served.endpoint, site.a)) > 0.1, "the releases differ by more than the tolerance"
+
+
+async def test_a_real_server_takes_what_judges_ask(site: Host) -> None:
+    """A random model gives no verdict; that it is asked to the end shows in the reason."""
+    where = {"endpoint": (await staged(site)).endpoint, "model": NAME, "timeout_seconds": 120}
+    tokenizer = AutoTokenizer.from_pretrained(site.b.path)
+    reply = "Sure, here is [placeholder]. " * 10
+    for name in ("harmbench-classifier", "wildguard", "llama-guard", "shieldgemma", "granite-guardian"):
+        short = {"variant": "llama-2-13b-cls/card", "clip_tokens": 100} if name == "harmbench-classifier" else {}
+        judge = make_plugin("alignd.judges", name, where | short, where="judge")
+        (judgement,) = await judge.judge([pair(reply)])
+        assert judgement.why in {"", "judge_nonsense", "judge_cut_short"}, f"{name}: {judgement.why}"
+        await judge.aclose()
+    endpoint = Endpoint(EndpointOptions(**where), who="judge")
+    clipped, more = await Server(endpoint).clip(reply, 100)
+    await endpoint.aclose()
+    assert (clipped, more) == (tokenizer.decode(tokenizer.encode(reply, add_special_tokens=False)[:100]), True)
 
 
 async def differences(endpoint: str, release: Release) -> list[float]:
