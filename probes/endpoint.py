@@ -6,6 +6,8 @@ Targets and served judges ask through it.
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 from typing import Any
 
 import httpx
@@ -20,6 +22,9 @@ NO_PRIORITY = "no_priority"
 """Reason of a request that is refused for its priority: the server does not schedule by it."""
 
 _RETRYABLE = {httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_EARLY, httpx.codes.TOO_MANY_REQUESTS}
+
+_JSON = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+"""Escapes what is not ASCII, half a surrogate pair in a suite's prompt too, which UTF-8 can't carry."""
 
 _ADVICE = {
     301: "the endpoint moved; set it to the address that the server redirects to",
@@ -71,17 +76,16 @@ class Endpoint:
         self, options: EndpointOptions, *, who: str, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
         """Take where to ask; ``transport`` is the seam for tests."""
-        key = options.api_key.get_secret_value() if options.api_key else ""
         self.who = who
         self.model = options.model
         self._base = options.endpoint.rstrip("/")
         self._timeout = options.timeout_seconds
-        self._http = httpx.AsyncClient(
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=options.timeout_seconds,
-            transport=transport
-            or AiohttpTransport(connections=options.connections, timeout_seconds=options.timeout_seconds),
+        # The transport itself, without httpx's client before it: that takes as long as all the rest of a request.
+        self._transport = transport or AiohttpTransport(
+            connections=options.connections, timeout_seconds=options.timeout_seconds
         )
+        self._headers = _headers(options)
+        self._urls: dict[str, httpx.URL] = {}
 
     async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """Post to a path below the endpoint, e.g. ``/chat/completions``; one beside ``/v1`` begins with ``../``.
@@ -90,9 +94,9 @@ class Endpoint:
             RetryableTargetError: Time-out, closed connection, 408, 425, 429 or 5xx.
             PermanentTargetError: Any other status than 200, or an answer that is no JSON object.
         """
-        response = await self._send("POST", path, body)
+        response = await self._send("POST", path, _JSON.encode(body).encode())
         try:
-            answer = response.json()
+            answer = json.loads(response.content)
         except (ValueError, RecursionError) as error:
             raise self.permanent("answered with no JSON", "malformed", "is this an OpenAI endpoint?") from error
         if not isinstance(answer, dict):
@@ -105,25 +109,28 @@ class Endpoint:
         Raises:
             TargetError: As for ``post``.
         """
-        return (await self._send("GET", path, None)).text
+        return (await self._send("GET", path, b"")).text
 
     async def aclose(self) -> None:
         """Close connections."""
-        await self._http.aclose()
+        await self._transport.aclose()
 
     def permanent(self, what: str, reason: str, way_out: str) -> PermanentTargetError:
         """Make an error of what asking again won't mend."""
         return PermanentTargetError(f"{self.who}: {what}; {way_out}", reason=reason)
 
-    def _url(self, path: str) -> str:
-        if path.startswith("../"):
-            return self._base.removesuffix("/v1") + path[2:]
-        return self._base + path
+    def _url(self, path: str) -> httpx.URL:
+        if path not in self._urls:
+            whole = self._base.removesuffix("/v1") + path[2:] if path.startswith("../") else self._base + path
+            self._urls[path] = httpx.URL(whole).copy_with(username=None, password=None)
+        return self._urls[path]
 
-    async def _send(self, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
+    async def _send(self, method: str, path: str, body: bytes) -> httpx.Response:
+        request = httpx.Request(method, self._url(path), headers=self._headers, content=body)
         try:
             async with asyncio.timeout(self._timeout):
-                response = await self._http.request(method, self._url(path), json=body)
+                response = await self._transport.handle_async_request(request)
+                await response.aread()
         except (httpx.TimeoutException, TimeoutError) as error:
             raise RetryableTargetError(
                 f"{self.who}: no answer within {self._timeout:g} s; raise timeout_seconds or check the server's load",
@@ -164,3 +171,14 @@ class Endpoint:
         about_priority = status == httpx.codes.BAD_REQUEST and b"priority" in response.content.lower()
         reason = NO_PRIORITY if about_priority else f"http_{status}"
         return self.permanent(f"HTTP {status}", reason, _ADVICE.get(status, "check the server's log"))
+
+
+def _headers(options: EndpointOptions) -> dict[str, str]:
+    headers = {"accept": "*/*", "accept-encoding": "gzip, deflate", "content-type": "application/json",
+               "user-agent": "alignd"}  # fmt: skip
+    url = httpx.URL(options.endpoint)
+    if options.api_key:
+        headers["authorization"] = f"Bearer {options.api_key.get_secret_value()}"
+    elif url.userinfo:
+        headers["authorization"] = f"Basic {base64.b64encode(f'{url.username}:{url.password}'.encode()).decode()}"
+    return headers

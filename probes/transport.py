@@ -7,11 +7,12 @@ fill the memory.
 from __future__ import annotations
 
 import asyncio
+import urllib.request
 
 import aiohttp
 import httpx
 
-__all__ = ["BODY_BYTES_MAX", "AiohttpTransport"]
+__all__ = ["BODY_BYTES_MAX", "AiohttpTransport", "proxy_for"]
 
 BODY_BYTES_MAX = 32 * 2**20
 _DECODED = {"content-encoding", "content-length", "transfer-encoding"}
@@ -26,6 +27,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         self._connections = connections
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
         self._session: aiohttp.ClientSession | None = None
+        self._proxies: dict[tuple[str, str], str | None] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request and read the whole answer.
@@ -44,6 +46,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 headers=list(request.headers.items()),
                 data=request.content or None,
                 allow_redirects=False,
+                proxy=self._proxy(request.url),
             ) as response:
                 body = await _bounded(response)
         except TimeoutError as error:
@@ -70,10 +73,26 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=self._connections),
                 timeout=self._timeout,
-                trust_env=True,
+                # A cookie would tie a sweep to one of the servers behind a balancer; its users meet all of them.
+                cookie_jar=aiohttp.DummyCookieJar(),
                 skip_auto_headers=("User-Agent",),
             )
         return self._session
+
+    def _proxy(self, url: httpx.URL) -> str | None:
+        # Not by aiohttp's trust_env: it asks a thread for them with each request, at twice the cost of the request.
+        origin = (url.scheme, url.host)
+        if origin not in self._proxies:
+            self._proxies[origin] = proxy_for(url)
+        return self._proxies[origin]
+
+
+def proxy_for(url: httpx.URL) -> str | None:
+    """Return the proxy that the environment names for this address (``http_proxy``, ``no_proxy``, …), if any."""
+    proxies = urllib.request.getproxies()
+    if urllib.request.proxy_bypass(url.host):
+        return None
+    return proxies.get(url.scheme) or proxies.get("all")
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -145,7 +146,8 @@ async def test_any_json_gives_a_completion_or_our_error(field: str, value: objec
     try:
         got = await ask(httpx.Response(200, content=body))
     except PermanentTargetError as error:
-        assert error.reason in {"malformed", "wrong_model"}  # noqa: PT017 both ends are right, and nothing else is
+        expected = "wrong_model" if field == "model" else "malformed"
+        assert error.reason == expected  # noqa: PT017 both ends are right, and nothing else is
         return
     assert isinstance(got.text, str)
     assert isinstance(got.release, str)
@@ -225,3 +227,40 @@ def test_an_endpoint_that_is_no_url_is_refused(endpoint: str) -> None:
 
 def test_the_key_is_never_shown() -> None:
     assert "hush" not in repr(Options(name="t", endpoint="http://s/v1", model="m", api_key=SecretStr("hush")))
+
+
+async def test_half_a_surrogate_pair_is_sent_and_not_a_crash() -> None:
+    sent: list[bytes] = []
+
+    def server(request: httpx.Request) -> httpx.Response:
+        sent.append(request.content)
+        return httpx.Response(200, json=whole())
+
+    odd = dataclasses.replace(PROBE, messages=(Message(role="user", content="\ud83d"),))
+    assert (await over(server).complete(odd)).text == "Hi."
+    assert json.loads(sent[0])["messages"][0]["content"] == "\ud83d"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "key", "said"),
+    [
+        ("http://s/v1", "k", "Bearer k"),
+        ("http://a:b@s/v1", None, "Basic YTpi"),
+        ("http://a:b@s/v1", "k", "Bearer k"),
+        ("http://s/v1", None, None),
+    ],
+)
+async def test_who_asks_stands_in_a_header_and_not_in_the_address(
+    endpoint: str, key: str | None, said: str | None
+) -> None:
+    seen: list[httpx.Request] = []
+
+    def server(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200, json=whole())
+
+    options = Options(name="t", endpoint=endpoint, model="m", api_key=SecretStr(key) if key else None)
+    await OpenAITarget(options, transport=httpx.MockTransport(server)).ready()
+    assert str(seen[0].url) == "http://s/v1/chat/completions"
+    assert seen[0].headers.get("authorization") == said
+    assert seen[0].headers["content-type"] == "application/json"
