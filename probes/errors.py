@@ -6,6 +6,8 @@ ProbeError
 │   ├── RetryableTargetError   5xx, 429, time-out, closed connection: ask again
 │   └── PermanentTargetError   401, 404, malformed answers: asking again won't help
 ├── JudgeError            the judge gave no usable verdict (counted as unscored)
+├── LabelError            a file of human labels can't be used: names the file, the line and the way out
+├── PluginError           a plugin is not installed, or refuses its options
 └── MixedReleaseError     answers of two releases in one sweep; they never share an estimate
 """
 
@@ -13,8 +15,10 @@ from __future__ import annotations
 
 __all__ = [
     "JudgeError",
+    "LabelError",
     "MixedReleaseError",
     "PermanentTargetError",
+    "PluginError",
     "ProbeError",
     "RetryableTargetError",
     "SuiteError",
@@ -62,6 +66,14 @@ class PermanentTargetError(TargetError):
 
 class JudgeError(ProbeError):
     """The judge gave no usable verdict."""
+
+
+class LabelError(ProbeError):
+    """Human labels can't be read or do not hold what they must."""
+
+
+class PluginError(ProbeError):
+    """A plugin is not there or refuses its options."""
 
 
 class MixedReleaseError(ProbeError):
