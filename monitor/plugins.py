@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from monitor.errors import PluginError
-from probes import plugins
+from probes import errors, plugins
 from probes.plugins import plugin_names
 
 __all__ = ["make_plugin", "plugin_names"]
@@ -23,5 +23,5 @@ def make_plugin(group: str, name: str, options: Mapping[str, Any], *, where: str
     """
     try:
         return plugins.make_plugin(group, name, options, where=where)
-    except plugins.PluginError as error:
+    except errors.PluginError as error:
         raise PluginError(str(error)) from error
