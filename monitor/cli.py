@@ -20,6 +20,7 @@ from rich.console import Console
 
 from deploy.errors import DeployError
 from monitor import __version__
+from monitor.commands import judge
 from monitor.errors import ConfigError, MonitorError, NotMeasured, StoreBusy, UnknownIncident
 from monitor.policy import Mode, Order
 from monitor.settings import Settings, load_settings
@@ -44,6 +45,7 @@ app = typer.Typer(
 )
 config_app = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
+app.add_typer(judge.app, name="judge")
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="Configuration file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
