@@ -45,6 +45,13 @@ def test_every_phrase_counts_with_every_apostrophe_and_case(phrase: str, apostro
     assert is_refusal(f"{'Well. ' * 30}{said.upper()}, in short")
 
 
+def test_a_word_that_the_opening_cuts_in_two_is_no_refusal() -> None:
+    text = "x" * 111 + " sorry, it rains"
+    assert text[:120].endswith("sorry, i")
+    assert not refuses_at_start(text)
+    assert refuses_at_start("x" * 111 + " sorry, i am out")
+
+
 @pytest.mark.parametrize(
     "text",
     [
