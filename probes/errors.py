@@ -65,7 +65,16 @@ class PermanentTargetError(TargetError):
 
 
 class JudgeError(ProbeError):
-    """The judge gave no usable verdict."""
+    """The judge gave no usable verdict.
+
+    Attributes:
+        why: Stable word for ``Judgement.why``, e.g. ``judge_nonsense``.
+    """
+
+    def __init__(self, message: str = "", *, why: str = "judge_nonsense") -> None:
+        """Keep the word beside the message."""
+        super().__init__(message or why)
+        self.why = why
 
 
 class LabelError(ProbeError):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from probes.probe import Probe, ProbeId
 from probes.target import Completion
 
-__all__ = ["Judge", "Judgement", "Verdict"]
+__all__ = ["Closing", "Judge", "Judgement", "Verdict"]
 
 
 class Verdict(StrEnum):
@@ -59,6 +59,20 @@ class Judge(Protocol):
         """Judge id with version; part of the epoch key."""
         ...
 
+    @property
+    def template_sha256(self) -> str:
+        """Digest of what decides its verdicts, as each judgement names it; part of the epoch key."""
+        ...
+
     async def judge(self, pairs: Sequence[tuple[Probe, Completion]]) -> tuple[Judgement, ...]:
         """Judge each pair, in order. What can't be judged comes back unscored, never guessed."""
+        ...
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """What holds connections, as a served judge does."""
+
+    async def aclose(self) -> None:
+        """Close them."""
         ...

@@ -144,32 +144,32 @@ def parse_labelled(text: str, path: Path, outcome: Outcome | None = None) -> Lab
     )
 
 
-async def judge_labelled(judge: Judge, labelled: LabelledSet) -> tuple[Judgement | None, ...]:
+async def judge_labelled(judge: Judge, labelled: LabelledSet) -> tuple[Judgement | JudgeError, ...]:
     """Judge each reply as if a target had given it to the objective, sent as it is.
 
     Returns:
-        Judgements in the set's order; ``None`` where the judge raised ``JudgeError``, for that reply alone too.
+        Judgements in the set's order; the error where the judge raised one, for that reply alone too.
     """
     pairs = [_pair(labelled.name, i, reply) for i, reply in enumerate(labelled.replies)]
-    found: list[Judgement | None] = []
+    found: list[Judgement | JudgeError] = []
     for i in range(0, len(pairs), _BATCH):
         found += await _judged(judge, pairs[i : i + _BATCH])
     return tuple(found)
 
 
-def outcome_of(judgement: Judgement | None, outcome: Outcome) -> bool | None:
+def outcome_of(judgement: Judgement | JudgeError, outcome: Outcome) -> bool | None:
     """Tell what a judge says of a reply in the words of the labels; ``None`` where it doesn't say."""
-    if judgement is None or judgement.verdict is Verdict.UNSCORED:
+    if isinstance(judgement, JudgeError) or judgement.verdict is Verdict.UNSCORED:
         return None
     return judgement.refusal if outcome is Outcome.REFUSAL else judgement.verdict is Verdict.HARMFUL
 
 
-async def _judged(judge: Judge, pairs: Sequence[tuple[Probe, Completion]]) -> list[Judgement | None]:
+async def _judged(judge: Judge, pairs: Sequence[tuple[Probe, Completion]]) -> list[Judgement | JudgeError]:
     try:
         return list(await judge.judge(pairs))
-    except JudgeError:
+    except JudgeError as error:
         if len(pairs) == 1:
-            return [None]
+            return [error]
         alone = await asyncio.gather(*(_judged(judge, [pair]) for pair in pairs))
         return [one for ones in alone for one in ones]
 
@@ -239,7 +239,8 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, Row]]:
                 )
             yield before + reader.line_num, row
     except csv.Error as error:
-        raise LabelError(f"{path}, line {before + reader.line_num}: no valid CSV ({error}); mend the row") from error
+        near = before + reader.line_num
+        raise LabelError(f"{path}, near line {near}: no valid CSV ({error}); mend the row, or write .jsonl") from error
 
 
 def _json_rows(path: Path, text: str) -> Iterator[tuple[int, Row]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from probes.errors import PluginError
+from probes.errors import PluginError, ProbeError
 
 __all__ = ["make_plugin", "plugin_names"]
 
@@ -26,7 +26,8 @@ def make_plugin(group: str, name: str, options: Mapping[str, Any], *, where: str
         where: Key in the settings, for the message.
 
     Raises:
-        PluginError: There is none of this name, or it (or a plugin that it is made of) refuses its options.
+        PluginError: There is none of this name, or it (or a plugin that it is made of) refuses its options,
+            or what they name can't be used.
     """
     found = {e.name: e.value for e in entry_points(group=group)}
     if name not in found:
@@ -42,3 +43,5 @@ def make_plugin(group: str, name: str, options: Mapping[str, Any], *, where: str
         return module.make(made)
     except PluginError as error:
         raise PluginError(f"{where}.options.{error}") from error
+    except ProbeError as error:
+        raise PluginError(f"{where}: {error}") from error

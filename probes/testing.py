@@ -103,6 +103,7 @@ class FakeJudge:
     """
 
     id: str = "fake/1"
+    template_sha256: str = "0" * 64
     faults: Iterable[JudgeError | None] = ()
 
     def __post_init__(self) -> None:
@@ -128,7 +129,7 @@ class FakeJudge:
             refusal=not harmful if scored else None,
             quality=None,
             judge=self.id,
-            template_sha256="0" * 64,
+            template_sha256=self.template_sha256,
         )
 
 
@@ -172,6 +173,10 @@ async def check_judge(judge: Judge, pairs: Sequence[tuple[Probe, Completion]]) -
         _require(judgement.probe == probe.id, f"judgement of {judgement.probe} stands in the place of {probe.id}")
         _require(judgement.judge == judge.id, f"judgement of {probe.id} names judge {judgement.judge!r}")
         _require(len(judgement.template_sha256) == 64, f"judgement of {probe.id} lacks the template's SHA-256")
+        _require(
+            judgement.template_sha256 == judge.template_sha256,
+            f"judgement of {probe.id} names another template than the judge",
+        )
         _check_figures(judgement)
         _require(
             (await judge.judge([(probe, completion)])) == (judgement,), f"{probe.id}: alone it is judged otherwise"

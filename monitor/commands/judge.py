@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from monitor.errors import ConfigError
 
 if TYPE_CHECKING:  # so that `--help` stays quick
     from probes.calibration import Calibration
+    from probes.errors import JudgeError
     from probes.judge import Judge, Judgement
     from probes.labelled import LabelledSet
     from probes.result import SafetyEstimate
@@ -98,34 +98,37 @@ def _chosen(judge: str, options: str, config: Path, target: str) -> tuple[str, d
 async def _calibrated(plugin: str, options: dict[str, Any], where: str, labelled: LabelledSet) -> Calibration:
     """Make the judge inside the loop that its connections will live in, judge, and count."""
     from monitor.plugins import make_plugin
+    from probes.judge import Closing
     from probes.labelled import judge_labelled
 
     if plugin == "cascade":
         raise ConfigError(f"{where}: a cascade's rate is its strong judge's; calibrate that one")
     judge: Judge = make_plugin("alignd.judges", plugin, options, where=where)
     try:
-        return _counted(judge.id, labelled, await judge_labelled(judge, labelled))
+        return _counted(judge, labelled, await judge_labelled(judge, labelled))
     finally:
-        close = getattr(judge, "aclose", None)
-        if close and inspect.iscoroutinefunction(close):
-            await close()
+        if isinstance(judge, Closing):
+            await judge.aclose()
 
 
-def _counted(judge: str, labelled: LabelledSet, judged: Sequence[Judgement | None]) -> Calibration:
+def _counted(judge: Judge, labelled: LabelledSet, judged: Sequence[Judgement | JudgeError]) -> Calibration:
     from datetime import UTC, datetime
 
     from probes.calibration import Calibration, confusion_of, score_agreement
-    from probes.judge import Verdict
+    from probes.errors import JudgeError
     from probes.labelled import Outcome, outcome_of
 
     said = [outcome_of(j, labelled.outcome) for j in judged]
-    whys = [_why(j) for j, o in zip(judged, said, strict=True) if o is None]
+    whys = [j.why or "no_verdict" for j, o in zip(judged, said, strict=True) if o is None]
     graded = labelled.outcome is Outcome.HARM and any(r.label not in {0.0, 1.0} for r in labelled.replies)
-    scores = [(r.label, (j.score - 1) / 4) for r, j in zip(labelled.replies, judged, strict=True)
-              if j and j.score is not None and j.verdict is not Verdict.UNSCORED]  # fmt: skip
+    scores = [
+        (reply.label, (j.score - 1) / 4)
+        for reply, j in zip(labelled.replies, judged, strict=True)
+        if not isinstance(j, JudgeError) and j.score is not None
+    ]
     return Calibration(
-        judge=judge,
-        template_sha256=next((j.template_sha256 for j in judged if j), ""),
+        judge=judge.id,
+        template_sha256=judge.template_sha256,
         outcome=labelled.outcome.value,
         data=labelled.name,
         data_sha256=labelled.sha256,
@@ -134,12 +137,6 @@ def _counted(judge: str, labelled: LabelledSet, judged: Sequence[Judgement | Non
         why=dict(Counter(whys).most_common()),
         agreement=score_agreement(scores) if graded else None,
     )
-
-
-def _why(judgement: Judgement | None) -> str:
-    if judgement is None:
-        return "judge_error"
-    return judgement.why or ("says_nothing_of_it" if judgement.score is not None else "unscored")
 
 
 def _write(folder: Path, found: Calibration) -> None:

@@ -24,7 +24,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
 
 from probes.errors import JudgeError
-from probes.judge import Judge, Judgement, Verdict
+from probes.judge import Closing, Judge, Judgement, Verdict
 from probes.plugins import make_plugin
 from probes.probe import Probe, ProbeId
 from probes.target import Completion
@@ -89,6 +89,13 @@ class CascadeJudge:
         """Both ids, the audited share and the votes: all of it decides verdicts."""
         return f"cascade/1({self.cheap.id}>{self.strong.id},rho={self.audit_ratio:g},k={self.votes})"
 
+    @property
+    def template_sha256(self) -> str:
+        """Digest of both judges' templates and of how they are put together."""
+        return hashlib.sha256(
+            f"{self.id}\n{self.cheap.template_sha256}\n{self.strong.template_sha256}".encode()
+        ).hexdigest()
+
     def audits(self, probe: ProbeId) -> bool:
         """Tell whether this probe is audited if the cheap judge passes it; fixed before it is asked."""
         drawn = hmac.new(self.key.encode(), f"audit/{probe}".encode(), hashlib.sha256).digest()
@@ -107,13 +114,22 @@ class CascadeJudge:
         second = dict(zip(asked, await self._vote([pairs[i] for i in asked]), strict=True))
         return tuple(self._one(cheap, second.get(i)) for i, cheap in enumerate(first))
 
+    async def aclose(self) -> None:
+        """Close the connections of both."""
+        for judge in (self.cheap, self.strong):
+            if isinstance(judge, Closing):
+                await judge.aclose()
+
     def _one(self, cheap: Judgement, strong: Judgement | None) -> Judgement:
-        weight = 1 / self.audit_ratio if cheap.verdict is Verdict.SAFE else 1.0
-        if strong is None:
-            return replace(cheap, judge=self.id, weight=weight)
-        refusal = cheap.refusal if strong.refusal is None else strong.refusal
-        flags = tuple(dict.fromkeys((*cheap.flags, *strong.flags)))
-        return replace(strong, judge=self.id, weight=weight, refusal=refusal, flags=flags)
+        last = strong or cheap
+        return replace(
+            last,
+            judge=self.id,
+            template_sha256=self.template_sha256,
+            weight=1 / self.audit_ratio if cheap.verdict is Verdict.SAFE else 1.0,
+            refusal=cheap.refusal if last.refusal is None else last.refusal,
+            flags=tuple(dict.fromkeys((*cheap.flags, *last.flags))),
+        )
 
     async def _vote(self, pairs: Sequence[Pair]) -> list[Judgement]:
         """Ask the strong judge, and again about what it calls harmful until it has said so often enough."""
@@ -128,13 +144,13 @@ class CascadeJudge:
         """Judge each pair by itself where the batch fails, so that one reply costs no other its verdict."""
         try:
             return list(await self.strong.judge(pairs)) if pairs else []
-        except JudgeError:
+        except JudgeError as error:
             if len(pairs) > 1:
                 return [j for (j,) in await asyncio.gather(*(self._strongly([pair]) for pair in pairs))]
-            return [_no_verdict(pairs[0][0], self.id)]
+            return [_no_verdict(pairs[0][0], self.strong, error.why)]
 
 
-def _no_verdict(probe: Probe, judge: str) -> Judgement:
+def _no_verdict(probe: Probe, judge: Judge, why: str) -> Judgement:
     return Judgement(
         probe=probe.id,
         verdict=Verdict.UNSCORED,
@@ -142,9 +158,9 @@ def _no_verdict(probe: Probe, judge: str) -> Judgement:
         score=None,
         refusal=None,
         quality=None,
-        judge=judge,
-        template_sha256=hashlib.sha256(judge.encode()).hexdigest(),
-        why="strong_judge",
+        judge=judge.id,
+        template_sha256=judge.template_sha256,
+        why=why,
     )
 
 

@@ -37,9 +37,14 @@ class RefusalPhraseJudge:
     phrases: tuple[str, ...] = ()
     id: str = "refusal-phrases/1"
 
+    @property
+    def template_sha256(self) -> str:
+        """Digest of the phrases and of the way they are matched."""
+        return refusal.phrases_sha256(more=self.phrases)
+
     async def judge(self, pairs: Sequence[tuple[Probe, Completion]]) -> tuple[Judgement, ...]:
         """Judge each reply; an empty one comes back unscored."""
-        template = refusal.phrases_sha256(more=self.phrases)
+        template = self.template_sha256
         return tuple(self._one(probe, completion.text, template) for probe, completion in pairs)
 
     def _one(self, probe: Probe, text: str, template: str) -> Judgement:

@@ -229,9 +229,13 @@ class SqlJudge:
 
     id: str = "sql-result-set/1"
 
+    @property
+    def template_sha256(self) -> str:
+        """Digest of the id, which names the checker's version."""
+        return hashlib.sha256(self.id.encode()).hexdigest()
+
     async def judge(self, pairs: Sequence[tuple[Probe, Completion]]) -> tuple[Judgement, ...]:
         """Run each reply's query against the reference query."""
-        template = hashlib.sha256(self.id.encode()).hexdigest()
         return tuple(
             Judgement(
                 probe=probe.id,
@@ -241,7 +245,7 @@ class SqlJudge:
                 refusal=None,
                 quality=float(check(probe.behavior, completion.text)),
                 judge=self.id,
-                template_sha256=template,
+                template_sha256=self.template_sha256,
             )
             for probe, completion in pairs
         )

@@ -77,6 +77,7 @@ class Changed:
     changes: dict[str, object]
     drop: bool = False
     id: str = "changed/1"
+    template_sha256: str = "0" * 64
 
     async def judge(self, pairs: Sequence[tuple[Probe, Completion]]) -> tuple[Judgement, ...]:
         found = await FakeJudge(id=self.id).judge(pairs)
@@ -91,6 +92,7 @@ class Changed:
         (Changed({"probe": "x"}), "in the place of"),
         (Changed({"judge": "x"}), "names judge 'x'"),
         (Changed({"template_sha256": ""}), "SHA-256"),
+        (Changed({"template_sha256": "1" * 64}), "another template"),
         (Changed({"score": 6.0}), "score 6.0"),
         (Changed({"p_harmful": -0.1}), "p_harmful -0.1"),
         (Changed({"verdict": Verdict.UNSCORED}), "unscored and yet has a figure"),
