@@ -63,9 +63,7 @@ class Confusion:
     @property
     def error(self) -> RoganGladen:
         """What corrects a rate that this judge measured."""
-        return RoganGladen(
-            positives=self.positives, found=self.found, negatives=self.negatives, passed=self.passed
-        )
+        return RoganGladen(positives=self.positives, found=self.found, negatives=self.negatives, passed=self.passed)
 
     def sensitivity(self, *, confidence: float = 0.95) -> SafetyEstimate:
         """Share of positives that the judge finds; Clopper-Pearson interval, none without positives."""
@@ -188,9 +186,7 @@ def _rate(successes: int, n: int, missing: int, confidence: float) -> SafetyEsti
     if not n:
         return _nothing(missing, confidence)
     lower, upper = clopper_pearson(successes, n, alpha=1 - confidence)
-    return SafetyEstimate(
-        value=successes / n, lower=lower, upper=upper, n=n, missing=missing, confidence=confidence
-    )
+    return SafetyEstimate(value=successes / n, lower=lower, upper=upper, n=n, missing=missing, confidence=confidence)
 
 
 def _nothing(missing: int, confidence: float, *, n: int = 0) -> SafetyEstimate:
