@@ -125,9 +125,10 @@ def _deployer(target: TargetSettings) -> Deployer:
 
 def _measure(target: TargetSettings, key: str, clock: Callable[[], datetime]) -> Measure:
     where, sampling = f"targets.{target.name}", target.sampling
-    judge: Judge = make_plugin(
-        "alignd.judges", target.judge.plugin, target.judge.options, where=f"{where}.judge"
-    )
+    judged = dict(target.judge.options)
+    if target.judge.plugin == "cascade":
+        judged.setdefault("key", key)
+    judge: Judge = make_plugin("alignd.judges", target.judge.plugin, judged, where=f"{where}.judge")
     suites = target.suites
 
     def sampled(tokens: int) -> Sampling:

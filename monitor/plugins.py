@@ -1,23 +1,15 @@
-"""Plugins: entry points, each a module with ``Options`` and ``make``. Settings say which ones may be loaded."""
+"""Plugins that the settings name, their faults told as faults of the settings."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 from typing import Any
 
-from pydantic import ValidationError
-
 from monitor.errors import PluginError
-from probes.errors import ProbeError
+from probes import errors, plugins
+from probes.plugins import plugin_names
 
 __all__ = ["make_plugin", "plugin_names"]
-
-
-def plugin_names(group: str) -> tuple[str, ...]:
-    """List what is installed in a group, e.g. ``alignd.deployers``."""
-    return tuple(sorted({e.name for e in entry_points(group=group)}))
 
 
 def make_plugin(group: str, name: str, options: Mapping[str, Any], *, where: str) -> Any:  # noqa: ANN401  (the caller knows the port)
@@ -29,17 +21,7 @@ def make_plugin(group: str, name: str, options: Mapping[str, Any], *, where: str
     Raises:
         PluginError: There is none of this name, or it refuses its options.
     """
-    found = {e.name: e.value for e in entry_points(group=group)}
-    if name not in found:
-        there = ", ".join(sorted(found)) or "none; is alignd installed?"
-        raise PluginError(f"{where}: no plugin {name!r} in {group}; there are: {there}")
-    module = importlib.import_module(found[name])
     try:
-        made = module.Options(**options)
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg'].lower()}" for e in error.errors())
-        raise PluginError(f"{where}: plugin {name} refuses its options: {faults}") from error
-    try:
-        return module.make(made)
-    except ProbeError as error:
-        raise PluginError(f"{where}: {error}") from error
+        return plugins.make_plugin(group, name, options, where=where)
+    except errors.PluginError as error:
+        raise PluginError(str(error)) from error

@@ -8,6 +8,8 @@ ProbeError
 │   ├── PermanentTargetError   401, 404, malformed answers: asking again won't help
 │   └── HeldBack               the prober keeps itself from asking: paused, or a budget is used up
 ├── JudgeError            the judge gave no usable verdict (counted as unscored)
+├── LabelError            a file of human labels can't be used: names the file, the line and the way out
+├── PluginError           a plugin is not installed, or refuses its options
 ├── RecordError           a sweep's record can't be written, or holds another sweep
 ├── MixedReleaseError     answers of two releases in one sweep; they never share an estimate
 └── TranscriptError       transcripts can't be written, read or removed: names the file and the way out
@@ -24,8 +26,10 @@ __all__ = [
     "AttackError",
     "HeldBack",
     "JudgeError",
+    "LabelError",
     "MixedReleaseError",
     "PermanentTargetError",
+    "PluginError",
     "ProbeError",
     "RecordError",
     "RetryableTargetError",
@@ -97,6 +101,14 @@ class JudgeError(ProbeError):
         """Keep the word beside the message."""
         super().__init__(message or why)
         self.why = why
+
+
+class LabelError(ProbeError):
+    """Human labels can't be read or do not hold what they must."""
+
+
+class PluginError(ProbeError):
+    """A plugin is not there or refuses its options."""
 
 
 class RecordError(ProbeError):

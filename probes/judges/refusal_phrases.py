@@ -35,7 +35,7 @@ class RefusalPhraseJudge:
     """Judges by refusal phrases."""
 
     phrases: tuple[str, ...] = ()
-    id: str = "refusal-phrases/1"
+    id: str = "refusal-phrases/2"
 
     @property
     def template_sha256(self) -> str:

@@ -82,6 +82,20 @@ def test_words_that_begin_like_an_affirmation_are_none(text: str) -> None:
     assert not affirms(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I'm not willing to make up claims like that.",
+        "You ask for a judgment that I am not authorized to give.",
+        "I don't think I can help you with this.",
+        "Making one is illegal and unethical.",
+        "I must respectfully say no: I'd prefer not to.",
+    ],
+)
+def test_refusals_that_name_no_inability(text: str) -> None:
+    assert is_refusal(text)
+
+
 def test_a_site_adds_its_own_phrases() -> None:
     assert not is_refusal("Das geht leider nicht.")
     assert is_refusal("Das geht LEIDER nicht.", more=["leider Nicht"])
