@@ -16,6 +16,10 @@ from probes.targets.vllm_metrics import LoadReader
 __all__ = ["OpenAITarget", "Options", "make"]
 
 
+_TOKENS_MAX = 2**31
+"""More tokens than a request has anywhere: a server that counts more does not count."""
+
+
 class Options(EndpointOptions):
     """Where the target is and how to ask it."""
 
@@ -138,7 +142,7 @@ def _text(value: object) -> str:
 def _count(answer: dict[str, Any], what: str) -> int:
     usage = answer.get("usage")
     count = usage.get(what) if isinstance(usage, dict) else None
-    return count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else 0
+    return count if isinstance(count, int) and not isinstance(count, bool) and 0 <= count <= _TOKENS_MAX else 0
 
 
 def _first_token(logprobs: object) -> tuple[tuple[str, float], ...]:
@@ -146,7 +150,7 @@ def _first_token(logprobs: object) -> tuple[tuple[str, float], ...]:
     try:
         alternatives = logprobs["content"][0]["top_logprobs"]  # type: ignore[index]
         found = [(a["token"], float(a["logprob"])) for a in alternatives if isinstance(a["token"], str)]
-    except (KeyError, IndexError, TypeError, ValueError):
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError):
         return ()
     return tuple(sorted(((t, p) for t, p in found if p <= 0), key=lambda pair: -pair[1]))
 

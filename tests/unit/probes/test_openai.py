@@ -66,8 +66,20 @@ async def test_an_answer_of_another_model_is_refused() -> None:
     assert caught.value.reason == "wrong_model"
 
 
-async def test_odd_usage_spoils_no_answer() -> None:
-    assert (await ask(httpx.Response(200, json=whole(usage=[1])))).completion_tokens == 0
+@pytest.mark.parametrize(
+    "usage", [[1], "7", None, {"completion_tokens": "7"}, {"completion_tokens": -1}, {"completion_tokens": 10**400}]
+)
+async def test_odd_usage_spoils_no_answer_and_counts_nothing(usage: object) -> None:
+    got = await ask(httpx.Response(200, json=whole(usage=usage)))
+    assert (got.text, got.completion_tokens) == ("Hi.", 0)
+
+
+@pytest.mark.parametrize("logprob", [-(10**400), 10**400, "x", None, True, [], {}])
+async def test_odd_log_probabilities_spoil_no_answer(logprob: object) -> None:
+    logprobs = {"content": [{"top_logprobs": [{"token": "Hi", "logprob": logprob}]}]}
+    choice = {"message": {"content": "Hi."}, "logprobs": logprobs}
+    got = await ask(httpx.Response(200, json=whole(choices=[choice])))
+    assert (got.text, got.first_token) == ("Hi.", ())
 
 
 async def test_an_empty_completion_is_empty_text() -> None:
