@@ -105,7 +105,7 @@ def _plain(text: str) -> str:
 
 @cache
 def _long_runs() -> re.Pattern[str]:
-    """Match more than 30 combining marks in a row, the bound of Unicode's Stream-Safe Text Format (UAX #15, section 13).
+    """Match more than 30 combining marks in a row: the bound of the Stream-Safe Text Format (UAX #15, section 13).
 
     Normalising puts a run in order in a time that grows with the square of its length: a megabyte of marks takes a
     quarter of an hour. Beyond 30 no language writes them, and no phrase holds any.
