@@ -8,6 +8,7 @@ the probes' requests in its queue; this module keeps those requests few enough t
 from __future__ import annotations
 
 import asyncio
+import statistics
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -15,12 +16,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 
-from probes.errors import HeldBack
+from probes.errors import HeldBack, RetryableTargetError
 from probes.probe import Probe
 from probes.target import Completion, Load, Target
 from probes.window import PROBATION_SECONDS, STEP_SECONDS, Rules, Window, next_window
 
 __all__ = ["Pace", "PacedTarget"]
+
+_ALONE_LEAST = 3
+"""So many answers to a probe alone are needed to compare others with."""
 
 class Pace:
     """Lets requests through one by one as the window, the budgets and the pause switch allow."""
@@ -57,6 +61,7 @@ class Pace:
         self._rest_until = -float("inf")
         self._minute: deque[float] = deque()
         self._lately: deque[float] = deque(maxlen=32)
+        self._alone: deque[float] = deque(maxlen=16)
         self._look = asyncio.Lock()
 
     @property
@@ -98,10 +103,15 @@ class Pace:
     def _take_in(self, completion: Completion) -> None:
         self._spent += completion.prompt_tokens + completion.completion_tokens
         if completion.completion_tokens:
-            pace = completion.latency_seconds / completion.completion_tokens
-            self._lately.append(pace)
-            best = self.window.best_seconds_per_token
-            self.window = replace(self.window, best_seconds_per_token=min(pace, best or pace))
+            took = completion.latency_seconds / completion.completion_tokens
+            self._lately.append(took)
+            if self.window.limit <= 1:
+                self._alone.append(took)
+
+    def back_off(self) -> None:
+        """Halve the window: the server refused a request, or did not answer it."""
+        limit = max(1.0, self.window.limit / 2)
+        self.window = replace(self.window, limit=limit, hold_until=self._clock() + STEP_SECONDS)
 
     async def _wait(self, target: Target, tokens_max: int) -> None:
         while True:
@@ -158,11 +168,10 @@ class Pace:
                 self._lately.clear()
 
     def _slowdown(self) -> float | None:
-        """Return seconds per token since the window changed, over the best seen."""
-        best = self.window.best_seconds_per_token
-        if not best or len(self._lately) < self.window.limit + 1:
+        """Return seconds per token since the window changed, over those of a probe alone."""
+        if len(self._alone) < _ALONE_LEAST or len(self._lately) < self.window.limit + 1:
             return None
-        return sum(self._lately) / len(self._lately) / best
+        return statistics.median(self._lately) / statistics.median(self._alone)
 
     def _others(self, load: Load, mine: int, ended: int) -> int:
         """Count requests of others: in flight now, or ended since the last look."""
@@ -196,7 +205,11 @@ class PacedTarget:
         """
         prompt = sum(len(m.content) for m in probe.messages) // 3
         async with self.pace.turn(self.inner, prompt + probe.sampling.max_tokens) as take_in:
-            completion = await self.inner.complete(probe)
+            try:
+                completion = await self.inner.complete(probe)
+            except RetryableTargetError:
+                self.pace.back_off()
+                raise
             take_in(completion)
             return completion
 

@@ -168,7 +168,7 @@ class _Sweep:
 
 async def _ask(target: Target, judge: Judge, probe: Probe) -> ProbeResult:
     try:
-        completion = await converse(target, probe)
+        probe, completion = await converse(target, probe)
     except HeldBack:
         raise
     except TargetError as error:

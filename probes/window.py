@@ -8,8 +8,9 @@ from probes.target import Load
 
 __all__ = ["PROBATION_SECONDS", "STEP_SECONDS", "Rules", "Window", "next_window"]
 
-_BESIDE_USERS, _BLIND = (1.05, 1.2), (1.1, 1.5)
-"""Seconds per token against the best seen: up to the first the window grows, from the second on it shrinks."""
+_BESIDE_USERS, _BLIND = (1.1, 1.25), (1.5, 3.0)
+"""Seconds per token against those of a probe alone: up to the first the window grows, from the second on it shrinks.
+A server whose users can't be seen is given more room: it is its own queue that tells."""
 STEP_SECONDS = 5.0
 """Beside users the window grows by one at most this often: each step is a trial at their expense."""
 PROBATION_SECONDS = 2.0
@@ -50,13 +51,11 @@ class Window:
     Attributes:
         limit: Requests that may be in flight; under 1 none.
         users_seen_at: When users were last noticed, in seconds of the monotonic clock; ``None`` for never.
-        best_seconds_per_token: Least that a token took while the window was open.
         hold_until: The window does not grow before this, in seconds of the same clock.
     """
 
     limit: float
     users_seen_at: float | None = None
-    best_seconds_per_token: float | None = None
     hold_until: float = 0.0
 
     def users(self, now: float, rules: Rules) -> bool:
@@ -72,7 +71,7 @@ def next_window(
     Args:
         load: The server's figures; ``None`` where it shows none.
         others: Requests of others seen in flight, waiting or ended since the last look.
-        slowdown: Seconds per token of late, over the best seen; ``None`` where there is too little to say.
+        slowdown: Seconds per token of late, over those of a probe alone; ``None`` where there is too little to say.
         now: Seconds of the monotonic clock.
     """
     if load is None:
@@ -92,13 +91,17 @@ def next_window(
 def _additive(
     window: Window, slowdown: float | None, most: int, *, bounds: tuple[float, float], now: float, step_seconds: float
 ) -> Window:
-    """Grow by one, not too often, while tokens come as fast as ever; halve and hold where they come slower."""
+    """Grow while tokens come as fast as ever, halve and hold where they come slower.
+
+    Beside users it grows by one and not too often; where none can be seen, twofold.
+    """
     limit = max(1.0, window.limit)
     if slowdown is None:
         return replace(window, limit=limit)
     fine, bad = bounds
+    step = 1.0 if step_seconds else limit
     if slowdown >= bad and limit > 1:
         return replace(window, limit=max(1.0, limit / 2), hold_until=now + 12 * step_seconds)
     if slowdown <= fine and now >= window.hold_until:
-        return replace(window, limit=min(float(most), limit + 1), hold_until=now + step_seconds)
+        return replace(window, limit=min(float(most), limit + step), hold_until=now + step_seconds)
     return replace(window, limit=limit)

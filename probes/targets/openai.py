@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import httpx
+from pydantic import Field
 
 from probes.endpoint import NO_PRIORITY, Endpoint, EndpointOptions
 from probes.errors import PermanentTargetError, TargetError
@@ -15,12 +16,17 @@ from probes.targets.vllm_metrics import LoadReader
 
 __all__ = ["OpenAITarget", "Options", "make"]
 
+_LOOK_SECONDS = 2.0
+"""Longest wait for the server's own figures; a server that is too busy to show them is judged by its latency."""
+
 
 class Options(EndpointOptions):
     """Where the target is and how to ask it."""
 
     name: str
     """The target's name in settings, metrics and incidents."""
+    metrics_url: str = Field(default="", pattern=r"^(|https?://.+)$")
+    """Where the server shows its own figures (vLLM's ``/metrics``); beside ``/v1`` if not given."""
     priority: int = 1_000_000
     """Sent with each request where the server schedules by priority (vLLM: lower goes first, users have 0)."""
 
@@ -81,9 +87,17 @@ class OpenAITarget:
     async def load(self) -> Load | None:
         """Read the server's own metrics (vLLM's ``/metrics``); ``None`` where it has none."""
         try:
-            return self._load.read(await self._endpoint.text("../metrics"))
+            page = await self._endpoint.text(
+                self._options.metrics_url or "../metrics", timeout_seconds=_LOOK_SECONDS
+            )
+            return self._load.read(page)
         except TargetError:
             return None
+
+    @property
+    def prioritised(self) -> bool:
+        """Whether requests carry a priority: the server has not refused one."""
+        return self._priority is not None
 
     async def aclose(self) -> None:
         """Close connections."""

@@ -187,7 +187,8 @@ def body(port: int, path: str) -> str:
 
 async def test_the_probes_target_sweeps_it(site: Host) -> None:
     await site.serve(site.a)
-    options = Options(name="prod", endpoint=f"{site.url}/v1", model=NAME)
+    figures = f"http://127.0.0.1:{site.admin_port}/metrics"
+    options = Options(name="prod", endpoint=f"{site.url}/v1", model=NAME, metrics_url=figures)
     suite, sampling = builtin("harm_probe"), Sampling(max_tokens=16)
     probes = plan_sweep(
         suite, suite.behaviors, sweep=SweepId("s"), attacks=[WeightedAttack(attack=DirectAttack())], sampling=sampling,
@@ -200,6 +201,12 @@ async def test_the_probes_target_sweeps_it(site: Host) -> None:
         deadline_seconds=120,
     )  # fmt: skip
     assert (done.release, len(done.results), done.missing) == (site.a.id, 16, 0)
+    assert target.prioritised, "a server of the supervisor schedules by priority"
+    load = await target.load()
+    assert load
+    assert (load.running, load.waiting) == (0, 0)
+    assert load.finished is not None
+    assert load.finished >= 17
     for result in done.results:
         assert result.completion
         assert (result.completion.model, result.completion.release) == (NAME, site.a.id)

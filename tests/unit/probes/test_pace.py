@@ -10,7 +10,7 @@ from datetime import date
 
 import pytest
 
-from probes.errors import HeldBack
+from probes.errors import HeldBack, RetryableTargetError
 from probes.pace import Pace, PacedTarget
 from probes.probe import Probe
 from probes.target import Completion, Load
@@ -66,7 +66,7 @@ def test_a_full_cache_halves_the_window_whoever_fills_it() -> None:
 
 
 def test_a_server_that_shows_no_figures_is_judged_by_its_latency() -> None:
-    assert [looked(Window(limit=4.0), None, slowdown=s).limit for s in (1.0, 1.3, 1.6)] == [5.0, 4.0, 2.0]
+    assert [looked(Window(limit=2.0), None, slowdown=s).limit for s in (1.0, 2.0, 3.5)] == [4.0, 2.0, 1.0]
     assert looked(Window(limit=8.0), None).limit == 8.0
     assert looked(Window(limit=1.0), None, slowdown=9.0).limit == 1.0
 
@@ -207,3 +207,21 @@ async def _now(found: Load) -> Load:
 
 async def test_a_paced_target_is_a_target() -> None:
     await check_target(PacedTarget(FakeTarget(), Pace(Rules(yields=False))), plan(1, 1.0)[0])
+
+
+async def test_a_server_that_shows_nothing_is_soon_used_to_the_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    server = Served(clock, None)
+    await ask(PacedTarget(server, Pace(Rules(concurrency=8), clock=clock)), 60)
+    assert server.most == 8
+    assert clock.now - 1000 < 25
+
+
+async def test_a_server_that_refuses_is_asked_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    busy = RetryableTargetError("busy", reason="http_429")
+    pace = Pace(Rules(concurrency=8), clock=clock)
+    pace.window = replace(pace.window, limit=8.0)
+    with pytest.raises(RetryableTargetError):
+        await PacedTarget(FakeTarget(faults=[busy]), pace).complete(plan(1, 1.0)[0])
+    assert pace.window.limit == 4.0
