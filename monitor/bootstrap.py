@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -18,18 +19,19 @@ from monitor.settings import Settings
 from monitor.site import Recipe, Site
 from monitor.stores.sql import SqlStore
 from monitor.target_settings import SuiteSettings, TargetSettings
+from probes.attack import Attack
 from probes.behavior import Suite, SuiteKind
 from probes.errors import SuiteError
 from probes.judge import Judge
 from probes.probe import Sampling
 from probes.suites import builtin
 from probes.target import Target
-from probes.tasks.sql import SqlJudge, generate
+from probes.task import Task
 from remediation.verification import Gates
 
 __all__ = ["build", "utc_now"]
 
-_TASK_SEED = 20260101
+log = logging.getLogger("alignd")
 
 
 def utc_now() -> datetime:
@@ -106,19 +108,29 @@ def _measure(target: TargetSettings, key: str, clock: Callable[[], datetime]) ->
         "alignd.judges", target.judge.plugin, target.judge.options, where=f"{where}.judge"
     )
     suites = target.suites
+    attack: Attack = make_plugin(
+        "alignd.attacks", target.attack.plugin, target.attack.options, where=f"{where}.attack"
+    )
+    task = _task(suites, f"{where}.suites.task")
 
-    def sampled(tokens: int) -> Sampling:
-        return Sampling(max_tokens=tokens, temperature=sampling.temperature, top_p=sampling.top_p)
+    def sampled(tokens: int, top_logprobs: int = 0) -> Sampling:
+        return Sampling(
+            max_tokens=tokens, temperature=sampling.temperature, top_p=sampling.top_p, top_logprobs=top_logprobs
+        )
 
     return Measure(
         harm=_suite(suites.harm, SuiteKind.HARM, f"{where}.suites.harm"),
         benign=tuple(_suite(name, SuiteKind.BENIGN, f"{where}.suites.benign") for name in suites.benign),
-        task=_task(suites),
+        task=task.suite if task else None,
         judge=judge,
-        task_judge=SqlJudge() if suites.task else None,
-        attack=make_plugin("alignd.attacks", target.attack.plugin, target.attack.options, where=f"{where}.attack"),
+        task_judge=task.judge if task else None,
+        attack=attack,
         sampling=sampled(sampling.max_tokens),
-        task_sampling=sampled(sampling.task_max_tokens),
+        task_sampling=sampled(
+            sampling.task_max_tokens or (task.max_tokens if task else sampling.max_tokens),
+            task.top_logprobs if task else 0,
+        ),
+        task_attack=_task_attack(task, attack, where) if task else None,
         site_key=key,
         concurrency=sampling.concurrency,
         deadline_seconds=sampling.deadline_seconds,
@@ -137,5 +149,22 @@ def _suite(name: str, kind: SuiteKind, where: str) -> Suite:
     return suite
 
 
-def _task(suites: SuiteSettings) -> Suite | None:
-    return generate(suites.task_prompts, _TASK_SEED) if suites.task else None
+def _task(suites: SuiteSettings, where: str) -> Task | None:
+    if suites.task is None:
+        return None
+    prompts = {} if suites.task_prompts is None else {"prompts": suites.task_prompts}
+    try:
+        task: Task = make_plugin("alignd.tasks", suites.task.plugin, {**suites.task.options, **prompts}, where=where)
+    except SuiteError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    if task.left_out:
+        log.info("task_rows_left_out", extra={"suite": task.suite.name, "rows": task.left_out})
+    return task
+
+
+def _task_attack(task: Task, attack: Attack, where: str) -> Attack:
+    """Ask a task plainly: what a model can do under an attack is another question."""
+    if task.attack is not None or attack.name == "direct":
+        return task.attack or attack
+    plain: Attack = make_plugin("alignd.attacks", "direct", {}, where=f"{where}.attack")
+    return plain

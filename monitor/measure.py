@@ -39,6 +39,7 @@ class Measure:
     Attributes:
         site_key: Decides which prompts are rotating, sentinel or sealed.
         new_id: Makes a fresh part of a sweep's id, from which its seeds follow.
+        task_attack: How the task is asked; ``None`` asks as ``attack`` does.
     """
 
     harm: Suite
@@ -54,6 +55,7 @@ class Measure:
     deadline_seconds: float
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
+    task_attack: Attack | None = None
 
     @property
     def key(self) -> str:
@@ -199,11 +201,11 @@ async def _sweep(
     if not behaviors:
         raise NotMeasured(f"suite {suite.name} has no prompts for {purpose}; use a larger suite")
     sweep = SweepId(f"{purpose}-{measure.new_id()}")
-    judge, sampling = measure.judge, measure.sampling
+    judge, sampling, attack = measure.judge, measure.sampling, measure.attack
     if suite is measure.task and measure.task_judge:
-        judge, sampling = measure.task_judge, measure.task_sampling
+        judge, sampling, attack = measure.task_judge, measure.task_sampling, measure.task_attack or measure.attack
     seed = int.from_bytes(hashlib.sha256(sweep.encode()).digest()[:4], "big")
-    probes = plan_sweep(suite, behaviors, sweep=sweep, attack=measure.attack, sampling=sampling, seed=seed, n=n)
+    probes = plan_sweep(suite, behaviors, sweep=sweep, attack=attack, sampling=sampling, seed=seed, n=n)
     return await run_sweep(
         target, judge, suite, probes, sweep=sweep, clock=measure.clock, concurrency=measure.concurrency,
         deadline_seconds=measure.deadline_seconds, on_result=on_result,

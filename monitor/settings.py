@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from monitor.errors import ConfigError
-from monitor.target_settings import Section, TargetSettings
+from monitor.target_settings import PluginSettings, Section, TargetSettings
 
 __all__ = ["ListenSettings", "Settings", "StoreSettings", "load_settings"]
 
@@ -123,12 +123,20 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
                 "last_known_good": str(folder / t.last_known_good)
                 if (folder / t.last_known_good).is_dir() and t.last_known_good
                 else t.last_known_good,
+                "suites": t.suites.model_copy(update={"task": _anchored_path(t.suites.task, folder)}),
             }
         )
         for t in settings.targets
     )
     store = StoreSettings(url=f"sqlite:///{folder / database}")
     return settings.model_copy(update={"targets": targets, "store": store, "releases": folder / settings.releases})
+
+
+def _anchored_path(plugin: PluginSettings | None, folder: Path) -> PluginSettings | None:
+    """Make an option named ``path`` count from the configuration file."""
+    if plugin is None or not isinstance(path := plugin.options.get("path"), str):
+        return plugin
+    return plugin.model_copy(update={"options": {**plugin.options, "path": str(folder / path)}})
 
 
 def _fault(loc: tuple[int | str, ...], message: str, given: object) -> str:
