@@ -92,10 +92,10 @@ def _column(
 
 
 def _near(value: _Value) -> list[_Value]:
-    """Return what lies beside a value: numbers above and below, a text with more of it."""
+    """Return what lies beside a value: numbers above and below, a text with more and with less of it."""
     if isinstance(value, int | float):
         return [value - 1, value + 1, value + 10]
-    return [f"{value} 2"] if value is not None else ["0"]
+    return [f"{value} 2", value[: (len(value) + 1) // 2]] if value is not None else ["0"]
 
 
 def _uses_of(query: str, names: set[str]) -> _Uses:

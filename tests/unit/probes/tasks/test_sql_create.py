@@ -85,7 +85,8 @@ CASES: dict[str, tuple[str, str, list[str], list[str]]] = {
     "like": (
         HEADS, "SELECT name FROM head WHERE born_state LIKE '%new%' AND age BETWEEN 40 AND 50",
         ["SELECT name FROM head WHERE age >= 40 AND age <= 50 AND born_state LIKE '%NEW%'"],
-        ["SELECT name FROM head WHERE age BETWEEN 40 AND 50", "SELECT name FROM head WHERE born_state LIKE '%new%'",
+        ["SELECT name FROM head WHERE born_state LIKE '%n%' AND age BETWEEN 40 AND 50",
+         "SELECT name FROM head WHERE age BETWEEN 40 AND 50", "SELECT name FROM head WHERE born_state LIKE '%new%'",
          "SELECT name FROM head WHERE born_state = 'new' AND age > 40 AND age < 50"],
     ),
     "null": (
