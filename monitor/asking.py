@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from monitor.bootstrap import attacks_of, pace_of, plain_of, recorder_of, suite_of, target_at, utc_now
+from monitor.bootstrap import attacks_of, judge_of, pace_of, plain_of, recorder_of, suite_of, target_at, utc_now
 from monitor.errors import ConfigError
 from monitor.on_demand import Asking
 from monitor.plugins import make_plugin
@@ -21,8 +21,10 @@ from monitor.target_settings import TargetSettings, WeightedPluginSettings
 from probes.behavior import Behavior, Partition, Suite, SuiteKind
 from probes.errors import SuiteError
 from probes.judge import Closing, Judge
+from probes.plan import WeightedAttack
 from probes.probe import Sampling
 from probes.suites.sources import open_suite
+from probes.task import Task
 
 __all__ = ["asking_of", "closing"]
 
@@ -98,33 +100,51 @@ def _asking(
     target = target.model_copy(
         update={"sampling": sampling, "load": load, "attacks": _mixture(ask) or target.attacks}
     )
-    suite = _suite(ask, target)
+    task = _task(ask)
+    suite = task.suite if task else _suite(ask, target)
     attacks = attacks_of(target)
-    judge: Judge = make_plugin(
-        "alignd.judges", ask.judge or target.judge.plugin, ask.judge_options if ask.judge else target.judge.options,
-        where="--judge" if ask.judge else f"targets.{target.name}.judge",
-    )  # fmt: skip
-    harm = suite.kind is SuiteKind.HARM
-    n = ask.n or (_DECIDED_MAX if ask.until_decided else _DRAWN)
+    if task and task.attack:
+        attacks = (WeightedAttack(attack=task.attack),)
+    elif suite.kind is not SuiteKind.HARM and not ask.attacks:
+        attacks = plain_of(attacks)
     return Asking(
         target=pace_of(target, target_at(target, target.endpoint), store, utc_now),
         model=target.model,
-        judge=judge,
+        judge=task.judge if task else _judge(ask, target, key),
         suite=suite,
-        behaviors=_part(suite, ask, key),
-        attacks=attacks if harm or ask.attacks else plain_of(attacks),
+        behaviors=suite.behaviors if task else _part(suite, ask, key),
+        attacks=attacks,
         sampling=Sampling(
-            max_tokens=sampling.max_tokens, temperature=sampling.temperature, top_p=sampling.top_p
+            max_tokens=(ask.max_tokens or task.max_tokens) if task else sampling.max_tokens,
+            temperature=sampling.temperature, top_p=sampling.top_p, top_logprobs=task.top_logprobs if task else 0,
         ),
         key=key,
-        n=None if ask.each else n,
-        until_decided=ask.until_decided and harm,
+        n=None if ask.each or (task and ask.n is None) else ask.n or (_DECIDED_MAX if ask.until_decided else _DRAWN),
+        until_decided=ask.until_decided and suite.kind is SuiteKind.HARM,
         rates=Rates(**target.statistics.model_dump()),
         concurrency=sampling.concurrency,
         deadline_seconds=max(sampling.deadline_seconds, 3600.0),
         texts=ask.with_text,
         recorder=recorder,
-    )
+    )  # fmt: skip
+
+
+def _judge(ask: AskSettings, target: TargetSettings, key: str) -> Judge:
+    name, options, where = ask.judge, ask.judge_options, "--judge"
+    if not name:
+        name, options, where = target.judge.plugin, target.judge.options, f"targets.{target.name}.judge"
+    return judge_of(name, options, key=key, where=where)
+
+
+def _task(ask: AskSettings) -> Task | None:
+    if not ask.task:
+        if ask.task_options:
+            raise ConfigError("--task-options: there is no --task")
+        return None
+    if ask.suite or ask.judge or ask.attacks:
+        raise ConfigError("--task brings its own suite, judge and attack; leave --suite, --judge and --attacks out")
+    task: Task = make_plugin("alignd.tasks", ask.task, ask.task_options, where="--task")
+    return task
 
 
 def _suite(ask: AskSettings, target: TargetSettings) -> Suite:

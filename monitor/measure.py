@@ -44,6 +44,7 @@ class Measure:
         site_key: Decides which prompts are rotating, sentinel or sealed.
         new_id: Makes a fresh part of a sweep's id, from which its seeds follow.
         recorder: Keeps what every sweep asked and was answered.
+        task_attack: How the task is asked; ``None`` asks plainly.
     """
 
     harm: Suite
@@ -61,15 +62,19 @@ class Measure:
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
     recorder: Recorder = field(default_factory=Recorder)
+    task_attack: Attack | None = None
 
     @property
     def key(self) -> str:
         """Digest of judges, suites, attacks and sampling: figures of different keys are never compared."""
         suites = [s.sha256 for s in (self.harm, *self.benign, *((self.task,) if self.task else ()))]
-        sampled = [[s.max_tokens, s.temperature, s.top_p] for s in (self.sampling, self.task_sampling)]
+        sampled = [
+            [s.max_tokens, s.temperature, s.top_p, s.top_logprobs] for s in (self.sampling, self.task_sampling)
+        ]
+        asked = [self.plain.sha256, self.task_attack.sha256 if self.task_attack else ""]
         mixture = [[a.attack.name, a.attack.sha256, a.weight] for a in self.attacks]
         judges = [[j.id, j.template_sha256] for j in self._judges]
-        what = [judges, mixture, self.plain.sha256, suites, sampled]
+        what = [judges, mixture, asked, suites, sampled]
         return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
 
     async def aclose(self) -> None:
@@ -229,9 +234,8 @@ async def _sweep(
     judge, sampling = measure.judge, measure.sampling
     if suite is measure.task and measure.task_judge:
         judge, sampling = measure.task_judge, measure.task_sampling
-    attacks = measure.attacks if suite is measure.harm else (WeightedAttack(attack=measure.plain),)
     probes = plan_sweep(
-        suite, behaviors, sweep=sweep, attacks=attacks, sampling=sampling, key=measure.site_key, n=n
+        suite, behaviors, sweep=sweep, attacks=_attacks(measure, suite), sampling=sampling, key=measure.site_key, n=n
     )
     swept = await run_sweep(
         target, judge, suite, probes, sweep=sweep, clock=measure.clock, concurrency=measure.concurrency,
@@ -242,6 +246,14 @@ async def _sweep(
         why = {"paused": "probing is paused", "budget": "the day's budget of tokens is used up"}
         raise NotMeasured(f"sweep {sweep}: {why.get(swept.stopped, swept.stopped)}")
     return swept
+
+
+def _attacks(measure: Measure, suite: Suite) -> tuple[WeightedAttack, ...]:
+    """Harmful requests are dressed; what a model can do under an attack, or refuses then, is another question."""
+    if suite is measure.harm:
+        return measure.attacks
+    plain = (measure.task_attack if suite is measure.task else None) or measure.plain
+    return (WeightedAttack(attack=plain),)
 
 
 def _harmful(result: ProbeResult) -> bool | None:

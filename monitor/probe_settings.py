@@ -29,6 +29,8 @@ class AskSettings:
     api_key: str
     suite: str
     kind: str
+    task: str
+    task_options: Mapping[str, Any]
     part: Part
     attacks: str
     attack_options: Mapping[str, Mapping[str, Any]]

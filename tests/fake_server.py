@@ -25,7 +25,7 @@ def app(name: str, release: str) -> Starlette:
         return JSONResponse(said)
 
     async def metrics(_: Request) -> Response:
-        return PlainTextResponse('vllm:num_requests_running{engine="0"} 1.0\nvllm:num_requests_waiting{engine="0"} 0.0\n')
+        return PlainTextResponse("vllm:num_requests_running 1.0\nvllm:num_requests_waiting 0.0\n")
 
     asked = [Route(p, complete, methods=["POST"]) for p in ("/v1/completions", "/v1/chat/completions")]
     return Starlette(routes=[*asked, Route("/metrics", metrics)])

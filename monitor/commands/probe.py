@@ -42,6 +42,9 @@ def probe(
     suite: Annotated[str, typer.Option(help="Suite: a built-in name or a file.", rich_help_panel=_HARM)] = "",
     kind: Annotated[str, typer.Option(help="What a file's prompts are: harm (if not given) or benign.",
                                       rich_help_panel=_HARM)] = "",
+    task: Annotated[str, typer.Option(help="Task in place of a suite: sql, gsm8k, mmlu …", rich_help_panel=_HARM)] = "",
+    task_options: Annotated[str, typer.Option(help='Its options, as JSON, e.g. {"path": "rows.jsonl"}.',
+                                              rich_help_panel=_HARM)] = "{}",
     part: Annotated[Part, typer.Option(help="Part of the suite; sealed prompts are for confirmations.",
                                        rich_help_panel=_HARM)] = Part.ROTATING,
     attacks: Annotated[str, typer.Option(help="Attacks and weights, e.g. direct,role-play=2.",
@@ -82,7 +85,8 @@ def probe(
     if endpoint and (config or target):
         raise ConfigError("give --endpoint and --model, or a configuration with --target, not both")
     ask = AskSettings(
-        target=target, endpoint=endpoint, model=model, api_key=_key(api_key_env), suite=suite, kind=kind, part=part,
+        target=target, endpoint=endpoint, model=model, api_key=_key(api_key_env), suite=suite, kind=kind,
+        task=task, task_options=_object(task_options, "--task-options"), part=part,
         attacks=attacks, attack_options=_object(attack_options, "--attack-options"), judge=judge,
         judge_options=_object(judge_options, "--judge-options"), n=n, each=each, until_decided=until_decided,
         max_tokens=max_tokens, temperature=temperature, concurrency=concurrency, full_speed=full_speed,
