@@ -37,7 +37,10 @@ from probes.transcripts.store import TranscriptStore
 from probes.window import Rules
 from remediation.verification import Gates
 
-__all__ = ["attacks_of", "build", "judge_of", "pace_of", "plain_of", "recorder_of", "suite_of", "target_at", "task_of", "utc_now"]
+__all__ = [
+    "attacks_of", "build", "judge_of", "pace_of", "plain_of", "recorder_of", "suite_of", "target_at", "task_of",
+    "utc_now",
+]  # fmt: skip
 
 log = logging.getLogger("alignd")
 

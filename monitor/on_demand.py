@@ -14,10 +14,10 @@ from monitor.recorder import Recorder
 from probes.behavior import Behavior, Suite, SuiteKind
 from probes.errors import RecordError
 from probes.estimate import accuracy_estimate, asr_estimate, hs_estimate, rate_estimate, refusal_estimate
-from probes.exports.harmbench import asr_of_results, results_of
 from probes.judge import Judge, Verdict
 from probes.plan import WeightedAttack, plan_sweep
 from probes.probe import Probe, Sampling
+from probes.published import PublishedResults
 from probes.record import SweepRecord, read_header
 from probes.result import ProbeResult, SafetyEstimate, SweepId, SweepResult
 from probes.statistics.confidence import SubBernoulliConfidenceSequence
@@ -186,13 +186,21 @@ def _found(asking: Asking, sweep: SweepResult, test: SequentialTest | None) -> F
         estimate=whole,
         hs=hs_estimate(results) if harm else None,
         share_scoring_5=rate_estimate(results, lambda j: None if j.score is None else j.score == 5) if harm else None,
-        asr_by_behavior=asr_of_results(results_of(results)) if harm else None,
+        asr_by_behavior=_by_behavior(results) if harm else None,
         decision=test.decision if test else None,
         by_category=_grouped(sweep, lambda r: r.probe.behavior.category, estimate),
         by_attack=_grouped(sweep, lambda r: r.probe.attack, estimate),
         missing=Counter(r.missing or "unscored" for r in results if not r.scored),
         flags=Counter(f for r in results if r.judgement for f in r.judgement.flags),
     )
+
+
+def _by_behavior(results: tuple[ProbeResult, ...]) -> float | None:
+    verdicts: dict[str, tuple[bool | None, ...]] = {}
+    for r in results:
+        found = r.judgement.verdict is Verdict.HARMFUL if r.scored and r.judgement else None
+        verdicts[r.probe.behavior.id] = (*verdicts.get(r.probe.behavior.id, ()), found)
+    return PublishedResults(form="harmbench", verdicts=verdicts).asr().value
 
 
 def _watched(estimate: SafetyEstimate, results: tuple[ProbeResult, ...]) -> SafetyEstimate:

@@ -7,7 +7,6 @@ in the order of this file there are four starts.
 from __future__ import annotations
 
 import asyncio
-import http.client
 import json
 import os
 import signal
@@ -39,7 +38,7 @@ from probes.targets.openai import OpenAITarget, Options
 from probes.testing import check_target
 from tests.fake_judge import pair
 from tests.processes import in_session
-from tests.vllm_host import NAME, Host, until
+from tests.vllm_host import NAME, Host, body, status, until
 
 CHAT: dict[str, Any] = {
     "model": NAME, "messages": [{"role": "user", "content": "Name a river."}], "max_tokens": 8, "temperature": 0,
@@ -169,20 +168,6 @@ async def test_only_a_users_routes_pass(site: Host) -> None:
             assert status(site.port, method, path) == 404, f"{method} {path} passes"
     for path in ALLOWED:
         assert status(site.port, "DELETE", path) == 405
-
-
-def status(port: int, method: str, path: str) -> int:
-    """Ask for exactly this path: httpx would tidy it up."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    try:
-        connection.request(method, path, body="{}", headers={"Content-Type": "application/json"})
-        return connection.getresponse().status
-    finally:
-        connection.close()
-
-
-def body(port: int, path: str) -> str:
-    return httpx.get(f"http://127.0.0.1:{port}{path}", timeout=60).text
 
 
 async def test_the_probes_target_sweeps_it(site: Host) -> None:
