@@ -16,13 +16,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 
-from probes.errors import HeldBack, RetryableTargetError
+from probes.errors import HeldBack, RetryableTargetError, TargetError
 from probes.probe import Probe
 from probes.target import Completion, Load, Target
 from probes.window import PROBATION_SECONDS, STEP_SECONDS, Rules, Window, next_window
 
 __all__ = ["Pace", "PacedTarget"]
 
+_MAY_HAVE_COST = {"timeout", "cut_off"}
+"""Faults after which the server may have generated all that was asked for."""
 _ALONE_LEAST = 3
 """So many answers to a probe alone are needed to compare others with."""
 
@@ -77,7 +79,8 @@ class Pace:
 
         Args:
             target: Shows its figures.
-            tokens_max: Most tokens that the request may cost, reserved until it is known what it did.
+            tokens_max: Most tokens that the request may cost: reserved until it is known what it did, and charged
+                where that is never known.
 
         Yields:
             What is to be called with the completion.
@@ -90,18 +93,28 @@ class Pace:
         self._reserved += tokens_max
         began = self._let_through_at = self._clock()
         self._minute.append(began)
+        cost = tokens_max
+
+        def take_in(completion: Completion) -> None:
+            nonlocal cost
+            cost = completion.prompt_tokens + completion.completion_tokens or tokens_max
+            self._compare(completion)
+
         try:
-            yield self._take_in
+            yield take_in
+        except TargetError as error:
+            cost = cost if error.reason in _MAY_HAVE_COST else 0
+            raise
         finally:
             self._in_flight -= 1
             self._ended += 1
             self._reserved -= tokens_max
+            self._spent += cost
             took = self._clock() - began
             if self.rules.yields and self.window.users(self._clock(), self.rules) and self.window.limit <= 1:
                 self._rest_until = self._clock() + took * (1 / self.rules.users_share - 1)
 
-    def _take_in(self, completion: Completion) -> None:
-        self._spent += completion.prompt_tokens + completion.completion_tokens
+    def _compare(self, completion: Completion) -> None:
         if completion.completion_tokens:
             took = completion.latency_seconds / completion.completion_tokens
             self._lately.append(took)
@@ -146,7 +159,7 @@ class Pace:
         if overdue:
             return 0.0
         if self._in_flight + 1 > self.window.limit:
-            return min(0.02, rules.look_seconds)
+            return min(0.1, rules.look_seconds)
         if rules.yields and self.window.users(now, rules):
             return min(self._rest_until - now, rules.look_seconds)
         return 0.0
@@ -203,7 +216,7 @@ class PacedTarget:
             HeldBack: Probing is paused, or the day's tokens are used up.
             TargetError: As the target itself.
         """
-        prompt = sum(len(m.content) for m in probe.messages) // 3
+        prompt = sum(len(m.content.encode("utf-8", "replace")) for m in probe.messages)
         async with self.pace.turn(self.inner, prompt + probe.sampling.max_tokens) as take_in:
             try:
                 completion = await self.inner.complete(probe)

@@ -170,13 +170,13 @@ async def test_no_more_requests_in_a_minute_than_allowed(monkeypatch: pytest.Mon
 async def test_the_days_tokens_are_a_hard_bound_and_begin_anew_with_the_day(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, day, log = Clock(monkeypatch), [date(2026, 1, 1)], [700]
     server = Served(clock, None, tokens=400)
-    rules = Rules(concurrency=8, tokens_per_day=2000, yields=False)
+    rules = Rules(concurrency=8, tokens_per_day=3000, yields=False)
     pace = Pace(rules, clock=clock, spent_today=lambda: log[0], today=lambda: day[0])
     target = PacedTarget(server, pace)
     done = await asyncio.gather(*(target.complete(p) for p in plan(8, 1.0)), return_exceptions=True)
     refused = [e for e in done if isinstance(e, HeldBack)]
     assert {e.reason for e in refused} == {"budget"}
-    assert len(server.sent) * 400 + 700 <= 2000
+    assert len(server.sent) * 400 + 700 <= 3000
     assert len(server.sent) >= 1
     day[0], log[0] = date(2026, 1, 2), 0
     await target.complete(plan(1, 1.0)[0])
@@ -225,3 +225,24 @@ async def test_a_server_that_refuses_is_asked_less(monkeypatch: pytest.MonkeyPat
     with pytest.raises(RetryableTargetError):
         await PacedTarget(FakeTarget(faults=[busy]), pace).complete(plan(1, 1.0)[0])
     assert pace.window.limit == 4.0
+
+
+@pytest.mark.parametrize(("reason", "charged"), [("timeout", True), ("cut_off", True), ("http_429", False)])
+async def test_what_a_lost_answer_may_have_cost_is_charged(reason: str, charged: bool) -> None:
+    pace = Pace(Rules(yields=False))
+    probe = plan(1, 1.0)[0]
+    with pytest.raises(RetryableTargetError):
+        await PacedTarget(FakeTarget(faults=[RetryableTargetError("lost", reason=reason)]), pace).complete(probe)
+    most = len(probe.messages[0].content.encode()) + probe.sampling.max_tokens
+    assert pace.spent == most * charged
+
+
+async def test_a_server_that_counts_no_tokens_is_charged_the_most() -> None:
+    class Silent(FakeTarget):
+        async def complete(self, probe: Probe) -> Completion:
+            return replace(await super().complete(probe), completion_tokens=0, prompt_tokens=0)
+
+    pace = Pace(Rules(yields=False))
+    probe = plan(1, 1.0)[0]
+    await PacedTarget(Silent(), pace).complete(probe)
+    assert pace.spent == len(probe.messages[0].content.encode()) + probe.sampling.max_tokens
