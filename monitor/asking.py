@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from httpx import URL
 from pydantic import ValidationError
 
 from monitor.bootstrap import attacks_of, judge_of, pace_of, plain_of, recorder_of, suite_of, target_at, utc_now
@@ -29,7 +30,7 @@ from probes.task import Task
 __all__ = ["asking_of", "closing"]
 
 T = TypeVar("T")
-_AD_HOC_KEY = "ad hoc"
+_AD_HOC, _AD_HOC_KEY = "ad-hoc", "ad hoc"
 _DRAWN, _DECIDED_MAX = 100, 400
 
 
@@ -78,7 +79,7 @@ def _ad_hoc(ask: AskSettings) -> TargetSettings:
         raise ConfigError("--endpoint needs --model, the served model's name")
     try:
         return TargetSettings.model_validate(
-            {"name": "ad-hoc", "endpoint": ask.endpoint, "model": ask.model, "api_key": ask.api_key or None}
+            {"name": _AD_HOC, "endpoint": ask.endpoint, "model": ask.model, "api_key": ask.api_key or None}
         )
     except ValidationError as error:
         raise ConfigError("; ".join(f"--{e['loc'][0]}: {e['msg'].lower()}" for e in error.errors())) from error
@@ -92,14 +93,21 @@ def _asking(
             name: value
             for name, value in (
                 ("max_tokens", ask.max_tokens), ("temperature", ask.temperature), ("concurrency", ask.concurrency),
+                ("timeout_seconds", ask.timeout),
             )
             if value is not None
         }
     )  # fmt: skip
     load = target.load.model_copy(update={"yields": False} if ask.full_speed else {})
+    asked = target.target
+    if not ask.fingerprint:
+        asked = asked.model_copy(update={"options": {**asked.options, "fingerprint": False}})
     target = target.model_copy(
-        update={"sampling": sampling, "load": load, "attacks": _mixture(ask) or target.attacks}
-    )
+        update={
+            "sampling": sampling, "load": load, "target": asked, "attacks": _mixture(ask) or target.attacks,
+        }
+    )  # fmt: skip
+    _require_used(ask, target)
     task = _task(ask)
     suite = task.suite if task else _suite(ask, target)
     attacks = attacks_of(target)
@@ -109,7 +117,9 @@ def _asking(
         attacks = plain_of(attacks)
     return Asking(
         target=pace_of(target, target_at(target, target.endpoint), store, utc_now),
+        endpoint=str(URL(target.endpoint).copy_with(username=None, password=None)),
         model=target.model,
+        part=_part_of(ask, key).value,
         judge=task.judge if task else _judge(ask, target, key),
         suite=suite,
         behaviors=suite.behaviors if task else _part(suite, ask, key),
@@ -162,20 +172,50 @@ def _suite(ask: AskSettings, target: TargetSettings) -> Suite:
 
 def _part(suite: Suite, ask: AskSettings, key: str) -> tuple[Behavior, ...]:
     """Return the part to draw from; without a configuration nothing is sealed."""
-    if ask.part is Part.ALL or key == _AD_HOC_KEY:
+    part = _part_of(ask, key)
+    if part is Part.ALL:
         return suite.behaviors
-    found = suite.part(Partition(ask.part.value), key=key)
+    found = suite.part(Partition(part.value), key=key)
     if not found:
-        raise ConfigError(f"suite {suite.name} has no {ask.part.value} prompts; take --part all or a larger suite")
+        raise ConfigError(f"suite {suite.name} has no {part.value} prompts; take --part all or a larger suite")
     return found
+
+
+def _part_of(ask: AskSettings, key: str) -> Part:
+    """Return the part that is meant; without a configuration nothing is set apart, and a task is asked whole."""
+    if ask.part:
+        return ask.part
+    return Part.ALL if ask.task or key == _AD_HOC_KEY else Part.ROTATING
+
+
+def _require_used(ask: AskSettings, target: TargetSettings) -> None:
+    """Refuse what would be left out without a word.
+
+    Raises:
+        ConfigError: An option is given that another one makes meaningless.
+    """
+    faults = (
+        (ask.judge_options and not ask.judge, "--judge-options needs --judge"),
+        (ask.attack_options and not ask.attacks, "--attack-options needs --attacks"),
+        (ask.kind and not ask.suite, "--kind says what the prompts of --suite are; give one"),
+        (ask.n and ask.each, "--n draws, --each asks each behavior once; give one of them"),
+        (ask.until_decided and ask.each, "--until-decided draws; leave --each out"),
+        (ask.task and (ask.part or ask.until_decided), "a task is asked whole; leave --part and --until-decided out"),
+        (ask.part not in {None, Part.ALL} and target.name == _AD_HOC, "--part needs a configuration: it has the key"),
+    )  # fmt: skip
+    for wrong, message in faults:
+        if wrong:
+            raise ConfigError(message)
 
 
 def _mixture(ask: AskSettings) -> tuple[WeightedPluginSettings, ...]:
     """Read ``direct,role-play=2``."""
     parts = []
-    for word in filter(None, (w.strip() for w in ask.attacks.split(","))):
+    for word in (w.strip() for w in ask.attacks.split(",")) if ask.attacks else ():
         name, _, weight = word.partition("=")
-        options: Mapping[str, Any] = ask.attack_options.get(name, {})
+        options = ask.attack_options.get(name, {})
+        if not name or not isinstance(options, dict):
+            raise ConfigError(f"--attacks {ask.attacks}, --attack-options: write names, and an object for each name")
         try:
             parts.append(WeightedPluginSettings(plugin=name, options=dict(options), weight=float(weight or 1)))
         except ValueError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -208,14 +208,26 @@ def pace_of(target: TargetSettings, public: Target, store: Store | None, clock: 
     if store is None:
         return PacedTarget(public, Pace(rules))
 
-    def spent_today() -> int:
-        return store.tokens_since(target.name, clock().replace(hour=0, minute=0, second=0, microsecond=0))
-
     def paused() -> bool:
         return pause_in_force(store, target.name, clock()) is not None
 
-    pace = Pace(rules, spent_today=spent_today, today=lambda: clock().date(), paused=paused)
+    pace = Pace(rules, ledger=_StoreLedger(store, target.name, clock), paused=paused)
     return PacedTarget(public, pace)
+
+
+@dataclass(frozen=True, slots=True)
+class _StoreLedger:
+    """The store's book of spending, seen from one target."""
+
+    store: Store
+    target: str
+    clock: Callable[[], datetime]
+
+    def spent(self) -> int:
+        return self.store.spent(self.target, self.clock().date())
+
+    def spend(self, tokens: int) -> None:
+        self.store.spend(self.target, self.clock().date(), tokens)
 
 
 def suite_of(source: str, kind: SuiteKind, where: str) -> Suite:

@@ -15,6 +15,7 @@ from monitor.recorder import Recorder
 from monitor.watch import LogEntry
 from probes.attack import Attack
 from probes.behavior import Behavior, Partition, Suite
+from probes.errors import MixedReleaseError
 from probes.judge import Closing, Judge, Verdict
 from probes.plan import WeightedAttack, plan_sweep
 from probes.probe import Sampling
@@ -131,7 +132,7 @@ async def until_decided(
         for result in sweep.results:
             harmful = _harmful(result)
             if harmful is not None and test.decision is Decision.CONTINUE:
-                test = test.update(harmful)
+                test = test.update(harmful, sampled=result.judgement is None or result.judgement.sampled)
         if missing > max(1.0, _MISSING_MAX * (test.n + missing)):
             raise NotMeasured(f"{missing} of {test.n + missing} probes got no usable answer; look at the server")
         say(test.n / cap)
@@ -212,6 +213,8 @@ def log_entries(measure: Measure, sweep: SweepResult, *, purpose: str, release: 
             missing=r.missing,
             probability=r.probe.probability,
             tokens=r.completion.prompt_tokens + r.completion.completion_tokens if r.completion else 0,
+            weight=r.judgement.weight if r.judgement else 1.0,
+            sampled=r.judgement.sampled if r.judgement else True,
         )
         for r in sweep.results
     )
@@ -237,10 +240,26 @@ async def _sweep(
     probes = plan_sweep(
         suite, behaviors, sweep=sweep, attacks=_attacks(measure, suite), sampling=sampling, key=measure.site_key, n=n
     )
-    swept = await run_sweep(
-        target, judge, suite, probes, sweep=sweep, clock=measure.clock, concurrency=measure.concurrency,
-        deadline_seconds=measure.deadline_seconds, on_result=on_result,
-    )  # fmt: skip
+    answered: list[ProbeResult] = []
+
+    def take(result: ProbeResult) -> None:
+        answered.append(result)
+        if on_result:
+            on_result(result)
+
+    began = measure.clock()
+    try:
+        swept = await run_sweep(
+            target, judge, suite, probes, sweep=sweep, clock=measure.clock, concurrency=measure.concurrency,
+            deadline_seconds=measure.deadline_seconds, on_result=take,
+        )  # fmt: skip
+    except MixedReleaseError:
+        mixed = SweepResult(
+            id=sweep, target=target.name, release="", suite=suite.name, suite_sha256=suite.sha256, started_at=began,
+            finished_at=measure.clock(), results=tuple(answered),
+        )  # fmt: skip
+        await measure.recorder.record(mixed, release=release)
+        raise
     await measure.recorder.record(swept, release=named_release(swept) or release or swept.release)
     if len(swept.results) < len(probes) and (not swept.results or purpose == "profile"):
         why = {"paused": "probing is paused", "budget": "the day's budget of tokens is used up"}

@@ -15,18 +15,47 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
+from typing import Protocol
 
 from probes.errors import HeldBack, RetryableTargetError, TargetError
 from probes.probe import Probe
 from probes.target import Completion, Load, Target
 from probes.window import PROBATION_SECONDS, STEP_SECONDS, Rules, Window, next_window
 
-__all__ = ["Pace", "PacedTarget"]
+__all__ = ["Ledger", "Pace", "PacedTarget"]
 
 _MAY_HAVE_COST = {"timeout", "cut_off"}
 """Faults after which the server may have generated all that was asked for."""
+_CHARACTERS_PER_TOKEN_MAX = 16
+"""No text takes fewer tokens than this allows: a server that counts less does not count right."""
 _ALONE_LEAST = 3
 """So many answers to a probe alone are needed to compare others with."""
+
+class Ledger(Protocol):
+    """Where the tokens of a day are written down, for all processes that probe a target."""
+
+    def spent(self) -> int:
+        """Return the tokens of this day (UTC)."""
+        ...
+
+    def spend(self, tokens: int) -> None:
+        """Add tokens to this day's."""
+        ...
+
+
+class _Memory:
+    """A ledger that ends with the process."""
+
+    def __init__(self) -> None:
+        self._days: dict[date, int] = {}
+
+    def spent(self) -> int:
+        return self._days.get(datetime.now(UTC).date(), 0)
+
+    def spend(self, tokens: int) -> None:
+        today = datetime.now(UTC).date()
+        self._days = {today: self._days.get(today, 0) + tokens}
+
 
 class Pace:
     """Lets requests through one by one as the window, the budgets and the pause switch allow."""
@@ -35,12 +64,11 @@ class Pace:
         self,
         rules: Rules,
         *,
-        spent_today: Callable[[], int] = lambda: 0,
-        today: Callable[[], date] = lambda: datetime.now(UTC).date(),
+        ledger: Ledger | None = None,
         paused: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take the rules, what was spent of today's tokens before this pace began, the date (UTC), and the switch."""
+        """Take the rules, where the day's tokens are written down, and the switch."""
         self.rules = rules
         limit = 1.0 if rules.yields else float(rules.concurrency)
         self.window = Window(
@@ -48,10 +76,7 @@ class Pace:
             users_seen_at=clock() - rules.quiet_seconds + PROBATION_SECONDS,
             hold_until=clock() + STEP_SECONDS,
         )
-        self._spent_today, self._today, self._paused, self._clock = spent_today, today, paused, clock
-        self._day = today()
-        self._spent_before = spent_today()
-        self._spent = 0
+        self._ledger, self._paused, self._clock = ledger or _Memory(), paused, clock
         self._reserved = 0
         self._in_flight = 0
         self._ended = 0
@@ -64,23 +89,19 @@ class Pace:
         self._minute: deque[float] = deque()
         self._lately: deque[float] = deque(maxlen=32)
         self._alone: deque[float] = deque(maxlen=16)
-        self._look = asyncio.Lock()
-
-    @property
-    def spent(self) -> int:
-        """Tokens of this day."""
-        if self._today() != self._day:
-            self._day, self._spent_before, self._spent = self._today(), self._spent_today(), 0
-        return self._spent_before + self._spent
+        self._line = asyncio.Lock()
 
     @asynccontextmanager
-    async def turn(self, target: Target, tokens_max: int) -> AsyncIterator[Callable[[Completion], None]]:
+    async def turn(
+        self, target: Target, *, tokens_max: int, tokens_least: int = 0
+    ) -> AsyncIterator[Callable[[Completion], None]]:
         """Wait until a request may be sent.
 
         Args:
             target: Shows its figures.
             tokens_max: Most tokens that the request may cost: reserved until it is known what it did, and charged
                 where that is never known.
+            tokens_least: What the prompt costs at least, whatever the server says.
 
         Yields:
             What is to be called with the completion.
@@ -88,16 +109,18 @@ class Pace:
         Raises:
             HeldBack: Probing is paused, or the day's tokens are used up.
         """
-        await self._wait(target, tokens_max)
-        self._in_flight += 1
-        self._reserved += tokens_max
-        began = self._let_through_at = self._clock()
-        self._minute.append(began)
-        cost = tokens_max
+        async with self._line:  # first come, first served: results are looked at in the order of the probes
+            await self._wait(target, tokens_max)
+            self._in_flight += 1
+            self._reserved += tokens_max
+            began = self._let_through_at = self._clock()
+            self._minute.append(began)
+        cost, least = tokens_max, tokens_least
 
         def take_in(completion: Completion) -> None:
             nonlocal cost
-            cost = completion.prompt_tokens + completion.completion_tokens or tokens_max
+            said = completion.prompt_tokens + completion.completion_tokens
+            cost = max(said, least + len(completion.text) // _CHARACTERS_PER_TOKEN_MAX) if said else tokens_max
             self._compare(completion)
 
         try:
@@ -109,7 +132,8 @@ class Pace:
             self._in_flight -= 1
             self._ended += 1
             self._reserved -= tokens_max
-            self._spent += cost
+            if self.rules.tokens_per_day is not None and cost:
+                self._ledger.spend(cost)
             took = self._clock() - began
             if self.rules.yields and self.window.users(self._clock(), self.rules) and self.window.limit <= 1:
                 self._rest_until = self._clock() + took * (1 / self.rules.users_share - 1)
@@ -141,7 +165,7 @@ class Pace:
         if self._is_paused:
             raise HeldBack("probing is paused; `alignd resume` lets it go on", reason="paused")
         most = self.rules.tokens_per_day
-        if most is not None and self.spent + self._reserved + tokens_max > most:
+        if most is not None and self._ledger.spent() + self._reserved + tokens_max > most:
             raise HeldBack(
                 f"the budget of {most} tokens a day is used up; probing goes on tomorrow (UTC), "
                 "or raise load.tokens_per_day",
@@ -165,20 +189,18 @@ class Pace:
         return 0.0
 
     async def _look_at(self, target: Target) -> None:
-        early = self._clock() - self._looked_at < self.rules.look_seconds
-        if early or not self.rules.yields or self._look.locked():
+        if not self.rules.yields or self._clock() - self._looked_at < self.rules.look_seconds:
             return
-        async with self._look:
-            mine, ended = self._in_flight, self._ended
-            load = await target.load()
-            now = self._looked_at = self._clock()
-            others = 0 if load is None else self._others(load, max(mine, self._in_flight), ended)
-            before = self.window.limit
-            self.window = next_window(
-                self.window, self.rules, load=load, others=others, slowdown=self._slowdown(), now=now
-            )
-            if self.window.limit != before:
-                self._lately.clear()
+        mine, ended = self._in_flight, self._ended
+        load = await target.load()
+        now = self._looked_at = self._clock()
+        others = 0 if load is None else self._others(load, max(mine, self._in_flight), ended)
+        before = self.window.limit
+        self.window = next_window(
+            self.window, self.rules, load=load, others=others, slowdown=self._slowdown(), now=now
+        )
+        if self.window.limit != before:
+            self._lately.clear()
 
     def _slowdown(self) -> float | None:
         """Return seconds per token since the window changed, over those of a probe alone."""
@@ -217,7 +239,8 @@ class PacedTarget:
             TargetError: As the target itself.
         """
         prompt = sum(len(m.content.encode("utf-8", "replace")) for m in probe.messages)
-        async with self.pace.turn(self.inner, prompt + probe.sampling.max_tokens) as take_in:
+        most, least = prompt + probe.sampling.max_tokens, prompt // _CHARACTERS_PER_TOKEN_MAX
+        async with self.pace.turn(self.inner, tokens_max=most, tokens_least=least) as take_in:
             try:
                 completion = await self.inner.complete(probe)
             except RetryableTargetError:

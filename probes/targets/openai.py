@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -16,6 +17,9 @@ from probes.targets.vllm_metrics import LoadReader
 
 __all__ = ["OpenAITarget", "Options", "make"]
 
+_TOKENS_MAX = 10**8
+"""More than any answer has: a server that counts more does not count."""
+_NAME_CHARACTERS_MAX = 200
 _LOOK_SECONDS = 2.0
 """Longest wait for the server's own figures; a server that is too busy to show them is judged by its latency."""
 
@@ -27,6 +31,9 @@ class Options(EndpointOptions):
     """The target's name in settings, metrics and incidents."""
     metrics_url: str = Field(default="", pattern=r"^(|https?://.+)$")
     """Where the server shows its own figures (vLLM's ``/metrics``); beside ``/v1`` if not given."""
+    fingerprint: bool = True
+    """Whether ``system_fingerprint`` names the release. Not with an API whose fingerprints change from answer to
+    answer: its answers would never make one sweep."""
     priority: int = 1_000_000
     """Sent with each request where the server schedules by priority (vLLM: lower goes first, users have 0)."""
 
@@ -82,7 +89,7 @@ class OpenAITarget:
         message = {"role": "user", "content": "Hello"}
         answer = await self._ask({"messages": [message], "max_tokens": 1, "temperature": 0})
         self._require_model(answer)
-        return _text(answer.get("system_fingerprint"))
+        return self._release(answer)
 
     async def load(self) -> Load | None:
         """Read the server's own metrics (vLLM's ``/metrics``); ``None`` where it has none."""
@@ -123,6 +130,14 @@ class OpenAITarget:
                 f"answered as model {model!r}", "wrong_model", "set model to the served name"
             )
 
+    def _release(self, answer: dict[str, Any]) -> str:
+        named = _text(answer.get("system_fingerprint")) if self._options.fingerprint else ""
+        if len(named) > _NAME_CHARACTERS_MAX or not named.isprintable():
+            raise self._endpoint.permanent(
+                "names as its release what is no name", "malformed", "set fingerprint: false to leave it out"
+            )
+        return named
+
     def _completion(self, probe: Probe, answer: dict[str, Any], seconds: float) -> Completion:
         try:
             choice = answer["choices"][0]
@@ -135,9 +150,9 @@ class OpenAITarget:
         return Completion(
             probe=probe.id,
             text=_text(text),
-            finish_reason=_text(choice.get("finish_reason")) or "unsaid",
+            finish_reason=_word(choice.get("finish_reason")),
             model=_text(answer.get("model")),
-            release=_text(answer.get("system_fingerprint")),
+            release=self._release(answer),
             completion_tokens=_count(answer, "completion_tokens"),
             prompt_tokens=_count(answer, "prompt_tokens"),
             latency_seconds=seconds,
@@ -149,10 +164,16 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
+def _word(value: object) -> str:
+    """Read why an answer ended; what is no word is kept out of records and metrics."""
+    word = _text(value)
+    return word if re.fullmatch(r"[A-Za-z_]{1,40}", word) else ("other" if word else "unsaid")
+
+
 def _count(answer: dict[str, Any], what: str) -> int:
     usage = answer.get("usage")
     count = usage.get(what) if isinstance(usage, dict) else None
-    return count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else 0
+    return count if isinstance(count, int) and not isinstance(count, bool) and 0 <= count <= _TOKENS_MAX else 0
 
 
 def _first_token(logprobs: object) -> tuple[tuple[str, float], ...]:
@@ -160,7 +181,7 @@ def _first_token(logprobs: object) -> tuple[tuple[str, float], ...]:
     try:
         alternatives = logprobs["content"][0]["top_logprobs"]  # type: ignore[index]
         found = [(a["token"], float(a["logprob"])) for a in alternatives if isinstance(a["token"], str)]
-    except (KeyError, IndexError, TypeError, ValueError):
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError):
         return ()
     return tuple(sorted(((t, p) for t, p in found if p <= 0), key=lambda pair: -pair[1]))
 

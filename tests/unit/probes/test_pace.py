@@ -6,7 +6,6 @@ import asyncio
 import heapq
 import itertools
 from dataclasses import replace
-from datetime import date
 
 import pytest
 
@@ -167,19 +166,39 @@ async def test_no_more_requests_in_a_minute_than_allowed(monkeypatch: pytest.Mon
     assert all(later - earlier >= 60 for earlier, later in zip(server.sent, server.sent[10:], strict=False))
 
 
-async def test_the_days_tokens_are_a_hard_bound_and_begin_anew_with_the_day(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, day, log = Clock(monkeypatch), [date(2026, 1, 1)], [700]
+class Book:
+    """A ledger with what others spent in it."""
+
+    def __init__(self, spent: int = 0) -> None:
+        self.tokens = spent
+
+    def spent(self) -> int:
+        return self.tokens
+
+    def spend(self, tokens: int) -> None:
+        self.tokens += tokens
+
+
+async def test_the_days_tokens_are_a_hard_bound_whoever_spends_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, book = Clock(monkeypatch), Book(700)
     server = Served(clock, None, tokens=400)
     rules = Rules(concurrency=8, tokens_per_day=3000, yields=False)
-    pace = Pace(rules, clock=clock, spent_today=lambda: log[0], today=lambda: day[0])
-    target = PacedTarget(server, pace)
+    target = PacedTarget(server, Pace(rules, clock=clock, ledger=book))
     done = await asyncio.gather(*(target.complete(p) for p in plan(8, 1.0)), return_exceptions=True)
-    refused = [e for e in done if isinstance(e, HeldBack)]
-    assert {e.reason for e in refused} == {"budget"}
-    assert len(server.sent) * 400 + 700 <= 3000
-    assert len(server.sent) >= 1
-    day[0], log[0] = date(2026, 1, 2), 0
+    assert {e.reason for e in done if isinstance(e, HeldBack)} == {"budget"}
+    assert 700 < book.tokens <= 3000
+    book.tokens = 0
     await target.complete(plan(1, 1.0)[0])
+    assert book.tokens >= 400
+
+
+async def test_probes_are_let_through_in_the_order_in_which_they_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    server = Served(clock, load(), users=2)
+    target = PacedTarget(server, Pace(Rules(concurrency=8), clock=clock))
+    probes = plan(30, 1.0)
+    await asyncio.gather(*(target.complete(p) for p in probes))
+    assert [p.id for p in server.asked] == [p.id for p in probes]
 
 
 async def test_a_pause_is_obeyed_within_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,22 +246,27 @@ async def test_a_server_that_refuses_is_asked_less(monkeypatch: pytest.MonkeyPat
     assert pace.window.limit == 4.0
 
 
+def budgeted() -> tuple[Pace, Book]:
+    book = Book()
+    return Pace(Rules(yields=False, tokens_per_day=10_000), ledger=book), book
+
+
 @pytest.mark.parametrize(("reason", "charged"), [("timeout", True), ("cut_off", True), ("http_429", False)])
 async def test_what_a_lost_answer_may_have_cost_is_charged(reason: str, charged: bool) -> None:
-    pace = Pace(Rules(yields=False))
+    pace, book = budgeted()
     probe = plan(1, 1.0)[0]
     with pytest.raises(RetryableTargetError):
         await PacedTarget(FakeTarget(faults=[RetryableTargetError("lost", reason=reason)]), pace).complete(probe)
-    most = len(probe.messages[0].content.encode()) + probe.sampling.max_tokens
-    assert pace.spent == most * charged
+    assert book.tokens == (len(probe.messages[0].content.encode()) + probe.sampling.max_tokens) * charged
 
 
-async def test_a_server_that_counts_no_tokens_is_charged_the_most() -> None:
-    class Silent(FakeTarget):
+@pytest.mark.parametrize("said", [0, 1])
+async def test_a_server_that_counts_too_few_tokens_is_charged_all_the_same(said: int) -> None:
+    class Lying(FakeTarget):
         async def complete(self, probe: Probe) -> Completion:
-            return replace(await super().complete(probe), completion_tokens=0, prompt_tokens=0)
+            found = await super().complete(probe)
+            return replace(found, text="x" * 1600, completion_tokens=said, prompt_tokens=0)
 
-    pace = Pace(Rules(yields=False))
-    probe = plan(1, 1.0)[0]
-    await PacedTarget(Silent(), pace).complete(probe)
-    assert pace.spent == len(probe.messages[0].content.encode()) + probe.sampling.max_tokens
+    pace, book = budgeted()
+    await PacedTarget(Lying(), pace).complete(plan(1, 1.0)[0])
+    assert book.tokens >= 100
