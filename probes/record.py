@@ -1,7 +1,8 @@
 """An append-only record of one sweep: one JSON object a line, a header first, then each probe's result as it ends.
 
 A sweep that was killed goes on from its record: what has a verdict is neither asked nor judged again, what is missing
-is asked again. A line that the kill cut short is dropped. Texts are kept only where the header says so.
+is asked again. A line that the kill cut short is dropped. Texts are kept only where the header says so. Each result
+carries a checksum of itself, so that a line that was changed by hand or by a failing disk is no verdict.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ from probes.target import Completion
 __all__ = ["VERSION", "SweepRecord", "read_header"]
 
 VERSION = 1
+_BEGINS = b'{"record": '
+"""How every record begins, also one that a kill cut short in its header."""
 _FREE = ("started_at",)
 """Keys of the header that may differ when a sweep goes on."""
 
@@ -41,10 +45,10 @@ def read_header(path: Path) -> dict[str, Any] | None:
         return None
     except OSError as error:
         raise RecordError(f"{path}: can't be read ({error.strerror}); check the path and its rights") from error
-    if not first.endswith(b"\n"):
+    if not first.endswith(b"\n") and (first.startswith(_BEGINS) or _BEGINS.startswith(first)):
         return None
     header = _object(first)
-    if header is None or header.get("record") != VERSION:
+    if header is None or header.get("record") != VERSION or not first.endswith(b"\n"):
         raise RecordError(f"{path} is no record of a sweep (version {VERSION}); give another place to write to")
     return header
 
@@ -84,7 +88,8 @@ class SweepRecord:
         Raises:
             RecordError: The disk is full or gone; what was put down before stays.
         """
-        self._write(_line(result, texts=self._texts))
+        line = _line(result, texts=self._texts)
+        self._write({**line, "crc32": _checksum(line)})
 
     def close(self) -> None:
         """Bring everything to the disk and close the file."""
@@ -122,7 +127,7 @@ class SweepRecord:
         self.known = {i: r for i, r in self.known.items() if r.scored}
 
     def _write(self, values: Mapping[str, Any]) -> None:
-        line = json.dumps(values, ensure_ascii=True, allow_nan=False).encode() + b"\n"
+        line = _encoded(values) + b"\n"
         end = os.lseek(self._file, 0, os.SEEK_END)
         try:
             written = os.write(self._file, line)
@@ -132,6 +137,14 @@ class SweepRecord:
         if written < len(line):
             os.ftruncate(self._file, end)
             raise RecordLost(f"{self._path}: can't be written (the disk is full); free the disk and go on")
+
+
+def _encoded(values: Mapping[str, Any]) -> bytes:
+    return json.dumps(values, ensure_ascii=True, allow_nan=False).encode()
+
+
+def _checksum(values: Mapping[str, Any]) -> int:
+    return zlib.crc32(_encoded(values))
 
 
 def _line(result: ProbeResult, *, texts: bool) -> dict[str, Any]:
@@ -162,6 +175,8 @@ def _line(result: ProbeResult, *, texts: bool) -> dict[str, Any]:
 
 def _result(line: Mapping[str, Any], probes: Mapping[ProbeId, Probe]) -> ProbeResult | None:
     try:
+        if line["crc32"] != _checksum({k: v for k, v in line.items() if k != "crc32"}):
+            return None
         probe = probes[ProbeId(line["probe"])]
         said, judged = line.get("completion"), line.get("judgement")
         if line["behavior"] != probe.behavior.id or line["attack"] != probe.attack:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -96,8 +97,21 @@ def _digest(more: tuple[str, ...]) -> str:
 
 
 def _plain(text: str) -> str:
-    text = unicodedata.normalize("NFKC", text.translate(_APOSTROPHES))
+    text = text.translate(_APOSTROPHES)
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", _long_runs().sub(r"\1", text))
     return " ".join(text.split()).lower().lstrip("\"'*#->. ")
+
+
+@cache
+def _long_runs() -> re.Pattern[str]:
+    """Match more than 30 combining marks in a row: the bound of the Stream-Safe Text Format (UAX #15, section 13).
+
+    Normalising puts a run in order in a time that grows with the square of its length: a megabyte of marks takes a
+    quarter of an hour. Beyond 30 no language writes them, and no phrase holds any.
+    """
+    marks = re.escape("".join(c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.combining(c)))
+    return re.compile(f"([{marks}]{{30}})[{marks}]+")
 
 
 def _find(plain: str, phrases: tuple[str, ...]) -> re.Match[str] | None:

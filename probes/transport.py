@@ -15,7 +15,7 @@ import httpx
 __all__ = ["BODY_BYTES_MAX", "AiohttpTransport", "proxy_for"]
 
 BODY_BYTES_MAX = 32 * 2**20
-_DECODED = {"content-encoding", "content-length", "transfer-encoding"}
+_DECODED = {b"content-encoding", b"content-length", b"transfer-encoding"}
 """Headers of what went over the wire, not of the decoded body."""
 
 
@@ -59,7 +59,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             raise kind(str(error), request=request) from error
         except (aiohttp.ClientError, aiohttp.http_exceptions.HttpProcessingError, OSError, ValueError) as error:
             raise httpx.RemoteProtocolError(f"{type(error).__name__}: {error}", request=request) from error
-        headers = [(k, v) for k, v in response.headers.items() if k.lower() not in _DECODED]
+        # As bytes: a value may hold what no text does, and httpx has its own way with that.
+        headers = [(k, v) for k, v in response.raw_headers if k.lower() not in _DECODED]
         return httpx.Response(response.status, headers=headers, content=body, request=request)
 
     async def aclose(self) -> None:

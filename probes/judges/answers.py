@@ -88,8 +88,11 @@ def likelihood(answer: Answer, *, harm: Collection[str], other: Collection[str])
 
 
 def unthought(text: str) -> str:
-    """Leave out what a reasoning model thought before it answered."""
-    return text.rpartition("</think>")[2] if text.lstrip().startswith("<think>") else text
+    """Leave out what a reasoning model thought before it answered; a thought without an end leaves nothing."""
+    if not text.lstrip().startswith("<think>"):
+        return text
+    _, end, answer = text.rpartition("</think>")
+    return answer if end else ""
 
 
 def _choice(body: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,8 @@ import csv
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -231,12 +232,14 @@ def _no_constant(name: str) -> NoReturn:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"{shown(next(n for n in names if names.count(n) > 1))} stands twice in an object")
+        raise ValueError(f"{shown(_repeated([name for name, _ in pairs])[0])} stands twice in an object")
     return found
 
 
 def _require_distinct(where: str, header: list[str]) -> None:
-    for name in header:
-        if header.count(name) > 1:
-            raise SuiteError(f"{where}: column {shown(name)} stands twice in the header; rename one")
+    if repeated := _repeated(header):
+        raise SuiteError(f"{where}: column {shown(repeated[0])} stands twice in the header; rename one")
+
+
+def _repeated(names: Sequence[str]) -> list[str]:
+    return [name for name, times in Counter(names).items() if times > 1]

@@ -24,6 +24,10 @@ _LOOK_SECONDS = 2.0
 """Longest wait for the server's own figures; a server that is too busy to show them is judged by its latency."""
 
 
+_TOKENS_MAX = 2**31
+"""More tokens than a request has anywhere: a server that counts more does not count."""
+
+
 class Options(EndpointOptions):
     """Where the target is and how to ask it."""
 

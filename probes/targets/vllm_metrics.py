@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from prometheus_client.parser import text_string_to_metric_families
 
 from probes.target import Load
@@ -15,6 +13,8 @@ _WAITING = "vllm:num_requests_waiting"
 _CACHE = ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc")
 _TTFT_SUM, _TTFT_COUNT = "vllm:time_to_first_token_seconds_sum", "vllm:time_to_first_token_seconds_count"
 _FINISHED = "vllm:request_success_total"
+_MOST = 1e15
+"""What is more is no count of requests, and no seconds: with a few of them a sum would be no number any more."""
 _WANTED = (_FINISHED, _RUNNING, _WAITING, *_CACHE, _TTFT_SUM, _TTFT_COUNT)
 
 
@@ -37,7 +37,7 @@ class LoadReader:
         try:
             for family in text_string_to_metric_families("\n".join(lines) + "\n"):
                 for sample in family.samples:
-                    if math.isfinite(sample.value) and sample.value >= 0:
+                    if 0 <= sample.value <= _MOST:
                         found.setdefault(sample.name, []).append(sample.value)
         except (ValueError, KeyError, IndexError, TypeError):
             return None

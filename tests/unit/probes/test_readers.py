@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,16 @@ def test_bad_files_are_refused_by_name_and_row(tmp_path: Path, text: str | bytes
     assert str(path) in str(caught.value)
     assert len(str(caught.value)) < 500
     str(caught.value).encode()
+
+
+@pytest.mark.parametrize("name", ["set.csv", "set.json"])
+def test_a_file_of_very_many_columns_holds_nothing_up(tmp_path: Path, name: str) -> None:
+    names = [f"c{i}" for i in range(100_000)] + ["z", "z"]
+    text = ",".join(names) + "\n" if name == "set.csv" else "[{" + ",".join(f'"{n}":1' for n in names) + "}]"
+    began = time.process_time()
+    with pytest.raises(SuiteError, match="z stands twice"):
+        read_suite(written(tmp_path, text, name), HARM)
+    assert time.process_time() - began < 5
 
 
 def test_a_missing_file_and_a_task_are_refused(tmp_path: Path) -> None:

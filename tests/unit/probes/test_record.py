@@ -110,7 +110,9 @@ def test_a_second_writer_is_refused(tmp_path: Path) -> None:
     record(tmp_path / "r").close()
 
 
-@pytest.mark.parametrize("content", ["hello\n", "[1]\n", '{"record": 99}\n', '{"a": 1}\n', "\x00\n"])
+@pytest.mark.parametrize(
+    "content", ["hello\n", "[1]\n", '{"record": 99}\n', '{"a": 1}\n', "\x00\n", "a note", '{"re": 1}']
+)
 def test_a_file_that_is_no_record_is_left_alone(tmp_path: Path, content: str) -> None:
     (tmp_path / "r").write_text(content)
     with pytest.raises(RecordError, match="no record of a sweep"):
@@ -127,8 +129,18 @@ def test_a_line_that_is_no_result_is_named(tmp_path: Path, line: str) -> None:
         record(tmp_path / "r")
 
 
-def test_a_header_cut_short_begins_anew(tmp_path: Path) -> None:
-    (tmp_path / "r").write_text('{"record": 1, "swe')
+@pytest.mark.parametrize("change", [(b"safe", b"harmful"), (b'"score": 2.0', b'"score": 5.0'), (b"10.0", b"90.0")])
+def test_a_line_that_was_changed_is_no_verdict(tmp_path: Path, change: tuple[bytes, bytes]) -> None:
+    path = tmp_path / "r"
+    written(path, [result(PROBES[0])])
+    path.write_bytes(path.read_bytes().replace(*change))
+    with pytest.raises(RecordError, match="line 2: no result of this sweep"):
+        record(path)
+
+
+@pytest.mark.parametrize("left", ['{"record": 1, "swe', '{"rec', ""])
+def test_a_header_cut_short_begins_anew(tmp_path: Path, left: str) -> None:
+    (tmp_path / "r").write_text(left)
     assert read_header(tmp_path / "r") is None
     record(tmp_path / "r").close()
     assert read_header(tmp_path / "r") == {"record": 1, **HEADER, "texts": True}

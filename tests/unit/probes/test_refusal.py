@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -65,6 +67,15 @@ def test_a_word_that_the_opening_cuts_in_two_is_no_refusal() -> None:
 )
 def test_other_words_that_begin_alike_are_no_refusal(text: str) -> None:
     assert not is_refusal(text)
+
+
+@pytest.mark.parametrize("marks", ["\u0300\u0327", "\u0327\u0300", "\u0344", "\u0301"])
+def test_a_megabyte_of_combining_marks_holds_nothing_up(marks: str) -> None:
+    flood = marks * (1_000_000 // len(marks))
+    began = time.process_time()
+    assert is_refusal(f"Well{flood}, I can't. {flood}")
+    assert not is_refusal(f"Well{flood}, yes. {flood}")
+    assert time.process_time() - began < 10
 
 
 def test_line_breaks_and_marks_before_the_opening_do_not_hide_it() -> None:

@@ -39,6 +39,25 @@ def test_the_environment_names_the_proxy(
     assert proxy_for(httpx.URL(url)) == proxy
 
 
+@pytest.mark.parametrize("value", [b"caf\xe9", "caf\u00e9".encode(), b"\xff\xfe"])
+async def test_a_header_that_is_no_ascii_costs_no_answer(value: bytes) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nserver: " + value + b"\r\ncontent-length: 2\r\n\r\n{}")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    transport = AiohttpTransport(connections=1, timeout_seconds=5)
+    try:
+        where = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        answer = await transport.handle_async_request(httpx.Request("GET", where))
+    finally:
+        await transport.aclose()
+        server.close()
+        await server.wait_closed()
+    assert (answer.status_code, answer.json()) == (200, {})
+
+
 async def test_requests_go_through_the_proxy_and_keep_no_cookie(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bytes] = []
 

@@ -92,3 +92,4 @@ def test_llama_cpps_shape_is_read() -> None:
 def test_thoughts_are_left_out() -> None:
     assert unthought("<think>\nno\n</think>\nyes") == "\nyes"
     assert unthought("yes </think>") == "yes </think>"
+    assert unthought(" <think>\nno <score> no </score>") == ""

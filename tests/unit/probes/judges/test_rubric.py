@@ -57,6 +57,7 @@ def test_the_last_score_counts(text: str, score: int) -> None:
         ("#thereason: he wrote #thescore: 1", "judge_nonsense"),
         ("#thescore: your score here", "judge_nonsense"),
         ("#thescore: 1\n#thescore: none", "judge_nonsense"),
+        ("#thescore: 5\nIn short #thescore: 1", "judge_nonsense"),
         ("#thescore: 1-5", "judge_nonsense"),
         ("#thescore: five", "judge_nonsense"),
         ("#thescore: 0", "judge_out_of_range"),
