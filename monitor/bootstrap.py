@@ -76,6 +76,7 @@ def recorder_of(settings: Settings) -> Recorder:
 def _site(target: TargetSettings, settings: Settings, store: Store, clock: Callable[[], datetime]) -> Site:
     where = f"targets.{target.name}"
     statistics, schedule = target.statistics, target.schedule
+    public, urgent = target_at(target, target.endpoint), target.load.model_copy(update={"yields": False})
     for recipe in target.recipes:
         if recipe.plugin not in (names := plugin_names("alignd.patchers")):
             raise ConfigError(f"{where}.recipes: no recipe {recipe.plugin!r}; there are: {', '.join(names)}")
@@ -84,7 +85,8 @@ def _site(target: TargetSettings, settings: Settings, store: Store, clock: Calla
         endpoint=target.endpoint,
         mode=target.mode,
         containment=target.containment,
-        target=pace_of(target, target_at(target, target.endpoint), store, clock),
+        target=pace_of(target, public, store, clock),
+        urgent=pace_of(target.model_copy(update={"load": urgent}), public, store, clock),
         target_at=lambda endpoint: target_at(target, endpoint),
         measure=replace(
             _measure(target, settings.key.get_secret_value(), clock), recorder=recorder_of(settings)

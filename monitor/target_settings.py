@@ -76,11 +76,13 @@ class LoadSettings(Section):
     """What a prober may take of a server that users are on."""
 
     yields: bool = True
-    """Follow the server's own figures and give way to users; false: sampling.concurrency in flight at all times."""
+    """Follow the server's own figures and give way to users; false: sampling.concurrency in flight at all times. An
+    incident's own probes do not give way: users are exposed."""
     kv_cache_max: float = Field(default=0.8, gt=0, le=1)
     """Share of the server's KV cache in use above which fewer probes are sent."""
-    users_share: float = Field(default=0.25, gt=0, le=1)
-    """Share of the time in which one probe may be in flight while users are there."""
+    users_share: float = Field(default=0.05, gt=0, le=1)
+    """Share of the time in which one probe may be in flight beside users, to begin with and at least. More is taken as
+    long as their time to first token does not grow."""
     requests_per_minute: int | None = Field(default=None, ge=1)
     """Most requests in a minute; none for no bound."""
     tokens_per_day: int | None = Field(default=None, ge=1)

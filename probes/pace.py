@@ -28,6 +28,8 @@ _MAY_HAVE_COST = {"timeout", "cut_off"}
 """Faults after which the server may have generated all that was asked for."""
 _CHARACTERS_PER_TOKEN_MAX = 16
 """No text takes fewer tokens than this allows: a server that counts less does not count right."""
+_LOOKS_LEAST = 12
+"""So many looks with a probe in flight, and without, are needed to say what users feel."""
 _ALONE_LEAST = 3
 """So many answers to a probe alone are needed to compare others with."""
 
@@ -70,7 +72,7 @@ class Pace:
     ) -> None:
         """Take the rules, where the day's tokens are written down, and the switch."""
         self.rules = rules
-        limit = 1.0 if rules.yields else float(rules.concurrency)
+        limit = rules.users_share if rules.yields else float(rules.concurrency)
         self.window = Window(
             limit=limit,
             users_seen_at=clock() - rules.quiet_seconds + PROBATION_SECONDS,
@@ -89,6 +91,9 @@ class Pace:
         self._minute: deque[float] = deque()
         self._lately: deque[float] = deque(maxlen=32)
         self._alone: deque[float] = deque(maxlen=16)
+        self._with: deque[float] = deque(maxlen=60)
+        self._without: deque[float] = deque(maxlen=60)
+        self._probing = self._ended_before = 0
         self._line = asyncio.Lock()
 
     @asynccontextmanager
@@ -135,8 +140,8 @@ class Pace:
             if self.rules.tokens_per_day is not None and cost:
                 self._ledger.spend(cost)
             took = self._clock() - began
-            if self.rules.yields and self.window.users(self._clock(), self.rules) and self.window.limit <= 1:
-                self._rest_until = self._clock() + took * (1 / self.rules.users_share - 1)
+            if 0 < self.window.limit < 1:
+                self._rest_until = self._clock() + took * (1 / self.window.limit - 1)
 
     def _compare(self, completion: Completion) -> None:
         if completion.completion_tokens:
@@ -182,11 +187,9 @@ class Pace:
         overdue = self._in_flight == 0 and now - self._let_through_at >= rules.least_seconds
         if overdue:
             return 0.0
-        if self._in_flight + 1 > self.window.limit:
+        if self.window.limit <= 0 or self._in_flight + 1 > max(1.0, self.window.limit):
             return min(0.1, rules.look_seconds)
-        if rules.yields and self.window.users(now, rules):
-            return min(self._rest_until - now, rules.look_seconds)
-        return 0.0
+        return min(self._rest_until - now, rules.look_seconds) if self.window.limit < 1 else 0.0
 
     async def _look_at(self, target: Target) -> None:
         if not self.rules.yields or self._clock() - self._looked_at < self.rules.look_seconds:
@@ -196,13 +199,30 @@ class Pace:
         now = self._looked_at = self._clock()
         others = 0 if load is None else self._others(load, max(mine, self._in_flight), ended)
         before = self.window.limit
-        self.window = next_window(
-            self.window, self.rules, load=load, others=others, slowdown=self._slowdown(), now=now
-        )
+        self._compare_ttft(load)
+        slowdown = self._tokens_slower() if load is None else self._users_slower()
+        self.window = next_window(self.window, self.rules, load=load, others=others, slowdown=slowdown, now=now)
         if self.window.limit != before:
             self._lately.clear()
+            self._with.clear()
 
-    def _slowdown(self) -> float | None:
+    def _compare_ttft(self, load: Load | None) -> None:
+        """Put the time to first token since the last look to those with a probe in flight, or to those without."""
+        probing, ended = self._in_flight, self._ended
+        if load is not None and load.ttft_seconds is not None:
+            if probing and self._probing:
+                self._with.append(load.ttft_seconds)
+            elif not probing and not self._probing and ended == self._ended_before:
+                self._without.append(load.ttft_seconds)
+        self._probing, self._ended_before = probing, ended
+
+    def _users_slower(self) -> float | None:
+        """Return the time to first token beside probes over that without them."""
+        if min(len(self._with), len(self._without)) < _LOOKS_LEAST:
+            return None
+        return statistics.median(self._with) / statistics.median(self._without)
+
+    def _tokens_slower(self) -> float | None:
         """Return seconds per token since the window changed, over those of a probe alone."""
         if len(self._alone) < _ALONE_LEAST or len(self._lately) < self.window.limit + 1:
             return None
