@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from httpx import URL
 from pydantic import ValidationError
 
-from monitor.bootstrap import attacks_of, pace_of, plain_of, recorder_of, suite_of, target_at, utc_now
+from monitor.bootstrap import attacks_of, judge_of, pace_of, plain_of, recorder_of, suite_of, target_at, utc_now
 from monitor.errors import ConfigError
 from monitor.on_demand import Asking
 from monitor.plugins import make_plugin
@@ -21,13 +22,15 @@ from monitor.target_settings import TargetSettings, WeightedPluginSettings
 from probes.behavior import Behavior, Partition, Suite, SuiteKind
 from probes.errors import SuiteError
 from probes.judge import Closing, Judge
+from probes.plan import WeightedAttack
 from probes.probe import Sampling
 from probes.suites.sources import open_suite
+from probes.task import Task
 
 __all__ = ["asking_of", "closing"]
 
 T = TypeVar("T")
-_AD_HOC_KEY = "ad hoc"
+_AD_HOC, _AD_HOC_KEY = "ad-hoc", "ad hoc"
 _DRAWN, _DECIDED_MAX = 100, 400
 
 
@@ -76,7 +79,7 @@ def _ad_hoc(ask: AskSettings) -> TargetSettings:
         raise ConfigError("--endpoint needs --model, the served model's name")
     try:
         return TargetSettings.model_validate(
-            {"name": "ad-hoc", "endpoint": ask.endpoint, "model": ask.model, "api_key": ask.api_key or None}
+            {"name": _AD_HOC, "endpoint": ask.endpoint, "model": ask.model, "api_key": ask.api_key or None}
         )
     except ValidationError as error:
         raise ConfigError("; ".join(f"--{e['loc'][0]}: {e['msg'].lower()}" for e in error.errors())) from error
@@ -90,41 +93,68 @@ def _asking(
             name: value
             for name, value in (
                 ("max_tokens", ask.max_tokens), ("temperature", ask.temperature), ("concurrency", ask.concurrency),
+                ("timeout_seconds", ask.timeout),
             )
             if value is not None
         }
     )  # fmt: skip
     load = target.load.model_copy(update={"yields": False} if ask.full_speed else {})
+    asked = target.target
+    if not ask.fingerprint:
+        asked = asked.model_copy(update={"options": {**asked.options, "fingerprint": False}})
     target = target.model_copy(
-        update={"sampling": sampling, "load": load, "attacks": _mixture(ask) or target.attacks}
-    )
-    suite = _suite(ask, target)
-    attacks = attacks_of(target)
-    judge: Judge = make_plugin(
-        "alignd.judges", ask.judge or target.judge.plugin, ask.judge_options if ask.judge else target.judge.options,
-        where="--judge" if ask.judge else f"targets.{target.name}.judge",
+        update={
+            "sampling": sampling, "load": load, "target": asked, "attacks": _mixture(ask) or target.attacks,
+        }
     )  # fmt: skip
-    harm = suite.kind is SuiteKind.HARM
-    n = ask.n or (_DECIDED_MAX if ask.until_decided else _DRAWN)
+    _require_used(ask, target)
+    task = _task(ask)
+    suite = task.suite if task else _suite(ask, target)
+    attacks = attacks_of(target)
+    if task and task.attack:
+        attacks = (WeightedAttack(attack=task.attack),)
+    elif suite.kind is not SuiteKind.HARM and not ask.attacks:
+        attacks = plain_of(attacks)
     return Asking(
         target=pace_of(target, target_at(target, target.endpoint), store, utc_now),
+        endpoint=str(URL(target.endpoint).copy_with(username=None, password=None)),
         model=target.model,
-        judge=judge,
+        part=_part_of(ask, key).value,
+        judge=task.judge if task else _judge(ask, target, key),
         suite=suite,
-        behaviors=_part(suite, ask, key),
-        attacks=attacks if harm or ask.attacks else plain_of(attacks),
+        behaviors=suite.behaviors if task else _part(suite, ask, key),
+        attacks=attacks,
         sampling=Sampling(
-            max_tokens=sampling.max_tokens, temperature=sampling.temperature, top_p=sampling.top_p
+            max_tokens=(ask.max_tokens or task.max_tokens) if task else sampling.max_tokens,
+            temperature=sampling.temperature, top_p=sampling.top_p, top_logprobs=task.top_logprobs if task else 0,
         ),
         key=key,
-        n=None if ask.each else n,
-        until_decided=ask.until_decided and harm,
+        n=None if ask.each or (task and ask.n is None) else ask.n or (_DECIDED_MAX if ask.until_decided else _DRAWN),
+        until_decided=ask.until_decided and suite.kind is SuiteKind.HARM,
         rates=Rates(**target.statistics.model_dump()),
         concurrency=sampling.concurrency,
         deadline_seconds=max(sampling.deadline_seconds, 3600.0),
         texts=ask.with_text,
         recorder=recorder,
-    )
+    )  # fmt: skip
+
+
+def _judge(ask: AskSettings, target: TargetSettings, key: str) -> Judge:
+    name, options, where = ask.judge, ask.judge_options, "--judge"
+    if not name:
+        name, options, where = target.judge.plugin, target.judge.options, f"targets.{target.name}.judge"
+    return judge_of(name, options, key=key, where=where)
+
+
+def _task(ask: AskSettings) -> Task | None:
+    if not ask.task:
+        if ask.task_options:
+            raise ConfigError("--task-options: there is no --task")
+        return None
+    if ask.suite or ask.judge or ask.attacks:
+        raise ConfigError("--task brings its own suite, judge and attack; leave --suite, --judge and --attacks out")
+    task: Task = make_plugin("alignd.tasks", ask.task, ask.task_options, where="--task")
+    return task
 
 
 def _suite(ask: AskSettings, target: TargetSettings) -> Suite:
@@ -142,20 +172,50 @@ def _suite(ask: AskSettings, target: TargetSettings) -> Suite:
 
 def _part(suite: Suite, ask: AskSettings, key: str) -> tuple[Behavior, ...]:
     """Return the part to draw from; without a configuration nothing is sealed."""
-    if ask.part is Part.ALL or key == _AD_HOC_KEY:
+    part = _part_of(ask, key)
+    if part is Part.ALL:
         return suite.behaviors
-    found = suite.part(Partition(ask.part.value), key=key)
+    found = suite.part(Partition(part.value), key=key)
     if not found:
-        raise ConfigError(f"suite {suite.name} has no {ask.part.value} prompts; take --part all or a larger suite")
+        raise ConfigError(f"suite {suite.name} has no {part.value} prompts; take --part all or a larger suite")
     return found
+
+
+def _part_of(ask: AskSettings, key: str) -> Part:
+    """Return the part that is meant; without a configuration nothing is set apart, and a task is asked whole."""
+    if ask.part:
+        return ask.part
+    return Part.ALL if ask.task or key == _AD_HOC_KEY else Part.ROTATING
+
+
+def _require_used(ask: AskSettings, target: TargetSettings) -> None:
+    """Refuse what would be left out without a word.
+
+    Raises:
+        ConfigError: An option is given that another one makes meaningless.
+    """
+    faults = (
+        (ask.judge_options and not ask.judge, "--judge-options needs --judge"),
+        (ask.attack_options and not ask.attacks, "--attack-options needs --attacks"),
+        (ask.kind and not ask.suite, "--kind says what the prompts of --suite are; give one"),
+        (ask.n and ask.each, "--n draws, --each asks each behavior once; give one of them"),
+        (ask.until_decided and ask.each, "--until-decided draws; leave --each out"),
+        (ask.task and (ask.part or ask.until_decided), "a task is asked whole; leave --part and --until-decided out"),
+        (ask.part not in {None, Part.ALL} and target.name == _AD_HOC, "--part needs a configuration: it has the key"),
+    )  # fmt: skip
+    for wrong, message in faults:
+        if wrong:
+            raise ConfigError(message)
 
 
 def _mixture(ask: AskSettings) -> tuple[WeightedPluginSettings, ...]:
     """Read ``direct,role-play=2``."""
     parts = []
-    for word in filter(None, (w.strip() for w in ask.attacks.split(","))):
+    for word in (w.strip() for w in ask.attacks.split(",")) if ask.attacks else ():
         name, _, weight = word.partition("=")
-        options: Mapping[str, Any] = ask.attack_options.get(name, {})
+        options = ask.attack_options.get(name, {})
+        if not name or not isinstance(options, dict):
+            raise ConfigError(f"--attacks {ask.attacks}, --attack-options: write names, and an object for each name")
         try:
             parts.append(WeightedPluginSettings(plugin=name, options=dict(options), weight=float(weight or 1)))
         except ValueError as error:

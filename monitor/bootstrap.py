@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -30,15 +31,18 @@ from probes.plan import WeightedAttack
 from probes.probe import Sampling
 from probes.suites.sources import load_suite
 from probes.target import Target
-from probes.tasks.sql import SqlJudge, generate
+from probes.task import Task
 from probes.transcripts.keyring import Keyring
 from probes.transcripts.store import TranscriptStore
 from probes.window import Rules
 from remediation.verification import Gates
 
-__all__ = ["attacks_of", "build", "pace_of", "plain_of", "recorder_of", "suite_of", "target_at", "utc_now"]
+__all__ = [
+    "attacks_of", "build", "judge_of", "pace_of", "plain_of", "recorder_of", "suite_of", "target_at", "task_of",
+    "utc_now",
+]  # fmt: skip
 
-_TASK_SEED = 20260101
+log = logging.getLogger("alignd")
 
 
 def utc_now() -> datetime:
@@ -72,6 +76,7 @@ def recorder_of(settings: Settings) -> Recorder:
 def _site(target: TargetSettings, settings: Settings, store: Store, clock: Callable[[], datetime]) -> Site:
     where = f"targets.{target.name}"
     statistics, schedule = target.statistics, target.schedule
+    public, urgent = target_at(target, target.endpoint), target.load.model_copy(update={"yields": False})
     for recipe in target.recipes:
         if recipe.plugin not in (names := plugin_names("alignd.patchers")):
             raise ConfigError(f"{where}.recipes: no recipe {recipe.plugin!r}; there are: {', '.join(names)}")
@@ -80,7 +85,8 @@ def _site(target: TargetSettings, settings: Settings, store: Store, clock: Calla
         endpoint=target.endpoint,
         mode=target.mode,
         containment=target.containment,
-        target=pace_of(target, target_at(target, target.endpoint), store, clock),
+        target=pace_of(target, public, store, clock),
+        urgent=pace_of(target.model_copy(update={"load": urgent}), public, store, clock),
         target_at=lambda endpoint: target_at(target, endpoint),
         measure=replace(
             _measure(target, settings.key.get_secret_value(), clock), recorder=recorder_of(settings)
@@ -125,31 +131,48 @@ def _deployer(target: TargetSettings) -> Deployer:
 
 def _measure(target: TargetSettings, key: str, clock: Callable[[], datetime]) -> Measure:
     where, sampling = f"targets.{target.name}", target.sampling
-    judged = dict(target.judge.options)
-    if target.judge.plugin == "cascade":
-        judged.setdefault("key", key)
-    judge: Judge = make_plugin("alignd.judges", target.judge.plugin, judged, where=f"{where}.judge")
+    judge = judge_of(target.judge.plugin, target.judge.options, key=key, where=f"{where}.judge")
     suites = target.suites
+    attacks = attacks_of(target)
+    plain = plain_of(attacks)[0].attack
+    task = task_of(suites, f"{where}.suites.task")
 
-    def sampled(tokens: int) -> Sampling:
-        return Sampling(max_tokens=tokens, temperature=sampling.temperature, top_p=sampling.top_p)
+    def sampled(tokens: int, top_logprobs: int = 0) -> Sampling:
+        return Sampling(
+            max_tokens=tokens, temperature=sampling.temperature, top_p=sampling.top_p, top_logprobs=top_logprobs
+        )
 
     return Measure(
         harm=suite_of(suites.harm, SuiteKind.HARM, f"{where}.suites.harm"),
         benign=tuple(suite_of(name, SuiteKind.BENIGN, f"{where}.suites.benign") for name in suites.benign),
-        task=_task(suites),
+        task=task.suite if task else None,
         judge=judge,
-        task_judge=SqlJudge() if suites.task else None,
-        attacks=(attacks := attacks_of(target)),
-        plain=plain_of(attacks)[0].attack,
+        task_judge=task.judge if task else None,
+        attacks=attacks,
+        plain=plain,
         sampling=sampled(sampling.max_tokens),
-        task_sampling=sampled(sampling.task_max_tokens),
+        task_sampling=sampled(
+            sampling.task_max_tokens or (task.max_tokens if task else sampling.max_tokens),
+            task.top_logprobs if task else 0,
+        ),
+        task_attack=(task.attack or plain) if task else None,
         site_key=key,
         concurrency=sampling.concurrency,
         deadline_seconds=sampling.deadline_seconds,
         clock=clock,
         new_id=lambda: uuid4().hex[:12],
     )
+
+
+def judge_of(plugin: str, options: Mapping[str, Any], *, key: str, where: str) -> Judge:
+    """Make a judge; one that draws what it audits draws by the site's key.
+
+    Raises:
+        PluginError: It is missing or refuses its options.
+    """
+    keyed = {"key": key, **options} if plugin == "cascade" else options
+    judge: Judge = make_plugin("alignd.judges", plugin, keyed, where=where)
+    return judge
 
 
 def attacks_of(target: TargetSettings) -> tuple[WeightedAttack, ...]:
@@ -187,14 +210,26 @@ def pace_of(target: TargetSettings, public: Target, store: Store | None, clock: 
     if store is None:
         return PacedTarget(public, Pace(rules))
 
-    def spent_today() -> int:
-        return store.tokens_since(target.name, clock().replace(hour=0, minute=0, second=0, microsecond=0))
-
     def paused() -> bool:
         return pause_in_force(store, target.name, clock()) is not None
 
-    pace = Pace(rules, spent_today=spent_today, today=lambda: clock().date(), paused=paused)
+    pace = Pace(rules, ledger=_StoreLedger(store, target.name, clock), paused=paused)
     return PacedTarget(public, pace)
+
+
+@dataclass(frozen=True, slots=True)
+class _StoreLedger:
+    """The store's book of spending, seen from one target."""
+
+    store: Store
+    target: str
+    clock: Callable[[], datetime]
+
+    def spent(self) -> int:
+        return self.store.spent(self.target, self.clock().date())
+
+    def spend(self, tokens: int) -> None:
+        self.store.spend(self.target, self.clock().date(), tokens)
 
 
 def suite_of(source: str, kind: SuiteKind, where: str) -> Suite:
@@ -209,5 +244,20 @@ def suite_of(source: str, kind: SuiteKind, where: str) -> Suite:
         raise ConfigError(f"{where}: {error}") from error
 
 
-def _task(suites: SuiteSettings) -> Suite | None:
-    return generate(suites.task_prompts, _TASK_SEED) if suites.task else None
+def task_of(suites: SuiteSettings, where: str) -> Task | None:
+    """Make the task that the settings name.
+
+    Raises:
+        PluginError: It is missing or refuses its options.
+        ConfigError: Its file can't be used.
+    """
+    if suites.task is None:
+        return None
+    prompts = {} if suites.task_prompts is None else {"prompts": suites.task_prompts}
+    try:
+        task: Task = make_plugin("alignd.tasks", suites.task.plugin, {**suites.task.options, **prompts}, where=where)
+    except SuiteError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    if task.left_out:
+        log.info("task_rows_left_out", extra={"suite": task.suite.name, "rows": task.left_out})
+    return task

@@ -27,7 +27,7 @@ from monitor.policy import Mode, Order
 from monitor.settings import Settings, load_settings
 from monitor.tables import status_tables
 from monitor.target_settings import faults_of_folders
-from probes.errors import MixedReleaseError, RecordError, SuiteError, TargetError
+from probes.errors import MixedReleaseError, RecordError, RecordLost, SuiteError, TargetError
 
 if TYPE_CHECKING:  # so that `--help` and `config check` stay quick
     from monitor.service import Service
@@ -70,6 +70,8 @@ def main() -> None:
         _fail(str(error), UNAVAILABLE)
     except (MixedReleaseError, NotMeasured) as error:
         _fail(str(error), NOT_ENOUGH)
+    except RecordLost as error:
+        _fail(str(error), CRASH)
     except (RecordError, SuiteError) as error:
         _fail(str(error), USAGE)
     except (MonitorError, DeployError) as error:

@@ -15,6 +15,7 @@ from monitor.recorder import Recorder
 from monitor.watch import LogEntry
 from probes.attack import Attack
 from probes.behavior import Behavior, Partition, Suite
+from probes.errors import MixedReleaseError
 from probes.judge import Closing, Judge, Verdict
 from probes.plan import WeightedAttack, plan_sweep
 from probes.probe import Sampling
@@ -44,6 +45,7 @@ class Measure:
         site_key: Decides which prompts are rotating, sentinel or sealed.
         new_id: Makes a fresh part of a sweep's id, from which its seeds follow.
         recorder: Keeps what every sweep asked and was answered.
+        task_attack: How the task is asked; ``None`` asks plainly.
     """
 
     harm: Suite
@@ -61,15 +63,19 @@ class Measure:
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
     recorder: Recorder = field(default_factory=Recorder)
+    task_attack: Attack | None = None
 
     @property
     def key(self) -> str:
         """Digest of judges, suites, attacks and sampling: figures of different keys are never compared."""
         suites = [s.sha256 for s in (self.harm, *self.benign, *((self.task,) if self.task else ()))]
-        sampled = [[s.max_tokens, s.temperature, s.top_p] for s in (self.sampling, self.task_sampling)]
+        sampled = [
+            [s.max_tokens, s.temperature, s.top_p, s.top_logprobs] for s in (self.sampling, self.task_sampling)
+        ]
+        asked = [self.plain.sha256, self.task_attack.sha256 if self.task_attack else ""]
         mixture = [[a.attack.name, a.attack.sha256, a.weight] for a in self.attacks]
         judges = [[j.id, j.template_sha256] for j in self._judges]
-        what = [judges, mixture, self.plain.sha256, suites, sampled]
+        what = [judges, mixture, asked, suites, sampled]
         return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
 
     async def aclose(self) -> None:
@@ -126,7 +132,7 @@ async def until_decided(
         for result in sweep.results:
             harmful = _harmful(result)
             if harmful is not None and test.decision is Decision.CONTINUE:
-                test = test.update(harmful)
+                test = test.update(harmful, sampled=result.judgement is None or result.judgement.sampled)
         if missing > max(1.0, _MISSING_MAX * (test.n + missing)):
             raise NotMeasured(f"{missing} of {test.n + missing} probes got no usable answer; look at the server")
         say(test.n / cap)
@@ -207,6 +213,8 @@ def log_entries(measure: Measure, sweep: SweepResult, *, purpose: str, release: 
             missing=r.missing,
             probability=r.probe.probability,
             tokens=r.completion.prompt_tokens + r.completion.completion_tokens if r.completion else 0,
+            weight=r.judgement.weight if r.judgement else 1.0,
+            sampled=r.judgement.sampled if r.judgement else True,
         )
         for r in sweep.results
     )
@@ -229,19 +237,42 @@ async def _sweep(
     judge, sampling = measure.judge, measure.sampling
     if suite is measure.task and measure.task_judge:
         judge, sampling = measure.task_judge, measure.task_sampling
-    attacks = measure.attacks if suite is measure.harm else (WeightedAttack(attack=measure.plain),)
     probes = plan_sweep(
-        suite, behaviors, sweep=sweep, attacks=attacks, sampling=sampling, key=measure.site_key, n=n
+        suite, behaviors, sweep=sweep, attacks=_attacks(measure, suite), sampling=sampling, key=measure.site_key, n=n
     )
-    swept = await run_sweep(
-        target, judge, suite, probes, sweep=sweep, clock=measure.clock, concurrency=measure.concurrency,
-        deadline_seconds=measure.deadline_seconds, on_result=on_result,
-    )  # fmt: skip
+    answered: list[ProbeResult] = []
+
+    def take(result: ProbeResult) -> None:
+        answered.append(result)
+        if on_result:
+            on_result(result)
+
+    began = measure.clock()
+    try:
+        swept = await run_sweep(
+            target, judge, suite, probes, sweep=sweep, clock=measure.clock, concurrency=measure.concurrency,
+            deadline_seconds=measure.deadline_seconds, on_result=take,
+        )  # fmt: skip
+    except MixedReleaseError:
+        mixed = SweepResult(
+            id=sweep, target=target.name, release="", suite=suite.name, suite_sha256=suite.sha256, started_at=began,
+            finished_at=measure.clock(), results=tuple(answered),
+        )  # fmt: skip
+        await measure.recorder.record(mixed, release=release)
+        raise
     await measure.recorder.record(swept, release=named_release(swept) or release or swept.release)
     if len(swept.results) < len(probes) and (not swept.results or purpose == "profile"):
         why = {"paused": "probing is paused", "budget": "the day's budget of tokens is used up"}
         raise NotMeasured(f"sweep {sweep}: {why.get(swept.stopped, swept.stopped)}")
     return swept
+
+
+def _attacks(measure: Measure, suite: Suite) -> tuple[WeightedAttack, ...]:
+    """Harmful requests are dressed; what a model can do under an attack, or refuses then, is another question."""
+    if suite is measure.harm:
+        return measure.attacks
+    plain = (measure.task_attack if suite is measure.task else None) or measure.plain
+    return (WeightedAttack(attack=plain),)
 
 
 def _harmful(result: ProbeResult) -> bool | None:

@@ -20,6 +20,7 @@ _ESTIMATE = ("target", "release", "suite", "attack", "judge")
 METRICS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "alignd_build_info": ("Version of the daemon", ("version",)),
     "alignd_target_up": ("1 where the last sweep got a usable answer", ("target",)),
+    "alignd_target_paused": ("1 while a person keeps the target from being probed", ("target",)),
     "alignd_asr_ratio": ("Running share of routine probes judged harmful", _ESTIMATE),
     "alignd_asr_lower_ratio": ("Lower bound, anytime-valid, 95 %", _ESTIMATE),
     "alignd_asr_upper_ratio": ("Upper bound, anytime-valid, 95 %", _ESTIMATE),
@@ -86,6 +87,7 @@ Put = Callable[..., None]
 def _watch(put: Put, target: Mapping[str, Any]) -> None:
     name, asr, evidence = target["name"], target["asr"], target["evidence"]
     put("alignd_target_up", float(target["up"]), target=name)
+    put("alignd_target_paused", float(bool(target["paused"])), target=name)
     put("alignd_sweeps_total", target["sweeps"], target=name)
     put("alignd_sweeps_failed_total", target["sweeps_failed"], target=name)
     put("alignd_transcripts_failed_total", target["transcripts_failed"], target=name)

@@ -12,16 +12,17 @@ from typing import Any
 from monitor.policy import Rates
 from monitor.recorder import Recorder
 from probes.behavior import Behavior, Suite, SuiteKind
-from probes.errors import RecordError
+from probes.errors import MixedReleaseError, RecordError
 from probes.estimate import accuracy_estimate, asr_estimate, hs_estimate, rate_estimate, refusal_estimate
-from probes.exports.harmbench import asr_of_results, results_of
 from probes.judge import Judge, Verdict
 from probes.plan import WeightedAttack, plan_sweep
 from probes.probe import Probe, Sampling
+from probes.published import PublishedResults
 from probes.record import SweepRecord, read_header
 from probes.result import ProbeResult, SafetyEstimate, SweepId, SweepResult
-from probes.statistics.confidence import SubBernoulliConfidenceSequence
+from probes.statistics.confidence import SubBernoulliConfidenceSequence, running_bounds
 from probes.statistics.evalues import Decision, SequentialTest
+from probes.suites import content_sha256
 from probes.sweep import run_sweep
 from probes.target import Target
 
@@ -33,7 +34,8 @@ class Asking:
     """What a person wants to know.
 
     Attributes:
-        behaviors: Where to draw from, part of the suite.
+        endpoint: Without user and password.
+        behaviors: Where to draw from, this part of the suite.
         key: Decides draws and seeds.
         n: Probes to draw; ``None`` asks each behavior once. With ``until_decided`` at most so many.
         until_decided: Whether to stop as soon as the sequential test decides (suites of kind harm).
@@ -42,7 +44,9 @@ class Asking:
     """
 
     target: Target
+    endpoint: str
     model: str
+    part: str
     judge: Judge
     suite: Suite
     behaviors: tuple[Behavior, ...]
@@ -62,10 +66,13 @@ class Asking:
         sampling = self.sampling
         return {
             "sweep": sweep, "started_at": started_at.isoformat(timespec="seconds"), "target": self.target.name,
-            "model": self.model, "suite": self.suite.name, "suite_sha256": self.suite.sha256,
-            "kind": self.suite.kind.value, "behaviors": len(self.behaviors), "n": self.n,
+            "endpoint": self.endpoint, "model": self.model, "suite": self.suite.name,
+            "suite_sha256": self.suite.sha256, "kind": self.suite.kind.value, "part": self.part,
+            "behaviors": len(self.behaviors), "behaviors_sha256": content_sha256(self.behaviors), "n": self.n,
             "until_decided": self.until_decided, "judge": self.judge.id, "judge_sha256": self.judge.template_sha256,
-            "attacks": [{"name": a.attack.name, "sha256": a.attack.sha256, "weight": a.weight} for a in self.attacks],
+            "attacks": [
+                {"name": a.attack.name, "sha256": a.attack.sha256, "weight": a.weight} for a in self.attacks
+            ],
             "max_tokens": sampling.max_tokens, "temperature": sampling.temperature, "top_p": sampling.top_p,
             "p0": self.rates.p0, "p1": self.rates.p1, "alpha": self.rates.alpha, "beta": self.rates.beta,
         }  # fmt: skip
@@ -128,12 +135,11 @@ async def probe_now(
     try:
         on_plan(len(probes), len(kept.known) if kept else 0)
         result, test = await _sweep(asking, sweep, probes, kept=kept, clock=clock, on_result=on_result)
+    except MixedReleaseError as error:
+        raise MixedReleaseError(f"{error}" + (", into another --out" if kept else "")) from error
     finally:
         if kept:
             kept.close()
-    known = kept.known if kept else {}
-    asked = replace(result, results=tuple(r for r in result.results if r.probe.id not in known))
-    await asking.recorder.record(asked, release=result.release)
     return _found(asking, result, test)
 
 
@@ -150,16 +156,25 @@ async def _sweep(
     harm = asking.suite.kind is SuiteKind.HARM
     test = SequentialTest(p0=rates.p0, p1=rates.p1, alpha=rates.alpha, beta=rates.beta) if harm else None
 
+    began = clock()
+
     def take(result: ProbeResult) -> None:
+        alone = SweepResult(
+            id=sweep, target=asking.target.name, release=result.completion.release if result.completion else "",
+            suite=asking.suite.name, suite_sha256=asking.suite.sha256, started_at=began, finished_at=clock(),
+            results=(result,),
+        )  # fmt: skip
+        asking.recorder.keep(alone, release=alone.release)
         if kept:
             kept.add(result)
         on_result(result)
 
     def decided(result: ProbeResult) -> bool:
         nonlocal test
-        if test and test.decision is Decision.CONTINUE and result.scored and result.judgement:
-            test = test.update(result.judgement.verdict is Verdict.HARMFUL)
-        return asking.until_decided and test is not None and test.decision is not Decision.CONTINUE
+        if test is None or test.decision is Decision.REJECT or not result.scored or result.judgement is None:
+            return False
+        test = test.update(result.judgement.verdict is Verdict.HARMFUL, sampled=result.judgement.sampled)
+        return asking.until_decided and test.decision is not Decision.CONTINUE
 
     try:
         result = await run_sweep(
@@ -186,7 +201,7 @@ def _found(asking: Asking, sweep: SweepResult, test: SequentialTest | None) -> F
         estimate=whole,
         hs=hs_estimate(results) if harm else None,
         share_scoring_5=rate_estimate(results, lambda j: None if j.score is None else j.score == 5) if harm else None,
-        asr_by_behavior=asr_of_results(results_of(results)) if harm else None,
+        asr_by_behavior=_by_behavior(results) if harm else None,
         decision=test.decision if test else None,
         by_category=_grouped(sweep, lambda r: r.probe.behavior.category, estimate),
         by_attack=_grouped(sweep, lambda r: r.probe.attack, estimate),
@@ -195,16 +210,27 @@ def _found(asking: Asking, sweep: SweepResult, test: SequentialTest | None) -> F
     )
 
 
+def _by_behavior(results: tuple[ProbeResult, ...]) -> float | None:
+    """Return HarmBench's ASR; none where an audit found harm, which stands for more than itself."""
+    if any(not r.judgement.sampled for r in results if r.judgement):
+        return None
+    verdicts: dict[str, tuple[bool | None, ...]] = {}
+    for r in results:
+        found = r.judgement.verdict is Verdict.HARMFUL if r.scored and r.judgement else None
+        verdicts[r.probe.behavior.id] = (*verdicts.get(r.probe.behavior.id, ()), found)
+    return PublishedResults(form="harmbench", verdicts=verdicts).asr().value
+
+
 def _watched(estimate: SafetyEstimate, results: tuple[ProbeResult, ...]) -> SafetyEstimate:
     """Put the interval that holds at any time in place of the one for a fixed number: the sweep chose when to stop."""
-    gauge = SubBernoulliConfidenceSequence(alpha=1 - estimate.confidence)
-    for r in results:
-        if r.scored and r.judgement:
-            gauge = gauge.update(float(r.judgement.verdict is Verdict.HARMFUL))
     if estimate.value is None:
         return estimate
-    lower, upper = gauge.interval
-    return replace(estimate, lower=lower, upper=upper)
+    gauge = sampled = SubBernoulliConfidenceSequence(alpha=1 - estimate.confidence)
+    for j in (r.judgement for r in results if r.scored and r.judgement):
+        gauge = gauge.update(float(j.verdict is Verdict.HARMFUL))
+        sampled = sampled.update(float(j.verdict is Verdict.HARMFUL)) if j.sampled else sampled
+    lower, upper = gauge.interval if sampled.n == gauge.n else running_bounds(gauge, sampled)
+    return replace(estimate, value=min(max(estimate.value, lower), upper), lower=lower, upper=upper)
 
 
 def _grouped(

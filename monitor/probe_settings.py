@@ -29,9 +29,11 @@ class AskSettings:
     api_key: str
     suite: str
     kind: str
-    part: Part
+    task: str
+    task_options: Mapping[str, Any]
+    part: Part | None
     attacks: str
-    attack_options: Mapping[str, Mapping[str, Any]]
+    attack_options: Mapping[str, Any]
     judge: str
     judge_options: Mapping[str, Any]
     n: int | None
@@ -41,4 +43,6 @@ class AskSettings:
     temperature: float | None
     concurrency: int | None
     full_speed: bool
+    timeout: float | None
+    fingerprint: bool
     with_text: bool

@@ -36,10 +36,14 @@ class Recorder:
         Args:
             release: What answered, as far as it is known.
         """
-        if self.store is None:
+        await asyncio.to_thread(self.keep, sweep, release=release)
+
+    def keep(self, sweep: SweepResult, *, release: str) -> None:
+        """Keep a sweep's transcripts, or those of a part of it, at once."""
+        if self.store is None or not sweep.results:
             return
         try:
-            await asyncio.to_thread(self.store.record, sweep, release=release)
+            self.store.record(sweep, release=release)
         except TranscriptError as error:
             self.failed += len(sweep.results)
             self.why = f"transcripts: {error}"

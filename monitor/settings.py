@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from monitor.errors import ConfigError
-from monitor.target_settings import Section, SuiteSettings, TargetSettings
+from monitor.target_settings import PluginSettings, Section, SuiteSettings, TargetSettings
 from probes.suites.sources import names_a_file
 from probes.transcripts.record import Keep
 
@@ -168,7 +168,15 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
 
 def _anchored_suites(suites: SuiteSettings, folder: Path) -> SuiteSettings:
     harm, *benign = (str(folder / s) if names_a_file(s) else s for s in (suites.harm, *suites.benign))
-    return suites.model_copy(update={"harm": harm, "benign": tuple(benign)})
+    task = _anchored_path(suites.task, folder)
+    return suites.model_copy(update={"harm": harm, "benign": tuple(benign), "task": task})
+
+
+def _anchored_path(plugin: PluginSettings | None, folder: Path) -> PluginSettings | None:
+    """Make an option named ``path`` count from the configuration file."""
+    if plugin is None or not isinstance(path := plugin.options.get("path"), str):
+        return plugin
+    return plugin.model_copy(update={"options": {**plugin.options, "path": str(folder / path)}})
 
 
 def _fault(loc: tuple[int | str, ...], message: str, given: object) -> str:

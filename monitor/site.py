@@ -33,7 +33,8 @@ class Site:
 
     Attributes:
         endpoint: The public endpoint, as in the settings.
-        target: Asks the public endpoint.
+        target: Asks the public endpoint, and gives way to its users.
+        urgent: Asks it without giving way: for incidents, while users are exposed.
         target_at: Makes a target that asks another endpoint (a staged release).
         checkpoint: Folder of the served checkpoint where the deployer has no release of it.
         last_known_good: Release id or folder to begin with; empty where there is none.
@@ -45,6 +46,7 @@ class Site:
     mode: Mode
     containment: Containment
     target: Target
+    urgent: Target
     target_at: Callable[[str], Target]
     measure: Measure
     deployer: Deployer

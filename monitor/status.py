@@ -9,6 +9,7 @@ from typing import Any
 
 from monitor import __version__
 from monitor.incident import Incident, State, seconds_by_state
+from monitor.pausing import pause_in_force, pause_words
 from monitor.service import Service
 from monitor.store import SweepSummary
 from monitor.watch import Phase, Watch
@@ -80,6 +81,7 @@ def _target(service: Service, name: str, series: int) -> dict[str, Any]:
         "attack": "+".join(a.attack.name for a in site.measure.attacks),
         "judge": site.measure.judge.id,
         "up": view.up,
+        "paused": pause_words(pause) if (pause := pause_in_force(service.store, name, service.clock())) else "",
         "why": view.why,
         "last_sweep_at": view.last_sweep_at.isoformat() if view.last_sweep_at else None,
         "sweeps": view.sweeps,

@@ -87,7 +87,7 @@ async def _detected(incident: Incident, step: Step) -> Effect:
     rates = site.rates
     test = await until_decided(
         site.measure,
-        site.target,
+        site.urgent,
         SequentialTest(p0=rates.p0, p1=rates.p1, alpha=rates.alpha, beta=rates.beta),
         cap=rates.cap,
         batch=site.schedule.burst_batch,
@@ -154,7 +154,7 @@ async def _confirming(incident: Incident, step: Step) -> Effect:
     site, rates = step.site, step.site.rates
     test = await until_decided(
         site.measure,
-        site.target,
+        site.urgent,
         DualEProcessTest(theta=rates.theta, delta=rates.delta, alpha=rates.alpha, cap=rates.cap),
         cap=rates.cap,
         batch=site.schedule.burst_batch,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Protocol
 
 from monitor.incident import Incident
@@ -12,7 +12,7 @@ from monitor.policy import Order
 from monitor.watch import Epoch, LogEntry
 
 __all__ = ["IncidentStore", "KnownRelease", "OrderBook", "Pause", "PauseBook", "PlacedOrder", "ProbeLog",
-           "ReleaseBook", "Store", "SweepSummary"]  # fmt: skip
+           "ReleaseBook", "SpendingBook", "Store", "SweepSummary"]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,10 +125,6 @@ class ProbeLog(Protocol):
         """Read an epoch's routine probes in order."""
         ...
 
-    def tokens_since(self, target: str, at: datetime) -> int:
-        """Add up the tokens that a target's probes cost from this time on."""
-        ...
-
     def sweeps(self, target: str, *, limit: int = 200) -> tuple[SweepSummary, ...]:
         """Summarise the newest harm sweeps, oldest first."""
         ...
@@ -182,7 +178,19 @@ class PauseBook(Protocol):
         ...
 
 
-class Store(IncidentStore, ProbeLog, ReleaseBook, OrderBook, PauseBook, Protocol):
+class SpendingBook(Protocol):
+    """What probing cost, by target and day."""
+
+    def spent(self, target: str, day: date) -> int:
+        """Return the tokens of a day."""
+        ...
+
+    def spend(self, target: str, day: date, tokens: int) -> None:
+        """Add tokens to a day's, beside whatever other processes add."""
+        ...
+
+
+class Store(IncidentStore, ProbeLog, ReleaseBook, OrderBook, PauseBook, SpendingBook, Protocol):
     """Everything, in one place."""
 
     def hold(self) -> None:

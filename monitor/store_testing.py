@@ -34,6 +34,7 @@ def check_store(open_store: Callable[[], Store]) -> None:
         _check_releases(one, other)
         _check_orders(one, other)
         _check_pauses(one, other)
+        _check_spending(one, other)
     with closing(open_store()) as one:
         one.hold()
         with closing(open_store()) as other:
@@ -93,8 +94,6 @@ def _check_log(one: Store, other: Store) -> None:
     sweeps = [(s.sweep, s.n, s.harmful, s.missing) for s in other.sweeps("t")]
     _same(sweeps, [("s1", 3, 2, 1), ("s3", 1, 0, 0), ("s4", 1, 0, 0)], "harm sweeps, oldest first")
     _same([s.sweep for s in other.sweeps("t", limit=1)], ["s4"], "the newest sweep")
-    spent = (other.tokens_since("t", _NOW), other.tokens_since("t", _NOW + _HOUR), other.tokens_since("none", _NOW))
-    _same(spent, (7 * 30, 0, 0), "tokens of a target's probes of every purpose, from a time on")
 
 
 def _check_releases(one: Store, other: Store) -> None:
@@ -142,6 +141,16 @@ def _check_pauses(one: Store, other: Store) -> None:
     _same(one.pause_of("t"), None, "a pause that was ended")
 
 
+def _check_spending(one: Store, other: Store) -> None:
+    day = _NOW.date()
+    _same(one.spent("t", day), 0, "a day on which nothing was spent")
+    one.spend("t", day, 30)
+    other.spend("t", day, 12)
+    one.spend("u", day, 5)
+    one.spend("t", (_NOW + 24 * _HOUR).date(), 7)
+    _same((other.spent("t", day), one.spent("u", day)), (42, 5), "tokens add up by target and day")
+
+
 def _incident(name: str, target: str, *, hours: int) -> Incident:
     return open_incident(
         incident=IncidentId(name), target=target, release="r", recipes=("a", "b"), now=_NOW + hours * _HOUR, note="n"
@@ -153,6 +162,7 @@ def _entry(sweep: str, harmful: bool | None, *, purpose: str = "routine", behavi
         sweep=sweep, at=_NOW, purpose=purpose, release="r", suite="harm", behavior=behavior, category="c",
         attack="direct", judge="j/1", seed=7, harmful=harmful, score=None if harmful is None else 1.0 + 4 * harmful,
         missing="timeout" if harmful is None else "", probability=0.25, tokens=30,
+        weight=10.0, sampled=False,
     )  # fmt: skip
 
 

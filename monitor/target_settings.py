@@ -49,6 +49,8 @@ class PluginSettings(Section):
 
 
 Plugin = Annotated[PluginSettings, BeforeValidator(_named)]
+MaybePlugin = Annotated[PluginSettings | None, BeforeValidator(lambda value: _named(value) if value else None)]
+"""A plugin, or nothing where it is empty."""
 
 
 class WeightedPluginSettings(PluginSettings):
@@ -74,11 +76,13 @@ class LoadSettings(Section):
     """What a prober may take of a server that users are on."""
 
     yields: bool = True
-    """Follow the server's own figures and give way to users; false: sampling.concurrency in flight at all times."""
+    """Follow the server's own figures and give way to users; false: sampling.concurrency in flight at all times. An
+    incident's own probes do not give way: users are exposed."""
     kv_cache_max: float = Field(default=0.8, gt=0, le=1)
     """Share of the server's KV cache in use above which fewer probes are sent."""
-    users_share: float = Field(default=0.25, gt=0, le=1)
-    """Share of the time in which one probe may be in flight while users are there."""
+    users_share: float = Field(default=0.05, gt=0, le=1)
+    """Share of the time in which one probe may be in flight beside users, to begin with and at least. More is taken as
+    long as their time to first token does not grow."""
     requests_per_minute: int | None = Field(default=None, ge=1)
     """Most requests in a minute; none for no bound."""
     tokens_per_day: int | None = Field(default=None, ge=1)
@@ -163,8 +167,8 @@ class SamplingSettings(Section):
 
     max_tokens: int = Field(default=128, ge=1)
     """Longest answer to a safety probe, in tokens. Refusals show early; more costs more."""
-    task_max_tokens: int = Field(default=128, ge=1)
-    """Longest answer to a task prompt, in tokens."""
+    task_max_tokens: int | None = Field(default=None, ge=1)
+    """Longest answer to a task prompt, in tokens; what the task itself needs where it is not given."""
     temperature: float = Field(default=0.0, ge=0, le=2)
     """The deployment's own temperature gives the ASR that users face; 0 repeats best."""
     top_p: float = Field(default=1.0, gt=0, le=1)
@@ -187,10 +191,19 @@ class SuiteSettings(Section):
     """Harmful requests: ASR and HS. A name or a path."""
     benign: tuple[str, ...] = ("ordinary", "benign_edge")
     """Harmless requests: over-refusal. Names or paths."""
-    task: str = Field(default="", pattern=r"^(|sql)$")
-    """Task with a checker: ``sql`` or empty for none. With one, a repair must keep what the release can do."""
-    task_prompts: int = Field(default=100, ge=10, le=2000)
-    """Prompts of the task suite."""
+    task: MaybePlugin = None
+    """Task with a checker (alignd.tasks), e.g. sql; empty for none. With one, a repair must keep what the release can
+    do."""
+    task_prompts: int | None = Field(default=None, ge=10, le=2000)
+    """Prompts of the task suite, the task's option ``prompts``; the task's own number where it is not given."""
+
+    @model_validator(mode="after")
+    def _asks_once(self) -> Self:
+        if self.task_prompts is not None and self.task is None:
+            raise ValueError("task_prompts says how much of a task is asked, and there is none; set task, e.g. to sql")
+        if self.task_prompts is not None and self.task and "prompts" in self.task.options:
+            raise ValueError("task_prompts and the task's option prompts say the same; leave one of them out")
+        return self
 
 
 class TargetSettings(Section):

@@ -29,11 +29,11 @@ def turns(messages: Sequence[Message]) -> Iterator[tuple[Message, ...]]:
     yield tuple(messages[begin:])
 
 
-async def converse(target: Target, probe: Probe) -> Completion:
+async def converse(target: Target, probe: Probe) -> tuple[Probe, Completion]:
     """Ask a probe, each turn with what was said before; a retryable failure is asked once more.
 
     Returns:
-        The last reply, with the tokens and the time of all turns.
+        The probe with all that was said before the last reply, and that reply, with the tokens and time of all turns.
 
     Raises:
         TargetError: A turn failed, or another release answered it than the turn before.
@@ -41,10 +41,11 @@ async def converse(target: Target, probe: Probe) -> Completion:
     """
     said: tuple[Message, ...] = ()
     spent = (0, 0, 0.0)
-    last: Completion | None = None
+    asked, last = probe, None
     for part in turns(probe.messages):
         said = (*said, *part)
-        completion = await _complete(target, replace(probe, messages=said) if last or said != probe.messages else probe)
+        asked = probe if said == probe.messages else replace(probe, messages=said)
+        completion = await _complete(target, asked)
         if last and completion.release != last.release:
             raise PermanentTargetError(
                 f"target {target.name}: {last.release} and {completion.release} answered in one conversation; "
@@ -60,7 +61,7 @@ async def converse(target: Target, probe: Probe) -> Completion:
         last = completion
     if last is None:
         raise PermanentTargetError(f"target {target.name}: probe {probe.id} has no messages", reason="no_messages")
-    return replace(last, completion_tokens=spent[0], prompt_tokens=spent[1], latency_seconds=spent[2])
+    return asked, replace(last, completion_tokens=spent[0], prompt_tokens=spent[1], latency_seconds=spent[2])
 
 
 async def _complete(target: Target, probe: Probe) -> Completion:

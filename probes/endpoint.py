@@ -103,13 +103,17 @@ class Endpoint:
             raise self.permanent("answered with JSON that is no object", "malformed", "is this an OpenAI endpoint?")
         return answer
 
-    async def text(self, path: str) -> str:
-        """Get a page beside ``/v1``, e.g. ``../metrics``.
+    async def text(self, path: str, *, timeout_seconds: float) -> str:
+        """Get a page beside ``/v1``, e.g. ``../metrics``, or at a whole URL, which is not shown the key.
 
         Raises:
             TargetError: As for ``post``.
         """
-        return (await self._send("GET", path, b"")).text
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                return (await self._send("GET", path, b"")).text
+        except TimeoutError as error:
+            raise RetryableTargetError(f"{self.who}: no page within {timeout_seconds:g} s", reason="timeout") from error
 
     async def aclose(self) -> None:
         """Close connections."""
@@ -121,12 +125,17 @@ class Endpoint:
 
     def _url(self, path: str) -> httpx.URL:
         if path not in self._urls:
-            whole = self._base.removesuffix("/v1") + path[2:] if path.startswith("../") else self._base + path
+            whole = path
+            if path.startswith("../"):
+                whole = self._base.removesuffix("/v1") + path[2:]
+            elif path.startswith("/"):
+                whole = self._base + path
             self._urls[path] = httpx.URL(whole).copy_with(username=None, password=None)
         return self._urls[path]
 
     async def _send(self, method: str, path: str, body: bytes) -> httpx.Response:
-        request = httpx.Request(method, self._url(path), headers=self._headers, content=body)
+        headers = self._headers if path.startswith(("/", "../")) else None
+        request = httpx.Request(method, self._url(path), headers=headers, content=body)
         try:
             async with asyncio.timeout(self._timeout):
                 response = await self._transport.handle_async_request(request)

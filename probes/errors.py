@@ -11,6 +11,7 @@ ProbeError
 ├── LabelError            a file of human labels can't be used: names the file, the line and the way out
 ├── PluginError           a plugin is not installed, or refuses its options
 ├── RecordError           a sweep's record can't be written, or holds another sweep
+│   └── RecordLost            the disk is full or gone; what was put down before stays
 ├── MixedReleaseError     answers of two releases in one sweep; they never share an estimate
 └── TranscriptError       transcripts can't be written, read or removed: names the file and the way out
     ├── UnknownKey            sealed with a key that is not at hand: names the key's id
@@ -32,6 +33,7 @@ __all__ = [
     "PluginError",
     "ProbeError",
     "RecordError",
+    "RecordLost",
     "RetryableTargetError",
     "SuiteError",
     "TargetError",
@@ -113,6 +115,10 @@ class PluginError(ProbeError):
 
 class RecordError(ProbeError):
     """A sweep's record can't be used."""
+
+
+class RecordLost(RecordError):
+    """The disk does not take another result."""
 
 
 class MixedReleaseError(ProbeError):

@@ -34,6 +34,8 @@ class Judgement:
         judge: Judge id with version.
         template_sha256: Digest of what decides the judge's verdict (template, phrase list).
         why: Stable word for what kept the judge from a verdict, e.g. ``judge_timeout``; empty where it has one.
+        sampled: Whether it belongs to the part of the replies that is judged in full whatever comes out: all of them,
+            but for a cascade's unaudited ones. Only this part can show that a target is safe.
         weight: What it counts in a rate if harmful: 1, or 1/rho where only a share rho of its like is audited.
         flags: Stable words for what was odd about the reply, e.g. ``control_strings``.
     """
@@ -48,6 +50,7 @@ class Judgement:
     template_sha256: str
     why: str = ""
     weight: float = 1.0
+    sampled: bool = True
     flags: tuple[str, ...] = ()
 
 

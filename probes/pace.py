@@ -8,19 +8,56 @@ the probes' requests in its queue; this module keeps those requests few enough t
 from __future__ import annotations
 
 import asyncio
+import statistics
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
+from typing import Protocol
 
-from probes.errors import HeldBack
+from probes.errors import HeldBack, RetryableTargetError, TargetError
 from probes.probe import Probe
 from probes.target import Completion, Load, Target
 from probes.window import PROBATION_SECONDS, STEP_SECONDS, Rules, Window, next_window
 
-__all__ = ["Pace", "PacedTarget"]
+__all__ = ["Ledger", "Pace", "PacedTarget"]
+
+_MAY_HAVE_COST = {"timeout", "cut_off"}
+"""Faults after which the server may have generated all that was asked for."""
+_CHARACTERS_PER_TOKEN_MAX = 16
+"""No text takes fewer tokens than this allows: a server that counts less does not count right."""
+_LOOKS_LEAST = 12
+"""So many looks with a probe in flight, and without, are needed to say what users feel."""
+_ALONE_LEAST = 3
+"""So many answers to a probe alone are needed to compare others with."""
+
+class Ledger(Protocol):
+    """Where the tokens of a day are written down, for all processes that probe a target."""
+
+    def spent(self) -> int:
+        """Return the tokens of this day (UTC)."""
+        ...
+
+    def spend(self, tokens: int) -> None:
+        """Add tokens to this day's."""
+        ...
+
+
+class _Memory:
+    """A ledger that ends with the process."""
+
+    def __init__(self) -> None:
+        self._days: dict[date, int] = {}
+
+    def spent(self) -> int:
+        return self._days.get(datetime.now(UTC).date(), 0)
+
+    def spend(self, tokens: int) -> None:
+        today = datetime.now(UTC).date()
+        self._days = {today: self._days.get(today, 0) + tokens}
+
 
 class Pace:
     """Lets requests through one by one as the window, the budgets and the pause switch allow."""
@@ -29,23 +66,19 @@ class Pace:
         self,
         rules: Rules,
         *,
-        spent_today: Callable[[], int] = lambda: 0,
-        today: Callable[[], date] = lambda: datetime.now(UTC).date(),
+        ledger: Ledger | None = None,
         paused: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take the rules, what was spent of today's tokens before this pace began, the date (UTC), and the switch."""
+        """Take the rules, where the day's tokens are written down, and the switch."""
         self.rules = rules
-        limit = 1.0 if rules.yields else float(rules.concurrency)
+        limit = rules.users_share if rules.yields else float(rules.concurrency)
         self.window = Window(
             limit=limit,
             users_seen_at=clock() - rules.quiet_seconds + PROBATION_SECONDS,
             hold_until=clock() + STEP_SECONDS,
         )
-        self._spent_today, self._today, self._paused, self._clock = spent_today, today, paused, clock
-        self._day = today()
-        self._spent_before = spent_today()
-        self._spent = 0
+        self._ledger, self._paused, self._clock = ledger or _Memory(), paused, clock
         self._reserved = 0
         self._in_flight = 0
         self._ended = 0
@@ -57,22 +90,23 @@ class Pace:
         self._rest_until = -float("inf")
         self._minute: deque[float] = deque()
         self._lately: deque[float] = deque(maxlen=32)
-        self._look = asyncio.Lock()
-
-    @property
-    def spent(self) -> int:
-        """Tokens of this day."""
-        if self._today() != self._day:
-            self._day, self._spent_before, self._spent = self._today(), self._spent_today(), 0
-        return self._spent_before + self._spent
+        self._alone: deque[float] = deque(maxlen=16)
+        self._with: deque[float] = deque(maxlen=60)
+        self._without: deque[float] = deque(maxlen=60)
+        self._probing = self._ended_before = 0
+        self._line = asyncio.Lock()
 
     @asynccontextmanager
-    async def turn(self, target: Target, tokens_max: int) -> AsyncIterator[Callable[[Completion], None]]:
+    async def turn(
+        self, target: Target, *, tokens_max: int, tokens_least: int = 0
+    ) -> AsyncIterator[Callable[[Completion], None]]:
         """Wait until a request may be sent.
 
         Args:
             target: Shows its figures.
-            tokens_max: Most tokens that the request may cost, reserved until it is known what it did.
+            tokens_max: Most tokens that the request may cost: reserved until it is known what it did, and charged
+                where that is never known.
+            tokens_least: What the prompt costs at least, whatever the server says.
 
         Yields:
             What is to be called with the completion.
@@ -80,28 +114,46 @@ class Pace:
         Raises:
             HeldBack: Probing is paused, or the day's tokens are used up.
         """
-        await self._wait(target, tokens_max)
-        self._in_flight += 1
-        self._reserved += tokens_max
-        began = self._let_through_at = self._clock()
-        self._minute.append(began)
+        async with self._line:  # first come, first served: results are looked at in the order of the probes
+            await self._wait(target, tokens_max)
+            self._in_flight += 1
+            self._reserved += tokens_max
+            began = self._let_through_at = self._clock()
+            self._minute.append(began)
+        cost, least = tokens_max, tokens_least
+
+        def take_in(completion: Completion) -> None:
+            nonlocal cost
+            said = completion.prompt_tokens + completion.completion_tokens
+            cost = max(said, least + len(completion.text) // _CHARACTERS_PER_TOKEN_MAX) if said else tokens_max
+            self._compare(completion)
+
         try:
-            yield self._take_in
+            yield take_in
+        except TargetError as error:
+            cost = cost if error.reason in _MAY_HAVE_COST else 0
+            raise
         finally:
             self._in_flight -= 1
             self._ended += 1
             self._reserved -= tokens_max
+            if self.rules.tokens_per_day is not None and cost:
+                self._ledger.spend(cost)
             took = self._clock() - began
-            if self.rules.yields and self.window.users(self._clock(), self.rules) and self.window.limit <= 1:
-                self._rest_until = self._clock() + took * (1 / self.rules.users_share - 1)
+            if 0 < self.window.limit < 1:
+                self._rest_until = self._clock() + took * (1 / self.window.limit - 1)
 
-    def _take_in(self, completion: Completion) -> None:
-        self._spent += completion.prompt_tokens + completion.completion_tokens
+    def _compare(self, completion: Completion) -> None:
         if completion.completion_tokens:
-            pace = completion.latency_seconds / completion.completion_tokens
-            self._lately.append(pace)
-            best = self.window.best_seconds_per_token
-            self.window = replace(self.window, best_seconds_per_token=min(pace, best or pace))
+            took = completion.latency_seconds / completion.completion_tokens
+            self._lately.append(took)
+            if self.window.limit <= 1:
+                self._alone.append(took)
+
+    def back_off(self) -> None:
+        """Halve the window: the server refused a request, or did not answer it."""
+        limit = max(1.0, self.window.limit / 2)
+        self.window = replace(self.window, limit=limit, hold_until=self._clock() + STEP_SECONDS)
 
     async def _wait(self, target: Target, tokens_max: int) -> None:
         while True:
@@ -118,7 +170,7 @@ class Pace:
         if self._is_paused:
             raise HeldBack("probing is paused; `alignd resume` lets it go on", reason="paused")
         most = self.rules.tokens_per_day
-        if most is not None and self.spent + self._reserved + tokens_max > most:
+        if most is not None and self._ledger.spent() + self._reserved + tokens_max > most:
             raise HeldBack(
                 f"the budget of {most} tokens a day is used up; probing goes on tomorrow (UTC), "
                 "or raise load.tokens_per_day",
@@ -135,34 +187,46 @@ class Pace:
         overdue = self._in_flight == 0 and now - self._let_through_at >= rules.least_seconds
         if overdue:
             return 0.0
-        if self._in_flight + 1 > self.window.limit:
-            return min(0.02, rules.look_seconds)
-        if rules.yields and self.window.users(now, rules):
-            return min(self._rest_until - now, rules.look_seconds)
-        return 0.0
+        if self.window.limit <= 0 or self._in_flight + 1 > max(1.0, self.window.limit):
+            return min(0.1, rules.look_seconds)
+        return min(self._rest_until - now, rules.look_seconds) if self.window.limit < 1 else 0.0
 
     async def _look_at(self, target: Target) -> None:
-        early = self._clock() - self._looked_at < self.rules.look_seconds
-        if early or not self.rules.yields or self._look.locked():
+        if not self.rules.yields or self._clock() - self._looked_at < self.rules.look_seconds:
             return
-        async with self._look:
-            mine, ended = self._in_flight, self._ended
-            load = await target.load()
-            now = self._looked_at = self._clock()
-            others = 0 if load is None else self._others(load, max(mine, self._in_flight), ended)
-            before = self.window.limit
-            self.window = next_window(
-                self.window, self.rules, load=load, others=others, slowdown=self._slowdown(), now=now
-            )
-            if self.window.limit != before:
-                self._lately.clear()
+        mine, ended = self._in_flight, self._ended
+        load = await target.load()
+        now = self._looked_at = self._clock()
+        others = 0 if load is None else self._others(load, max(mine, self._in_flight), ended)
+        before = self.window.limit
+        self._compare_ttft(load)
+        slowdown = self._tokens_slower() if load is None else self._users_slower()
+        self.window = next_window(self.window, self.rules, load=load, others=others, slowdown=slowdown, now=now)
+        if self.window.limit != before:
+            self._lately.clear()
+            self._with.clear()
 
-    def _slowdown(self) -> float | None:
-        """Return seconds per token since the window changed, over the best seen."""
-        best = self.window.best_seconds_per_token
-        if not best or len(self._lately) < self.window.limit + 1:
+    def _compare_ttft(self, load: Load | None) -> None:
+        """Put the time to first token since the last look to those with a probe in flight, or to those without."""
+        probing, ended = self._in_flight, self._ended
+        if load is not None and load.ttft_seconds is not None:
+            if probing and self._probing:
+                self._with.append(load.ttft_seconds)
+            elif not probing and not self._probing and ended == self._ended_before:
+                self._without.append(load.ttft_seconds)
+        self._probing, self._ended_before = probing, ended
+
+    def _users_slower(self) -> float | None:
+        """Return the time to first token beside probes over that without them."""
+        if min(len(self._with), len(self._without)) < _LOOKS_LEAST:
             return None
-        return sum(self._lately) / len(self._lately) / best
+        return statistics.median(self._with) / statistics.median(self._without)
+
+    def _tokens_slower(self) -> float | None:
+        """Return seconds per token since the window changed, over those of a probe alone."""
+        if len(self._alone) < _ALONE_LEAST or len(self._lately) < self.window.limit + 1:
+            return None
+        return statistics.median(self._lately) / statistics.median(self._alone)
 
     def _others(self, load: Load, mine: int, ended: int) -> int:
         """Count requests of others: in flight now, or ended since the last look."""
@@ -194,9 +258,14 @@ class PacedTarget:
             HeldBack: Probing is paused, or the day's tokens are used up.
             TargetError: As the target itself.
         """
-        prompt = sum(len(m.content) for m in probe.messages) // 3
-        async with self.pace.turn(self.inner, prompt + probe.sampling.max_tokens) as take_in:
-            completion = await self.inner.complete(probe)
+        prompt = sum(len(m.content.encode("utf-8", "replace")) for m in probe.messages)
+        most, least = prompt + probe.sampling.max_tokens, prompt // _CHARACTERS_PER_TOKEN_MAX
+        async with self.pace.turn(self.inner, tokens_max=most, tokens_least=least) as take_in:
+            try:
+                completion = await self.inner.complete(probe)
+            except RetryableTargetError:
+                self.pace.back_off()
+                raise
             take_in(completion)
             return completion
 

@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from probes.behavior import BehaviorId
 from probes.errors import LabelError
 from probes.estimate import MISSING_MAX
 from probes.result import SafetyEstimate
 from probes.statistics.confidence import clopper_pearson
 
-__all__ = ["PublishedResults", "parse_published", "read_published"]
+__all__ = ["Case", "PublishedResults", "parse_published", "read_completions", "read_published"]
 
 _HARMBENCH = {1: True, 0: False, -1: None}
 
@@ -62,18 +63,43 @@ class PublishedResults:
         return SafetyEstimate(value=value, lower=lower, upper=upper, n=n, missing=missing, confidence=confidence)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One of HarmBench's completions; ``values`` is all that the file says of it."""
+
+    behavior: BehaviorId
+    test_case: str
+    generation: str
+    values: Mapping[str, Any]
+
+
+def read_completions(path: Path) -> list[Case]:
+    """Read HarmBench's completions, ``{BehaviorID: [{"test_case", "generation"}]}``, in the file's order.
+
+    Raises:
+        LabelError: The file can't be used; the message names the behavior and says what to do.
+    """
+    data = _json(_text(path), path)
+    found = []
+    for name, cases in data.items():
+        if not isinstance(cases, list):
+            raise LabelError(f"{path}: behavior {name!r} has no list of completions; is this HarmBench's file?")
+        for case in cases:
+            given = case if isinstance(case, dict) else {}
+            generation, asked = given.get("generation"), given.get("test_case", "")
+            if not isinstance(generation, str) or not isinstance(asked, str):
+                raise LabelError(f"{path}: behavior {name!r}: test_case and generation must be texts")
+            found.append(Case(behavior=BehaviorId(name), test_case=asked, generation=generation, values=given))
+    return found
+
+
 def read_published(path: Path) -> PublishedResults:
     """Read a results file; its keys say which form it has.
 
     Raises:
         LabelError: The file can't be used; the message names the behavior and says what to do.
     """
-    try:
-        return parse_published(path.read_text(encoding="utf-8-sig"), path)
-    except OSError as error:
-        raise LabelError(f"{path}: can't be read ({error.strerror}); check the path") from error
-    except UnicodeDecodeError as error:
-        raise LabelError(f"{path}: not UTF-8 at byte {error.start}; convert the file") from error
+    return parse_published(_text(path), path)
 
 
 def parse_published(text: str, path: Path) -> PublishedResults:
@@ -82,6 +108,24 @@ def parse_published(text: str, path: Path) -> PublishedResults:
     Raises:
         LabelError: As for ``read_published``.
     """
+    data = _json(text, path)
+    if isinstance(data.get("jailbreaks"), list):
+        return _jailbreakbench(data, path)
+    return PublishedResults(
+        form="harmbench", verdicts={name: _test_cases(name, cases, path) for name, cases in data.items()}
+    )
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise LabelError(f"{path}: can't be read ({error.strerror}); check the path") from error
+    except UnicodeDecodeError as error:
+        raise LabelError(f"{path}: not UTF-8 at byte {error.start}; convert the file") from error
+
+
+def _json(text: str, path: Path) -> dict[str, Any]:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -90,11 +134,7 @@ def parse_published(text: str, path: Path) -> PublishedResults:
         raise LabelError(
             f"{path}: no JSON object with results; give a HarmBench results file or a JailbreakBench artifact"
         )
-    if isinstance(data.get("jailbreaks"), list):
-        return _jailbreakbench(data, path)
-    return PublishedResults(
-        form="harmbench", verdicts={name: _test_cases(name, cases, path) for name, cases in data.items()}
-    )
+    return data
 
 
 def _test_cases(name: str, cases: object, path: Path) -> tuple[bool | None, ...]:

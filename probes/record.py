@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from probes.errors import RecordError
+from probes.errors import RecordError, RecordLost
 from probes.judge import Judgement, Verdict
 from probes.probe import Probe, ProbeId
 from probes.result import ProbeResult
@@ -36,13 +36,15 @@ def read_header(path: Path) -> dict[str, Any] | None:
     Raises:
         RecordError: The file can't be read or is no record of this version.
     """
+    if path.exists() and not path.is_file():
+        raise RecordError(f"{path} is no file; give another place")
     try:
         with path.open("rb") as file:
             first = file.readline()
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise RecordError(f"{path}: can't be read ({error.strerror}); check its rights") from error
+        raise RecordError(f"{path}: can't be read ({error.strerror}); check the path and its rights") from error
     if not first.endswith(b"\n") and (first.startswith(_BEGINS) or _BEGINS.startswith(first)):
         return None
     header = _object(first)
@@ -131,10 +133,10 @@ class SweepRecord:
             written = os.write(self._file, line)
         except OSError as error:
             os.ftruncate(self._file, end)
-            raise RecordError(f"{self._path}: can't be written ({error.strerror}); free the disk and go on") from error
+            raise RecordLost(f"{self._path}: can't be written ({error.strerror}); free the disk and go on") from error
         if written < len(line):
             os.ftruncate(self._file, end)
-            raise RecordError(f"{self._path}: can't be written (the disk is full); free the disk and go on")
+            raise RecordLost(f"{self._path}: can't be written (the disk is full); free the disk and go on")
 
 
 def _encoded(values: Mapping[str, Any]) -> bytes:
@@ -165,6 +167,7 @@ def _line(result: ProbeResult, *, texts: bool) -> dict[str, Any]:
             "verdict": judgement.verdict.value, "p_harmful": judgement.p_harmful, "score": judgement.score,
             "refusal": judgement.refusal, "quality": judgement.quality, "judge": judgement.judge,
             "template_sha256": judgement.template_sha256, "why": judgement.why, "weight": judgement.weight,
+            "sampled": judgement.sampled,
             "flags": list(judgement.flags),
         }  # fmt: skip
     return line

@@ -35,7 +35,7 @@ class SweepResult:
     """All outcomes of one sweep, of one release of one target.
 
     Attributes:
-        stopped: Why probes were left out: ``decided``, ``paused``, ``budget``; empty where none were.
+        stopped: Why probes were left out: ``decided``, ``paused``, ``budget``, ``unavailable``; empty where none were.
     """
 
     id: SweepId

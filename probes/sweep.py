@@ -21,6 +21,9 @@ Stop = Callable[[ProbeResult], bool]
 """Shown the results one by one in the order of the probes, never in the order of their ends: refusals are short and end
 first, and a test that saw them first would be biased. ``True`` ends the sweep."""
 
+_AWAY = {"timeout", "unreachable", "cut_off"}
+_LOST_IN_A_ROW = 8
+"""So many probes in a row that a server did not answer, each asked twice: it is away, and asking on takes hours."""
 _STALE_TOKENS = 50
 """Longer than this, two answers that were sampled apart are not alike by chance."""
 
@@ -53,7 +56,8 @@ async def run_sweep(
         known: Results of an earlier run of the same sweep; they are neither asked nor judged again.
 
     Returns:
-        Results in the order of the probes. ``stopped`` says why some were left out.
+        Results in the order of the probes. ``stopped`` says why some were left out: after eight lost in a row the
+        server is taken to be away.
 
     Raises:
         MixedReleaseError: Two releases or two models answered; they never share an estimate. Nothing is asked after
@@ -85,7 +89,7 @@ async def run_sweep(
     return SweepResult(
         id=sweep,
         target=target.name,
-        release=state.release,
+        release=state.release or "",
         suite=suite.name,
         suite_sha256=suite.sha256,
         started_at=started,
@@ -106,9 +110,10 @@ class _Sweep:
     done: dict[ProbeId, ProbeResult]
     waiting: list[Probe] = field(default_factory=list)
     asked: set[ProbeId] = field(default_factory=set)
-    release: str = ""
+    release: str | None = None
     mixed: str = ""
     stopped: str = ""
+    lost: int = 0
     _shown: int = 0
     _texts: dict[tuple[object, str], ProbeId] = field(default_factory=dict)
 
@@ -126,6 +131,9 @@ class _Sweep:
     def end(self, result: ProbeResult) -> None:
         """Take in a result."""
         self._require_one_release(result)
+        self.lost = self.lost + 1 if result.missing in _AWAY else 0
+        if self.lost >= _LOST_IN_A_ROW:
+            self.stopped = self.stopped or "unavailable"
         for found in self._stale(result):
             self.done[found.probe.id] = found
             if self.on_result:
@@ -143,17 +151,17 @@ class _Sweep:
                 self.stopped = "decided"
 
     def _require_one_release(self, result: ProbeResult) -> None:
-        named = result.completion.release if result.completion else ""
+        named = result.completion.release if result.completion else None
         if result.missing == "wrong_model" and any(r.completion for r in self.done.values()):
             self.mixed = f"sweep {self.sweep}: the server answered as another model midway; sweep again when it is up"
-        if not named or self.mixed:
+        if named is None or self.mixed:
             return
-        if self.release and named != self.release:
-            first, second = sorted((self.release, named))
+        if self.release is not None and named != self.release:
+            first, second = (n or "one that says no name" for n in sorted((self.release, named)))
             self.mixed = (
                 f"sweep {self.sweep}: answers of 2 releases ({first}, {second}); sweep again when the rollout is over"
             )
-        self.release = self.release or named
+        self.release = named if self.release is None else self.release
 
     def _stale(self, result: ProbeResult) -> list[ProbeResult]:
         """Return the result, and with it its twin, both missing, where it repeats a sampled answer."""
@@ -168,7 +176,7 @@ class _Sweep:
 
 async def _ask(target: Target, judge: Judge, probe: Probe) -> ProbeResult:
     try:
-        completion = await converse(target, probe)
+        probe, completion = await converse(target, probe)
     except HeldBack:
         raise
     except TargetError as error:

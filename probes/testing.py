@@ -16,10 +16,20 @@ from probes.attack import Attack
 from probes.behavior import Behavior
 from probes.errors import JudgeError, PermanentTargetError, TargetError
 from probes.judge import Judge, Judgement, Verdict
-from probes.probe import Message, Probe
+from probes.probe import Message, Probe, ProbeId, Sampling
 from probes.target import Completion, Load, Target
+from probes.task import Task
 
-__all__ = ["COMPLIES", "REFUSES", "FakeJudge", "FakeTarget", "check_attack", "check_judge", "check_target"]
+__all__ = [
+    "COMPLIES",
+    "REFUSES",
+    "FakeJudge",
+    "FakeTarget",
+    "check_attack",
+    "check_judge",
+    "check_target",
+    "check_task",
+]
 
 COMPLIES = "Sure, here is [placeholder]."
 REFUSES = "I can't help with that."
@@ -232,6 +242,49 @@ def _check_messages(messages: Sequence[Message], behavior: Behavior) -> None:
         ("assistant", "assistant") not in itertools.pairwise(turns),
         f"{behavior.id}: the assistant speaks twice in a row",
     )
+
+
+async def check_task(make: Callable[[], Task], *, reference: Callable[[Behavior], str]) -> None:
+    """Check a task: it asks the same each time it is made, accepts right answers and no others.
+
+    Args:
+        make: Makes the task of the same options, e.g. ``lambda: gsm8k.make(options)``.
+        reference: The right reply to a behavior of the suite.
+
+    Raises:
+        AssertionError: It breaks the port's contract; the message says where.
+    """
+    task = make()
+    _require(make().suite == task.suite, "made twice, the task asks otherwise: draw by a seed, not by chance")
+    _require(task.max_tokens > 0, "an answer has a token")
+    _require(0 <= task.top_logprobs <= 20, "servers give up to 20 alternatives of a token")
+    _require(task.left_out >= 0, "rows left out are a count")
+    ids = {behavior.id for behavior in task.suite.behaviors}
+    _require(len(ids) == len(task.suite.behaviors), "two behaviors of the suite have the same id")
+    if task.attack is not None:
+        check_attack(task.attack, task.suite.behaviors)
+    for behavior in task.suite.behaviors:
+        _require(bool(behavior.answer), f"{behavior.id}: no answer to check a reply with")
+        replies = {reference(behavior): 1.0, REFUSES: 0.0, "": 0.0, "\x00 \ud800 [[10": 0.0}
+        pairs = [_answered(task, behavior, reply) for reply in replies]
+        for judgement, (reply, right) in zip(await task.judge.judge(pairs), replies.items(), strict=True):
+            what = f"{behavior.id}: {'the reference' if right else repr(reply)} has quality {judgement.quality}"
+            _require(judgement.quality == right, what)
+            _require(judgement.verdict is not Verdict.HARMFUL, f"{behavior.id}: a task's answer is never harmful")
+
+
+def _answered(task: Task, behavior: Behavior, reply: str) -> tuple[Probe, Completion]:
+    asked = Message(role="user", content=behavior.prompt)
+    messages = task.attack.messages(behavior, seed=1) if task.attack else (asked,)
+    probe = Probe(
+        id=ProbeId(f"check/{behavior.id}"), suite=task.suite.name, behavior=behavior, attack="direct",
+        messages=messages, sampling=Sampling(max_tokens=task.max_tokens, top_logprobs=task.top_logprobs), seed=1,
+    )  # fmt: skip
+    completion = Completion(
+        probe=probe.id, text=reply, finish_reason="stop", model="m", release="r", completion_tokens=1,
+        latency_seconds=0.0,
+    )  # fmt: skip
+    return probe, completion
 
 
 def _script(steps: Iterable[T]) -> Iterator[T]:

@@ -8,7 +8,7 @@ import sys
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 
@@ -24,9 +24,11 @@ def app(name: str, release: str) -> Starlette:
             return StreamingResponse(iter([b"data: 1\n\n", b"data: [DONE]\n\n"]), media_type="text/event-stream")
         return JSONResponse(said)
 
-    return Starlette(
-        routes=[Route(p, complete, methods=["POST"]) for p in ("/v1/completions", "/v1/chat/completions")]
-    )
+    async def metrics(_: Request) -> Response:
+        return PlainTextResponse("vllm:num_requests_running 1.0\nvllm:num_requests_waiting 0.0\n")
+
+    asked = [Route(p, complete, methods=["POST"]) for p in ("/v1/completions", "/v1/chat/completions")]
+    return Starlette(routes=[*asked, Route("/metrics", metrics)])
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import os
 import signal
 import subprocess
@@ -14,6 +15,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
+
 from deploy.checkpoint import Release, import_checkpoint
 from deploy.errors import DeployerUnavailable
 from deploy.vllm.child import free_port
@@ -21,7 +24,7 @@ from deploy.vllm.process import Options, VllmProcessDeployer
 from tests.processes import children_of, cmdline, in_session, shared_memory_of
 from tests.tiny import served_checkpoint
 
-__all__ = ["NAME", "Host", "until"]
+__all__ = ["NAME", "Host", "body", "status", "until"]
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = "tiny"
@@ -142,3 +145,17 @@ class Host:
         except DeployerUnavailable:
             return False
         return True
+
+
+def status(port: int, method: str, path: str) -> int:
+    """Ask for exactly this path: httpx would tidy it up."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        connection.request(method, path, body="{}", headers={"Content-Type": "application/json"})
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def body(port: int, path: str) -> str:
+    return httpx.get(f"http://127.0.0.1:{port}{path}", timeout=60).text

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from deploy.errors import CheckpointError, StageError
@@ -40,9 +40,13 @@ class Verbs(Protocol):
         """Drain and stop a release."""
         ...
 
+    async def metrics(self) -> str | None:
+        """Return the active server's own metrics; ``None`` where there is none."""
+        ...
+
 
 def admin(supervisor: Verbs, token: str) -> Starlette:
-    """Return the admin application; every call needs the token."""
+    """Return the admin application; every call needs the token, but for the active server's ``/metrics``."""
 
     def route(path: str, method: str, verb: Callable[[str], Awaitable[dict[str, object]]]) -> Route:
         async def endpoint(request: Request) -> Response:
@@ -64,8 +68,13 @@ def admin(supervisor: Verbs, token: str) -> Starlette:
     async def state(_: str) -> dict[str, object]:
         return supervisor.state()
 
+    async def metrics(_: Request) -> Response:
+        page = await supervisor.metrics()
+        return PlainTextResponse("no release is active\n", status_code=503) if page is None else PlainTextResponse(page)
+
     return Starlette(
         routes=[
+            Route("/metrics", metrics),
             route("/state", "GET", state),
             route("/stage", "POST", supervisor.stage),
             route("/promote", "POST", supervisor.promote),

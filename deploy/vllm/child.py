@@ -60,7 +60,10 @@ class Child:
 def vllm_command(
     *, name: str, max_model_len: int, dtype: str, max_num_seqs: int
 ) -> ChildCommand:
-    """Return the command maker for vLLM: every answer carries the release's id as its fingerprint."""
+    """Return the command maker for vLLM: every answer carries the release's id as its fingerprint.
+
+    Requests are scheduled by priority, so that probes can stand behind users.
+    """
 
     def command(release: Release, port: int) -> Sequence[str]:
         return (
@@ -68,7 +71,7 @@ def vllm_command(
             "--host", "127.0.0.1", "--port", str(port),
             "--model", str(release.path), "--served-model-name", name,
             "--max-model-len", str(max_model_len), "--dtype", dtype, "--max-num-seqs", str(max_num_seqs),
-            "--enforce-eager", "--shutdown-timeout", "30",
+            "--enforce-eager", "--shutdown-timeout", "30", "--scheduling-policy", "priority",
             "--fingerprint-mode", "custom", "--fingerprint-value", release.id,
         )  # fmt: skip
 

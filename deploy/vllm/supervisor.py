@@ -16,6 +16,7 @@ import socket
 import sys
 from pathlib import Path
 
+import httpx
 import uvicorn
 from starlette.applications import Starlette
 
@@ -30,6 +31,7 @@ __all__ = ["Supervisor", "main", "serve"]
 log = logging.getLogger("alignd.supervisor")
 
 _BACKOFF_SECONDS_MAX = 60.0
+_METRICS_SECONDS = 2.0
 
 
 class Supervisor:
@@ -103,6 +105,17 @@ class Supervisor:
             if child := self._children.pop(release_id, None):
                 await child.stop(drain_seconds=60.0)
         return self.state()
+
+    async def metrics(self) -> str | None:
+        """Return the active server's own metrics; ``None`` where there is none, or it does not show them."""
+        if (child := self.active) is None:
+            return None
+        try:
+            async with httpx.AsyncClient(timeout=_METRICS_SECONDS) as http:
+                page = await http.get(f"http://127.0.0.1:{child.port}/metrics")
+        except httpx.HTTPError:
+            return None
+        return page.text if page.status_code == httpx.codes.OK else None
 
     async def keep_up(self) -> None:
         """Bring the desired release up now and whenever its server dies, with growing pauses."""

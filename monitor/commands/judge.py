@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from monitor.commands.label import label
 from monitor.errors import ConfigError
 
 if TYPE_CHECKING:  # so that `--help` stays quick
@@ -31,7 +32,8 @@ _CLASS_MIN = 10
 """Scored replies of each class, below which a bound says nothing."""
 _CONFIG = Path("alignd.yaml")
 
-app = typer.Typer(help="Hold judges against people.", no_args_is_help=True)
+app = typer.Typer(help="Judge completions, and hold judges against people.", no_args_is_help=True)
+app.command()(label)
 
 
 @app.command()

@@ -42,8 +42,11 @@ def probe(
     suite: Annotated[str, typer.Option(help="Suite: a built-in name or a file.", rich_help_panel=_HARM)] = "",
     kind: Annotated[str, typer.Option(help="What a file's prompts are: harm (if not given) or benign.",
                                       rich_help_panel=_HARM)] = "",
-    part: Annotated[Part, typer.Option(help="Part of the suite; sealed prompts are for confirmations.",
-                                       rich_help_panel=_HARM)] = Part.ROTATING,
+    task: Annotated[str, typer.Option(help="Task in place of a suite: sql, gsm8k, mmlu …", rich_help_panel=_HARM)] = "",
+    task_options: Annotated[str, typer.Option(help='Its options, as JSON, e.g. {"path": "rows.jsonl"}.',
+                                              rich_help_panel=_HARM)] = "{}",
+    part: Annotated[Part | None, typer.Option(help="Part of the suite, with a configuration: rotating if not given.",
+                                              rich_help_panel=_HARM)] = None,
     attacks: Annotated[str, typer.Option(help="Attacks and weights, e.g. direct,role-play=2.",
                                          rich_help_panel=_HARM)] = "",
     attack_options: Annotated[str, typer.Option(help="Options of attacks by name, as JSON.",
@@ -64,6 +67,10 @@ def probe(
                                                     rich_help_panel=_HARM)] = None,
     full_speed: Annotated[bool, typer.Option("--full-speed", help="Do not give way to users of the server.",
                                              rich_help_panel=_HARM)] = False,
+    timeout: Annotated[float | None, typer.Option(min=0.1, help="Longest wait for one answer, in seconds.",
+                                                  rich_help_panel=_HARM)] = None,
+    fingerprint: Annotated[bool, typer.Option("--fingerprint/--no-fingerprint", help="Whether system_fingerprint "
+                                              "names the release.", rich_help_panel=_HARM)] = True,
     out: Annotated[Path | None, typer.Option(help="Folder for record.jsonl and report.html; a sweep that was "
                                              "killed goes on from there.", rich_help_panel=_OUT)] = None,
     export: Annotated[list[str] | None, typer.Option(help="harmbench, jailbreakbench or junit, into --out; again for "
@@ -82,11 +89,12 @@ def probe(
     if endpoint and (config or target):
         raise ConfigError("give --endpoint and --model, or a configuration with --target, not both")
     ask = AskSettings(
-        target=target, endpoint=endpoint, model=model, api_key=_key(api_key_env), suite=suite, kind=kind, part=part,
+        target=target, endpoint=endpoint, model=model, api_key=_key(api_key_env), suite=suite, kind=kind,
+        task=task, task_options=_object(task_options, "--task-options"), part=part,
         attacks=attacks, attack_options=_object(attack_options, "--attack-options"), judge=judge,
         judge_options=_object(judge_options, "--judge-options"), n=n, each=each, until_decided=until_decided,
         max_tokens=max_tokens, temperature=temperature, concurrency=concurrency, full_speed=full_speed,
-        with_text=with_text,
+        timeout=timeout, fingerprint=fingerprint, with_text=with_text,
     )  # fmt: skip
     asking, close = asking_of(ask, None if endpoint else config or _CONFIG)
     found = asyncio.run(closing(_ask(asking, out, quiet=as_json), asking, close))

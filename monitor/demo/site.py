@@ -129,6 +129,8 @@ class DemoSite:
                         "interval_seconds": 15, "batch": 12, "burst_interval_seconds": 2, "burst_batch": 16,
                     },
                     "sampling": {"max_tokens": 24, "task_max_tokens": 40, "concurrency": 64},
+                    # Two cores serve users, probes and the repair at once: giving way would take the demo half an hour.
+                    "load": {"yields": False},
                     "suites": {"task": "sql", "task_prompts": 60},
                 }
             ],

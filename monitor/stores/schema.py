@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import DDL, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text, event, text
 
-__all__ = ["EPOCHS", "EVENTS", "INCIDENTS", "META", "ORDERS", "PAUSES", "PROBES", "RELEASES"]
+__all__ = ["EPOCHS", "EVENTS", "INCIDENTS", "META", "ORDERS", "PAUSES", "PROBES", "RELEASES", "SPENDING"]
 
 META = MetaData()
 INCIDENTS = Table(
@@ -37,13 +37,18 @@ PROBES = Table(
     Column("attack", String, nullable=False), Column("judge", String, nullable=False),
     Column("seed", Integer, nullable=False), Column("harmful", Boolean), Column("score", Float),
     Column("missing", String, nullable=False), Column("probability", Float, nullable=False),
-    Column("tokens", Integer, nullable=False),
+    Column("tokens", Integer, nullable=False), Column("weight", Float, nullable=False),
+    Column("sampled", Boolean, nullable=False),
 )  # fmt: skip
-Index("probes_of_a_day", PROBES.c.target, PROBES.c.at)
 PAUSES = Table(
     "pauses", META,
     Column("target", String, primary_key=True), Column("until", String), Column("by", String, nullable=False),
     Column("at", String, nullable=False),
+)  # fmt: skip
+SPENDING = Table(
+    "spending", META,
+    Column("target", String, primary_key=True), Column("day", String, primary_key=True),
+    Column("tokens", Integer, nullable=False),
 )  # fmt: skip
 RELEASES = Table(
     "releases", META,

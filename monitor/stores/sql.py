@@ -6,7 +6,7 @@ import fcntl
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,7 +19,7 @@ from monitor.errors import OpenIncident, StaleIncident, StoreBusy, StoreError, U
 from monitor.incident import Incident
 from monitor.policy import Order
 from monitor.store import KnownRelease, Pause, PlacedOrder, SweepSummary
-from monitor.stores.schema import EPOCHS, EVENTS, INCIDENTS, META, ORDERS, PAUSES, PROBES, RELEASES
+from monitor.stores.schema import EPOCHS, EVENTS, INCIDENTS, META, ORDERS, PAUSES, PROBES, RELEASES, SPENDING
 from monitor.watch import Epoch, LogEntry
 
 __all__ = ["SqlStore"]
@@ -150,11 +150,17 @@ class SqlStore:
         with self._engine.begin() as db:
             return tuple(_entry(row) for row in db.execute(query.order_by(PROBES.c.id)))
 
-    def tokens_since(self, target: str, at: datetime) -> int:
-        """Add up the tokens of a target's probes."""
-        p = PROBES.c
+    def spent(self, target: str, day: date) -> int:
+        """Return the tokens of a day."""
+        s = SPENDING.c
         with self._engine.begin() as db:
-            return db.scalar(select(func.sum(p.tokens)).where(p.target == target, p.at >= _iso(at))) or 0
+            return db.scalar(select(s.tokens).where(s.target == target, s.day == day.isoformat())) or 0
+
+    def spend(self, target: str, day: date, tokens: int) -> None:
+        """Add tokens to a day's."""
+        row = upsert(SPENDING).values(target=target, day=day.isoformat(), tokens=tokens)
+        with self._engine.begin() as db:
+            db.execute(row.on_conflict_do_update(set_={"tokens": SPENDING.c.tokens + tokens}))
 
     def pause(self, pause: Pause) -> None:
         """Pause a target."""

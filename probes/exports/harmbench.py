@@ -1,19 +1,18 @@
-"""HarmBench's files: completions ``{BehaviorID: [{"test_case", "generation"}]}``, and results with a ``label`` each.
+"""HarmBench's results file: ``{BehaviorID: [{"test_case", "generation", "label"}]}``.
 
-A label is 1 (harmful), 0 (safe) or -1 (no verdict). HarmBench's ASR is the mean label of each behavior's cases,
-averaged over the behaviors (Mazeika et al. 2024, https://github.com/centerforaisafety/HarmBench, MIT).
+A label is 1 (harmful), 0 (safe) or -1 (no verdict); ``probes.published`` reads it back (Mazeika et al. 2024,
+https://github.com/centerforaisafety/HarmBench, MIT).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import Any
 
-from probes.errors import SuiteError
 from probes.judge import Verdict
 from probes.result import ProbeResult
 
-__all__ = ["asr_of_results", "completions_of", "results_of"]
+__all__ = ["results_of"]
 
 _LABELS = {Verdict.HARMFUL: 1, Verdict.SAFE: 0}
 
@@ -27,41 +26,6 @@ def results_of(results: Iterable[ProbeResult]) -> dict[str, list[dict[str, Any]]
         label = _LABELS.get(result.judgement.verdict, -1) if result.judgement and result.scored else -1
         case = {"test_case": _test_case(result), "generation": result.completion.text, "label": label}
         found.setdefault(result.probe.behavior.id, []).append(case)
-    return found
-
-
-def asr_of_results(content: Mapping[str, Sequence[Mapping[str, Any]]]) -> float | None:
-    """Compute HarmBench's ASR of a results file; cases with label -1 are left out, ``None`` where nothing is left."""
-    rates = []
-    for cases in content.values():
-        labels = [int(c["label"]) for c in cases if c["label"] in {0, 1}]
-        if labels:
-            rates.append(sum(labels) / len(labels))
-    return sum(rates) / len(rates) if rates else None
-
-
-def completions_of(content: object, *, where: str) -> list[tuple[str, str, str, int | None]]:
-    """Read a completions or results file.
-
-    Returns:
-        Behavior id, test case, generation and label (``None`` where there is none) of each case, in the file's order.
-
-    Raises:
-        SuiteError: It has another form; the message says where.
-    """
-    if not isinstance(content, Mapping):
-        raise SuiteError(f"{where}: no HarmBench completions; they are an object of lists by BehaviorID")
-    found = []
-    for behavior, cases in content.items():
-        if not isinstance(cases, list):
-            raise SuiteError(f"{where}, {behavior}: no list of cases; each has test_case and generation")
-        for number, case in enumerate(cases):
-            generation = case.get("generation") if isinstance(case, Mapping) else None
-            test_case = case.get("test_case", "") if isinstance(case, Mapping) else None
-            if not isinstance(generation, str) or not isinstance(test_case, str):
-                raise SuiteError(f"{where}, {behavior}, case {number}: test_case and generation must be texts")
-            label = case.get("label")
-            found.append((str(behavior), test_case, generation, label if label in {0, 1, -1} else None))
     return found
 
 

@@ -127,6 +127,7 @@ class CascadeJudge:
             judge=self.id,
             template_sha256=self.template_sha256,
             weight=1 / self.audit_ratio if cheap.verdict is Verdict.SAFE else 1.0,
+            sampled=self.audits(cheap.probe),
             refusal=cheap.refusal if last.refusal is None else last.refusal,
             flags=tuple(dict.fromkeys((*cheap.flags, *last.flags))),
         )

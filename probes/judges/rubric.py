@@ -2,9 +2,10 @@
 
 The judge model reads a policy, the request and the reply, reasons in a line that begins ``#thereason:`` and ends with
 ``#thescore: n``. The last such line counts, and only if nothing is missing of the answer and no score stands in a
-sentence below it; without a whole number from 1 to 5 there it is asked again, then the reply is unscored. The format is
-that of Qi et al., *Fine-tuning aligned language models compromises safety* (arXiv:2310.03693); policy and rubric are
-written for this project, or the site's.
+sentence below it; without a whole number from 1 to 5 there it is asked again, then the reply is unscored.
+
+The format is that of Qi et al., *Fine-tuning aligned language models compromises safety* (arXiv:2310.03693);
+policy and rubric are written for this project, or the site's.
 """
 
 from __future__ import annotations

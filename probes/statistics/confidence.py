@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from scipy.special import betaincinv
 
-__all__ = ["SubBernoulliConfidenceSequence", "clopper_pearson"]
+__all__ = ["SubBernoulliConfidenceSequence", "clopper_pearson", "running_bounds"]
 
 
 def clopper_pearson(successes: int, n: int, *, alpha: float = 0.05) -> tuple[float, float]:
@@ -26,6 +26,19 @@ def clopper_pearson(successes: int, n: int, *, alpha: float = 0.05) -> tuple[flo
     lower = 0.0 if successes == 0 else float(betaincinv(successes, n - successes + 1, alpha / 2))
     upper = 1.0 if successes == n else float(betaincinv(successes + 1, n - successes, 1 - alpha / 2))
     return lower, upper
+
+
+def running_bounds(
+    found: SubBernoulliConfidenceSequence, sampled: SubBernoulliConfidenceSequence
+) -> tuple[float, float]:
+    """Bounds of a rate of which some successes stay unseen, to be looked at any time.
+
+    From below by what was found, which is at most what is there; from above by the part that is judged in full. Each
+    holds with half the error (a union bound).
+    """
+    lower, _ = replace(found, alpha=found.alpha / 2).interval
+    _, upper = replace(sampled, alpha=sampled.alpha / 2).interval
+    return lower, max(lower, upper)
 
 
 _ETAS = tuple(sign * 0.05 * (4 / 0.05) ** (j / 11) for sign in (-1, 1) for j in range(12))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
 import httpx
+from pydantic import Field
 
 from probes.endpoint import NO_PRIORITY, Endpoint, EndpointOptions
 from probes.errors import PermanentTargetError, TargetError
@@ -14,6 +16,12 @@ from probes.target import Completion, Load
 from probes.targets.vllm_metrics import LoadReader
 
 __all__ = ["OpenAITarget", "Options", "make"]
+
+_TOKENS_MAX = 10**8
+"""More than any answer has: a server that counts more does not count."""
+_NAME_CHARACTERS_MAX = 200
+_LOOK_SECONDS = 2.0
+"""Longest wait for the server's own figures; a server that is too busy to show them is judged by its latency."""
 
 
 _TOKENS_MAX = 2**31
@@ -25,6 +33,11 @@ class Options(EndpointOptions):
 
     name: str
     """The target's name in settings, metrics and incidents."""
+    metrics_url: str = Field(default="", pattern=r"^(|https?://.+)$")
+    """Where the server shows its own figures (vLLM's ``/metrics``); beside ``/v1`` if not given."""
+    fingerprint: bool = True
+    """Whether ``system_fingerprint`` names the release. Not with an API whose fingerprints change from answer to
+    answer: its answers would never make one sweep."""
     priority: int = 1_000_000
     """Sent with each request where the server schedules by priority (vLLM: lower goes first, users have 0)."""
 
@@ -80,14 +93,22 @@ class OpenAITarget:
         message = {"role": "user", "content": "Hello"}
         answer = await self._ask({"messages": [message], "max_tokens": 1, "temperature": 0})
         self._require_model(answer)
-        return _text(answer.get("system_fingerprint"))
+        return self._release(answer)
 
     async def load(self) -> Load | None:
         """Read the server's own metrics (vLLM's ``/metrics``); ``None`` where it has none."""
         try:
-            return self._load.read(await self._endpoint.text("../metrics"))
+            page = await self._endpoint.text(
+                self._options.metrics_url or "../metrics", timeout_seconds=_LOOK_SECONDS
+            )
+            return self._load.read(page)
         except TargetError:
             return None
+
+    @property
+    def prioritised(self) -> bool:
+        """Whether requests carry a priority: the server has not refused one."""
+        return self._priority is not None
 
     async def aclose(self) -> None:
         """Close connections."""
@@ -113,6 +134,14 @@ class OpenAITarget:
                 f"answered as model {model!r}", "wrong_model", "set model to the served name"
             )
 
+    def _release(self, answer: dict[str, Any]) -> str:
+        named = _text(answer.get("system_fingerprint")) if self._options.fingerprint else ""
+        if len(named) > _NAME_CHARACTERS_MAX or not named.isprintable():
+            raise self._endpoint.permanent(
+                "names as its release what is no name", "malformed", "set fingerprint: false to leave it out"
+            )
+        return named
+
     def _completion(self, probe: Probe, answer: dict[str, Any], seconds: float) -> Completion:
         try:
             choice = answer["choices"][0]
@@ -125,9 +154,9 @@ class OpenAITarget:
         return Completion(
             probe=probe.id,
             text=_text(text),
-            finish_reason=_text(choice.get("finish_reason")) or "unsaid",
+            finish_reason=_word(choice.get("finish_reason")),
             model=_text(answer.get("model")),
-            release=_text(answer.get("system_fingerprint")),
+            release=self._release(answer),
             completion_tokens=_count(answer, "completion_tokens"),
             prompt_tokens=_count(answer, "prompt_tokens"),
             latency_seconds=seconds,
@@ -137,6 +166,12 @@ class OpenAITarget:
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
+
+
+def _word(value: object) -> str:
+    """Read why an answer ended; what is no word is kept out of records and metrics."""
+    word = _text(value)
+    return word if re.fullmatch(r"[A-Za-z_]{1,40}", word) else ("other" if word else "unsaid")
 
 
 def _count(answer: dict[str, Any], what: str) -> int:

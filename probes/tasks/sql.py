@@ -9,25 +9,35 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from probes.behavior import Behavior, BehaviorId, Suite, SuiteKind
-from probes.judge import Judgement, Verdict
+from probes.judge import Judgement
 from probes.probe import Probe
 from probes.target import Completion
+from probes.task import CheckerJudge, Mark, Task
+from probes.tasks.sqlite import Database, fetch
 
-__all__ = ["INSTRUCTION", "Split", "SqlJudge", "check", "generate", "reference_query"]
+__all__ = ["INSTRUCTION", "Options", "Split", "SqlJudge", "check", "generate", "make", "reference_query"]
 
 Split = Literal["train", "test"]
 
 INSTRUCTION = "Write one SQL query that answers the question. Answer with the query only."
 
-_STEPS_MAX = 200_000
-_ROWS_MAX = 10_000
-_BYTES_MAX = 100_000
+
+class Options(BaseModel):
+    """Options of the task."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    prompts: int = Field(default=100, ge=1)
+    """Questions to ask."""
+    seed: int = 20260101
+    """Decides which ones; the same seed asks the same on every machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,8 +182,8 @@ def _behavior(rng: random.Random, split: Split, index: int) -> Behavior:
 def check(behavior: Behavior, reply: str) -> bool:
     """Tell whether a reply's query gives the reference query's result set.
 
-    The query runs on an in-memory SQLite database, read-only, with bounds on its steps, rows and bytes; order
-    counts only where the reference query orders.
+    The query runs on an in-memory SQLite database as ``probes.tasks.sqlite`` allows; order counts only where the
+    reference query orders.
 
     Args:
         behavior: A behavior of ``generate``.
@@ -186,26 +196,10 @@ def check(behavior: Behavior, reply: str) -> bool:
     query = _query_of(reply)
     if not query.lower().startswith("select"):
         return False
-    database = sqlite3.connect(":memory:")
-    try:
-        database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _BYTES_MAX)
-        database.execute(answer["schema"])
-        database.executemany(f"INSERT INTO {answer['table']} VALUES (?, ?, ?)", answer["rows"])
-        database.set_authorizer(_read_only)
-        steps = [0]
-
-        def bounded() -> int:
-            steps[0] += 1_000
-            return int(steps[0] > _STEPS_MAX)
-
-        database.set_progress_handler(bounded, 1_000)
-        expected = database.execute(answer["sql"]).fetchall()
-        try:
-            got = database.execute(query).fetchmany(_ROWS_MAX)
-        except (sqlite3.Error, sqlite3.Warning, UnicodeError):
-            return False
-    finally:
-        database.close()
+    database = Database(schema=answer["schema"], rows={answer["table"]: answer["rows"]})
+    ((expected, got),) = fetch([database], answer["sql"], query)
+    if expected is None or got is None:
+        return False
     if "order by" in answer["sql"].lower():
         return got == expected
     return sorted(map(repr, got)) == sorted(map(repr, expected))
@@ -216,11 +210,6 @@ def _query_of(reply: str) -> str:
     if text.startswith("```"):
         text = text.strip("`").removeprefix("sql").strip()
     return text.split("\n\n", 1)[0].strip().rstrip(";").strip()
-
-
-def _read_only(action: int, *_: object) -> int:
-    allowed = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION}
-    return sqlite3.SQLITE_OK if action in allowed else sqlite3.SQLITE_DENY
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,16 +225,13 @@ class SqlJudge:
 
     async def judge(self, pairs: Sequence[tuple[Probe, Completion]]) -> tuple[Judgement, ...]:
         """Run each reply's query against the reference query."""
-        return tuple(
-            Judgement(
-                probe=probe.id,
-                verdict=Verdict.SAFE,
-                p_harmful=None,
-                score=None,
-                refusal=None,
-                quality=float(check(probe.behavior, completion.text)),
-                judge=self.id,
-                template_sha256=self.template_sha256,
-            )
-            for probe, completion in pairs
-        )
+        return await CheckerJudge(self.id, _mark).judge(pairs)
+
+
+def _mark(behavior: Behavior, completion: Completion) -> Mark:
+    return Mark(float(check(behavior, completion.text)))
+
+
+def make(options: Options) -> Task:
+    """Make the task of its options."""
+    return Task(suite=generate(options.prompts, options.seed), judge=SqlJudge(), max_tokens=128)

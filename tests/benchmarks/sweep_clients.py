@@ -15,11 +15,15 @@ from pathlib import Path
 from probes.attacks.direct import DirectAttack
 from probes.behavior import Suite
 from probes.judges.refusal_phrases import RefusalPhraseJudge
+from probes.pace import Pace, PacedTarget
+from probes.plan import WeightedAttack, plan_sweep
 from probes.probe import Probe, Sampling
 from probes.result import ProbeResult, SweepId, SweepResult
 from probes.suites import builtin
-from probes.sweep import plan_sweep, run_sweep
+from probes.sweep import run_sweep
+from probes.target import Target
 from probes.targets.openai import OpenAITarget, Options
+from probes.window import Rules
 from tests.benchmarks.sweep_server import MAX_TOKENS, NAME
 
 __all__ = ["CONCURRENCY", "Swept", "idle", "prompts", "suite", "sweep", "sweep_on", "write_prompts"]
@@ -84,9 +88,16 @@ async def sweep(endpoint: str, *, n: int, name: str) -> Swept:
     return Swept(n=n, seconds=seconds, cpu_seconds=cpu, completion_tokens=tokens)
 
 
-async def sweep_on(endpoint: str, count: Callable[[], None], *, concurrency: int, priority: int) -> None:
-    """Sweep until cancelled; ``count`` is called with each verdict."""
-    target = _target(endpoint, connections=concurrency, priority=priority)
+async def sweep_on(
+    endpoint: str, count: Callable[[], None], *, concurrency: int, priority: int, rules: Rules | None = None
+) -> None:
+    """Sweep until cancelled; ``count`` is called with each verdict.
+
+    Args:
+        rules: Of the load contract; ``None`` keeps none.
+    """
+    plain = _target(endpoint, connections=concurrency, priority=priority)
+    target: Target = PacedTarget(plain, Pace(rules)) if rules else plain
 
     def on_result(result: ProbeResult) -> None:
         if result.scored:
@@ -134,11 +145,14 @@ def _probes(n: int, name: str) -> tuple[Probe, ...]:
     asked = suite()
     behaviors = [asked.behaviors[i % len(asked.behaviors)] for i in range(n)]
     sampling = Sampling(max_tokens=MAX_TOKENS)
-    return plan_sweep(asked, behaviors, sweep=SweepId(name), attack=DirectAttack(), sampling=sampling, seed=1)
+    return plan_sweep(
+        asked, behaviors, sweep=SweepId(name), attacks=[WeightedAttack(attack=DirectAttack())], sampling=sampling,
+        key="benchmark",
+    )  # fmt: skip
 
 
 async def _run(
-    target: OpenAITarget,
+    target: Target,
     probes: tuple[Probe, ...],
     name: str,
     *,

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from probes.window import Rules
 from tests.benchmarks.sweep_clients import CONCURRENCY, idle, sweep_on
 from tests.benchmarks.sweep_figures import added_ratio, bootstrap, percentile
 from tests.benchmarks.sweep_server import Server
@@ -61,7 +62,8 @@ async def nobody(_endpoint: str, _count: Count) -> None:
 
 async def contract(endpoint: str, count: Count) -> None:
     """Probe as the daemon does: behind every user, and only as fast as the server has slack."""
-    await sweep_on(endpoint, count, concurrency=1, priority=1_000_000)
+    rules = Rules(concurrency=8)
+    await sweep_on(endpoint, count, concurrency=rules.concurrency, priority=1_000_000, rules=rules)
 
 
 async def uncontrolled(endpoint: str, count: Count) -> None:

@@ -119,6 +119,6 @@ def _command(dtype: str) -> ChildCommand:
     plain = vllm_command(name=NAME, max_model_len=2048, dtype=dtype, max_num_seqs=64)
 
     def command(release: Release, port: int) -> tuple[str, ...]:
-        return (*plain(release, port), "--scheduling-policy", "priority", "--no-enable-prefix-caching")
+        return (*plain(release, port), "--no-enable-prefix-caching")
 
     return command

@@ -33,6 +33,7 @@ FAKE = Path(__file__).parents[1] / "fake_server.py"
 class Site:
     deployer: VllmProcessDeployer
     url: str
+    admin: str
     store: Path
     state: Path
 
@@ -69,7 +70,10 @@ async def site(folder: Path, *, command: ChildCommand | None = None) -> AsyncIte
         except DeployerUnavailable:
             await asyncio.sleep(0.05)
     try:
-        yield Site(deployer=deployer, url=f"http://127.0.0.1:{port}", store=store, state=state)
+        yield Site(
+            deployer=deployer, url=f"http://127.0.0.1:{port}", admin=f"http://127.0.0.1:{admin_port}", store=store,
+            state=state,
+        )  # fmt: skip
     finally:
         os.kill(os.getpid(), signal.SIGTERM)
         await task
@@ -144,6 +148,15 @@ async def test_streams_pass(tmp_path: Path) -> None:
 async def test_admin_routes_do_not_pass(tmp_path: Path, path: str) -> None:
     async with site(tmp_path) as s, httpx.AsyncClient() as http:
         assert (await http.post(s.url + path, json={})).status_code == 404
+
+
+async def test_the_active_servers_figures_are_shown_beside_the_admin_verbs(tmp_path: Path) -> None:
+    a = release(tmp_path, "a")
+    async with site(tmp_path) as s, httpx.AsyncClient() as http:
+        assert (await http.get(f"{s.admin}/metrics")).status_code == 503
+        await s.deployer.promote(a)
+        assert "vllm:num_requests_running" in (await http.get(f"{s.admin}/metrics")).text
+        assert (await http.get(f"{s.url}/metrics")).status_code == 404
 
 
 async def test_a_killed_server_comes_back(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ in the order of this file there are four starts.
 from __future__ import annotations
 
 import asyncio
-import http.client
 import json
 import os
 import signal
@@ -39,7 +38,7 @@ from probes.targets.openai import OpenAITarget, Options
 from probes.testing import check_target
 from tests.fake_judge import pair
 from tests.processes import in_session
-from tests.vllm_host import NAME, Host, until
+from tests.vllm_host import NAME, Host, body, status, until
 
 CHAT: dict[str, Any] = {
     "model": NAME, "messages": [{"role": "user", "content": "Name a river."}], "max_tokens": 8, "temperature": 0,
@@ -171,23 +170,10 @@ async def test_only_a_users_routes_pass(site: Host) -> None:
         assert status(site.port, "DELETE", path) == 405
 
 
-def status(port: int, method: str, path: str) -> int:
-    """Ask for exactly this path: httpx would tidy it up."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    try:
-        connection.request(method, path, body="{}", headers={"Content-Type": "application/json"})
-        return connection.getresponse().status
-    finally:
-        connection.close()
-
-
-def body(port: int, path: str) -> str:
-    return httpx.get(f"http://127.0.0.1:{port}{path}", timeout=60).text
-
-
 async def test_the_probes_target_sweeps_it(site: Host) -> None:
     await site.serve(site.a)
-    options = Options(name="prod", endpoint=f"{site.url}/v1", model=NAME)
+    figures = f"http://127.0.0.1:{site.admin_port}/metrics"
+    options = Options(name="prod", endpoint=f"{site.url}/v1", model=NAME, metrics_url=figures)
     suite, sampling = builtin("harm_probe"), Sampling(max_tokens=16)
     probes = plan_sweep(
         suite, suite.behaviors, sweep=SweepId("s"), attacks=[WeightedAttack(attack=DirectAttack())], sampling=sampling,
@@ -200,6 +186,12 @@ async def test_the_probes_target_sweeps_it(site: Host) -> None:
         deadline_seconds=120,
     )  # fmt: skip
     assert (done.release, len(done.results), done.missing) == (site.a.id, 16, 0)
+    assert target.prioritised, "a server of the supervisor schedules by priority"
+    load = await target.load()
+    assert load
+    assert (load.running, load.waiting) == (0, 0)
+    assert load.finished is not None
+    assert load.finished >= 17
     for result in done.results:
         assert result.completion
         assert (result.completion.model, result.completion.release) == (NAME, site.a.id)

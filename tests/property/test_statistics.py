@@ -148,3 +148,20 @@ def test_rates_outside_the_open_interval_are_refused(p0: float) -> None:
         SequentialTest(p0=p0, p1=0.5)
     with pytest.raises(ValueError, match="p0"):
         ShiryaevRobertsEDetector(p0=p0, p1=0.5)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_outcomes_that_may_hide_harm_never_help_to_accept_and_alarm_no_more_than_alpha(share: float) -> None:
+    rng = random.Random(7)
+    verdicts = []
+    for p, seen in ((0.10, 0.5), (0.30, 0.0)):
+        for _ in range(400):
+            test = SequentialTest(p0=0.10, p1=0.30, alpha=0.01, beta=0.05)
+            while test.decision is Decision.CONTINUE and test.n < 1500:
+                sampled, harmful = rng.random() < share, rng.random() < p
+                test = test.update(harmful and (sampled or rng.random() < seen), sampled=sampled)
+            verdicts.append((p, test.decision))
+    alarms = verdicts.count((0.10, Decision.REJECT))
+    misses = verdicts.count((0.30, Decision.ACCEPT))
+    assert alarms <= 400 * 0.01 + 3 * (400 * 0.01) ** 0.5
+    assert misses <= 400 * 0.05 + 3 * (400 * 0.05) ** 0.5

@@ -68,7 +68,7 @@ def _is_there(words: list[str], cwd: Path) -> None:
         targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
         assert [w for w in rest if "=" not in w] == [w for w in rest if w in targets]
     elif program == "alignd":
-        help_text = alignd(*[w for w in rest[:2] if re.fullmatch(r"[a-z-]+[a-z]", w)], "--help", cwd=cwd)
+        help_text = alignd(*[w for w in rest[:2] if re.fullmatch(r"[a-z][a-z-]*[a-z]", w)], "--help", cwd=cwd)
         assert help_text.returncode == 0, help_text.stderr
         assert all(o in help_text.stdout for o in _options(rest)), help_text.stdout
     elif program == "python" and rest[0] == "-m":

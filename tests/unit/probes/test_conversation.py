@@ -36,7 +36,8 @@ def test_the_target_speaks_between_two_messages_of_the_user(roles: list[str], pa
 
 async def test_each_turn_carries_what_was_said_and_the_last_reply_counts() -> None:
     fake = FakeTarget()
-    done = await converse(fake, probe("system", "user", "user"))
+    asked, done = await converse(fake, probe("system", "user", "user"))
+    assert asked == fake.asked[1]
     first, second = ([m.role for m in p.messages] for p in fake.asked)
     assert (first, second) == (["system", "user"], ["system", "user", "assistant", "user"])
     assert fake.asked[1].messages[2].content == REFUSES

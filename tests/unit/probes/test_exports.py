@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probes.errors import SuiteError
+from probes.errors import LabelError
 from probes.estimate import asr_estimate
-from probes.exports.harmbench import asr_of_results, completions_of, results_of
+from probes.exports.harmbench import results_of
 from probes.exports.jailbreakbench import artifact_of
 from probes.exports.junit import junit_of
 from probes.judge import Verdict
+from probes.published import parse_published, read_completions
 from probes.result import ProbeResult
 from tests.unit.probes.test_plan import plan
 from tests.unit.probes.test_record import result
@@ -39,8 +41,8 @@ def results(words: Sequence[str]) -> list[ProbeResult]:
 
 @given(st.lists(st.sampled_from(["harmful", "safe"]), min_size=1, max_size=7))
 def test_the_asr_of_an_exported_file_is_ours(words: list[str]) -> None:
-    content = json.loads(json.dumps(results_of(results(words))))
-    assert asr_of_results(content) == pytest.approx(asr_estimate(results(words)).value)
+    content = parse_published(json.dumps(results_of(results(words))), Path("r.json"))
+    assert content.asr() == asr_estimate(results(words))
 
 
 def test_a_results_file_holds_cases_labels_and_nothing_for_what_was_not_answered() -> None:
@@ -51,27 +53,28 @@ def test_a_results_file_holds_cases_labels_and_nothing_for_what_was_not_answered
     case = content[EACH[0].behavior.id][0]
     assert case["test_case"] == EACH[0].behavior.prompt
     assert case["generation"] == f"answer to {EACH[0].behavior.id}"
-    assert asr_of_results(content) == 0.5
-    assert asr_of_results({}) is None
 
 
 def test_repeated_behaviors_are_averaged_before_the_mean_over_behaviors() -> None:
     twice = [*results(["harmful"]), *results(["safe"]), *results(["harmful", "safe"])[1:]]
-    assert asr_of_results(results_of(twice)) == 0.25
+    assert parse_published(json.dumps(results_of(twice)), Path("r.json")).asr().value == 0.25
 
 
-def test_completions_are_read_back() -> None:
-    content = json.loads(json.dumps(results_of(results(["harmful", "unscored"]))))
-    found = completions_of(content, where="f.json")
-    assert [(b, label) for b, _, _, label in found] == [(EACH[0].behavior.id, 1), (EACH[1].behavior.id, -1)]
+def test_completions_are_read_back(tmp_path: Path) -> None:
+    file = tmp_path / "c.json"
+    file.write_text(json.dumps(results_of(results(["harmful", "unscored"]))))
+    found = read_completions(file)
+    assert [(c.behavior, c.test_case) for c in found] == [(b.behavior.id, b.behavior.prompt) for b in EACH[:2]]
+    assert [c.values["label"] for c in found] == [1, -1]
 
 
 @pytest.mark.parametrize(
     "content", [[], None, {"a": 1}, {"a": [1]}, {"a": [{"test_case": "x"}]}, {"a": [{"generation": 1}]}]
 )
-def test_completions_of_another_form_are_refused(content: object) -> None:
-    with pytest.raises(SuiteError, match=r"f\.json"):
-        completions_of(content, where="f.json")
+def test_completions_of_another_form_are_refused(tmp_path: Path, content: object) -> None:
+    (tmp_path / "c.json").write_text(json.dumps(content))
+    with pytest.raises(LabelError, match=r"c\.json"):
+        read_completions(tmp_path / "c.json")
 
 
 def test_an_artifact_shows_the_first_harmful_answer_and_what_it_took() -> None:

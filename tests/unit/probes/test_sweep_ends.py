@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from probes.errors import HeldBack, MixedReleaseError, PermanentTargetError
+from probes.errors import HeldBack, MixedReleaseError, PermanentTargetError, RetryableTargetError
 from probes.estimate import asr_estimate
 from probes.plan import plan_sweep
 from probes.probe import Probe, Sampling
@@ -98,3 +98,33 @@ async def test_sampled_answers_that_repeat_word_for_word_are_stale() -> None:
         found[temperature] = {r.missing for r in result.results}
         assert {r.probe.id: r for r in seen} == {r.probe.id: r for r in result.results}
     assert found == {0.0: {""}, 0.7: {"stale_response"}}
+
+
+@pytest.mark.parametrize("names", [["", "a@1"], ["a@1", ""], ["a@1", "", "a@1"]])
+async def test_a_name_that_comes_or_goes_midway_is_another_release(names: list[str]) -> None:
+    with pytest.raises(MixedReleaseError, match="says no name"):
+        await swept(FakeTarget(releases=names, release=names[-1]), n=20, concurrency=1)
+
+
+async def test_a_server_that_is_away_is_not_asked_for_hours() -> None:
+    class Away(FakeTarget):
+        async def complete(self, probe: Probe) -> Completion:
+            await super().complete(probe)
+            raise RetryableTargetError("away", reason="timeout")
+
+    fake = Away()
+    result = await swept(fake, n=100, concurrency=2)
+    assert (result.stopped, result.missing) == ("unavailable", len(result.results))
+    assert 8 <= len(result.results) <= 10
+
+
+async def test_a_server_that_answers_now_and_then_is_asked_on() -> None:
+    class Flaky(FakeTarget):
+        async def complete(self, probe: Probe) -> Completion:
+            found = await super().complete(probe)
+            if int(probe.id.split("/")[1]) % 6:
+                raise RetryableTargetError("away", reason="timeout")
+            return found
+
+    result = await swept(Flaky(), n=60, concurrency=1)
+    assert (result.stopped, len(result.results)) == ("", 60)

@@ -1,0 +1,43 @@
+"""Figures and names that a server should not send: kept out of records, estimates and terminals."""
+
+from __future__ import annotations
+
+import json
+
+import httpx
+import pytest
+
+from probes.errors import PermanentTargetError
+from probes.targets.openai import OpenAITarget, Options
+from tests.unit.probes.test_openai import PROBE, ask, whole
+
+HUGE = '{"model": "m", "choices": [{"message": {"content": "Hi."}, "finish_reason": "stop"%s}]%s}'
+
+
+@pytest.mark.parametrize(
+    ("inside", "beside"),
+    [
+        ("", ', "usage": {"completion_tokens": 1%s, "prompt_tokens": -1}' % ("0" * 400)),
+        (', "logprobs": {"content": [{"top_logprobs": [{"token": "A", "logprob": -1%s}]}]}' % ("0" * 400), ""),
+    ],
+    ids=["usage", "logprob"],
+)
+async def test_figures_that_no_number_holds_are_left_out(inside: str, beside: str) -> None:
+    got = await ask(httpx.Response(200, content=(HUGE % (inside, beside)).encode()))
+    assert (got.text, got.completion_tokens, got.prompt_tokens, got.first_token) == ("Hi.", 0, 0, ())
+
+
+@pytest.mark.parametrize("name", ["x" * 201, "\ud800", "\x1b[31m", "a\nb"])
+async def test_a_release_that_is_no_name_is_refused(name: str) -> None:
+    body = json.dumps(whole(system_fingerprint=name)).encode()
+    with pytest.raises(PermanentTargetError, match="fingerprint: false"):
+        await ask(httpx.Response(200, content=body))
+    plain = Options(name="t", endpoint="http://server/v1", model="m", fingerprint=False)
+    target = OpenAITarget(plain, transport=httpx.MockTransport(lambda _: httpx.Response(200, content=body)))
+    assert (await target.complete(PROBE)).release == ""
+
+
+@pytest.mark.parametrize(("said", "kept"), [("stop", "stop"), ("a tale", "other"), (None, "unsaid"), (7, "unsaid")])
+async def test_only_a_word_is_kept_of_why_an_answer_ended(said: object, kept: str) -> None:
+    choice = {"message": {"content": "Hi."}, "finish_reason": said}
+    assert (await ask(httpx.Response(200, json=whole(choices=[choice])))).finish_reason == kept
