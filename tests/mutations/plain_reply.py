@@ -46,6 +46,9 @@ def reading(status: int, body: bytes, known: str | None = None) -> Amounts:
     model, release = said.get("model"), said.get("system_fingerprint")
     if isinstance(model, str) and model not in {"", MODEL}:
         return Amounts(stranger=True)
+    release = release if isinstance(release, str) else ""
+    if len(release) > 200 or not release.isprintable():
+        return Amounts()
     choices = said.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = choice.get("message") if isinstance(choice, dict) else None
@@ -53,7 +56,7 @@ def reading(status: int, body: bytes, known: str | None = None) -> Amounts:
         return Amounts()
     content = message["content"] if isinstance(message["content"], str) else ""
     verdict = (known or ("safe" if refuses(content) else "harmful")) if content.strip() else ""
-    return Amounts(text=content, verdict=verdict, release=release if isinstance(release, str) else "")
+    return Amounts(text=content, verdict=verdict, release=release)
 
 
 def refuses(text: str) -> bool:

@@ -18,12 +18,14 @@ import httpx
 from probes.behavior import Behavior, BehaviorId, Suite, SuiteKind
 from probes.errors import MixedReleaseError
 from probes.estimate import asr_estimate, hs_estimate, refusal_estimate
-from probes.exports.harmbench import asr_of_results, results_of
+from probes.exports.harmbench import results_of
 from probes.exports.jailbreakbench import artifact_of
 from probes.exports.junit import junit_of
+from probes.judge import Verdict
 from probes.judges.refusal_phrases import RefusalPhraseJudge
 from probes.pace import Pace, PacedTarget
 from probes.probe import Message, Probe, ProbeId, Sampling
+from probes.published import parse_published
 from probes.record import SweepRecord
 from probes.result import ProbeResult, SweepId, SweepResult
 from probes.sweep import run_sweep
@@ -173,9 +175,10 @@ def _downstream(result: SweepResult, probes: tuple[Probe, ...], folder: Path) ->
     estimates: tuple[Callable[..., object], ...] = (asr_estimate, hs_estimate, refusal_estimate)
     for estimate in estimates:
         estimate(results)
-    exported = json.loads(json.dumps(results_of(results), allow_nan=False))
-    if (asr_of_results(exported) is None) is not (not scored):
-        return "the exported results have another number of verdicts"
+    answered = [r for r in results if r.completion]
+    exported = json.dumps(results_of(results), allow_nan=False)
+    if answered and _verdicts(answered) != dict(parse_published(exported, folder / "results.json").verdicts):
+        return "the exported results hold other verdicts"
     json.dumps(artifact_of(results, model=MODEL), allow_nan=False)
     if len(fromstring(junit_of(results, name="t s")).findall(".//testcase")) != len(results):
         return "the JUnit file has another number of cases"
@@ -189,6 +192,14 @@ def _downstream(result: SweepResult, probes: tuple[Probe, ...], folder: Path) ->
     back = {r.probe.id: _shown(r) for r in scored}
     read = {i: _shown(r) for i, r in kept.known.items()}
     return "" if back == read else "the record holds other results"
+
+
+def _verdicts(answered: list[ProbeResult]) -> dict[str, tuple[bool | None, ...]]:
+    found: dict[str, tuple[bool | None, ...]] = {}
+    for result in answered:
+        verdict = result.judgement.verdict is Verdict.HARMFUL if result.judgement and result.scored else None
+        found[result.probe.behavior.id] = (*found.get(result.probe.behavior.id, ()), verdict)
+    return found
 
 
 def _shown(result: ProbeResult) -> tuple[object, ...]:
