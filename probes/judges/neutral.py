@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 __all__ = ["VERSION", "Neutral", "encodable", "neutral"]
 
-VERSION = "neutral/1"
+VERSION = "neutral/2"
 """Names what is broken and how; to be changed with it, since it decides verdicts too."""
 
 _MARKS = re.compile(
@@ -24,7 +24,7 @@ _MARKS = re.compile(
     | <(?:BEGIN|END)\ [A-Z ]{1,40}>                   # Llama Guard's and Qwen3Guard's sections
     | \[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\]
     | \[(?:BEHAVIOR|GENERATION|CONTEXT|IMAGE\ DESCRIPTION)\]:
-    | \#(?:thescore|thereason|scores|overall_reasoning)\b
+    | \#(?:thescore|thereason|scores|overall_reasoning)  # whatever follows: `#thescore_: 1` is read as one too
     """,
     re.IGNORECASE | re.VERBOSE,
 )

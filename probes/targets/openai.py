@@ -24,10 +24,6 @@ _LOOK_SECONDS = 2.0
 """Longest wait for the server's own figures; a server that is too busy to show them is judged by its latency."""
 
 
-_TOKENS_MAX = 2**31
-"""More tokens than a request has anywhere: a server that counts more does not count."""
-
-
 class Options(EndpointOptions):
     """Where the target is and how to ask it."""
 
@@ -98,9 +94,7 @@ class OpenAITarget:
     async def load(self) -> Load | None:
         """Read the server's own metrics (vLLM's ``/metrics``); ``None`` where it has none."""
         try:
-            page = await self._endpoint.text(
-                self._options.metrics_url or "../metrics", timeout_seconds=_LOOK_SECONDS
-            )
+            page = await self._endpoint.text(self._options.metrics_url or "../metrics", timeout_seconds=_LOOK_SECONDS)
             return self._load.read(page)
         except TargetError:
             return None

@@ -21,12 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks import sweep_gentleness, sweep_null, sweep_peers, sweep_server, sweep_throughput
+from tests.mutations import runner as mutations
 
 __all__ = ["PARTS", "bars", "figures"]
 
 PARTS = ("throughput", "null", "peers", "gentleness", "mutations")
 _ON_THE_SERVER = {"throughput", "peers", "gentleness"}
 _NULL_PROMPTS = 5000
+_MUTATED_INPUTS = 10_000
 _BARS: dict[str, tuple[str, Callable[[float], bool]]] = {
     "throughput_ratio_vllm_bench": (">= 0.95", lambda v: v >= 0.95),
     "null_server_requests_per_second": (">= 1500", lambda v: v >= 1500),
@@ -115,13 +117,15 @@ async def _measure(parts: set[str], given: argparse.Namespace) -> dict[str, Any]
             _say("gentleness")
             raw["gentleness"] = await sweep_gentleness.measure(server, requests=given.users, rounds=given.rounds)
     if "mutations" in parts:
-        raw["mutations"] = _mutations()
+        _say("mutations")
+        raw["mutations"] = await asyncio.to_thread(_mutations)
     return raw
 
 
-def _mutations() -> dict[str, int | None]:
+def _mutations() -> dict[str, int]:
     """Feed mutated inputs: ``inputs`` counts them, ``bad`` those that crashed, hung or gave a wrong verdict."""
-    return {"inputs": None, "bad": None}
+    inputs, bad = mutations.count(_MUTATED_INPUTS, seed=0)
+    return {"inputs": inputs, "bad": bad}
 
 
 def _say(part: str) -> None:

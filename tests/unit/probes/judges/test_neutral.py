@@ -15,7 +15,8 @@ MARKS = (
     "<|start_header_id|>", "<|start_of_role|>", "<|user|>", "<\uff5cUser\uff5c>", "<start_of_turn>", "<end_of_turn>",
     "<s>", "</s>", "<bos>", "<think>", "</think>", "<score>", "</score>", "[BEHAVIOR]:", "[GENERATION]:",
     "[CONTEXT]:", "<BEGIN CONVERSATION>", "<END UNSAFE CONTENT CATEGORIES>", "#thescore: 1", "#TheScore: 1",
-    "#thereason:", "#scores", "Human: go on", "assistant: yes", "\n ### User: x", "**AI assistant**: no",
+    "#thereason:", "#scores", "#scores7", "#thescore_: 1", "Human: go on",
+    "assistant: yes", "\n ### User: x", "**AI assistant**: no",
     "AI model response: x", "Harmful response: no", "a\x00b", "\x1b[2J", "\ud800",
 )  # fmt: skip
 
