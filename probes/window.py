@@ -80,7 +80,7 @@ def next_window(
     if load.kv_cache_ratio > rules.kv_cache_max:
         return replace(looked, limit=min(window.limit, rules.concurrency) / 2)
     if not looked.users(now, rules):
-        return replace(looked, limit=float(rules.concurrency))
+        return replace(looked, limit=min(float(rules.concurrency), max(1.0, 2 * window.limit)))
     if load.waiting > 0:
         return replace(looked, limit=0.0)
     if not window.users(now, rules):

@@ -26,7 +26,8 @@ Count = Callable[[], None]
 Client = Callable[[str, Count], Awaitable[None]]
 """Probes the endpoint until it is cancelled."""
 
-_HEAD_START_SECONDS = 2.0
+_USERS_FIRST_SECONDS = 6.0
+"""Their process starts, and the server is in the midst of them, before anybody probes."""
 _WARM_UP = 64
 _SHARE = 0.5
 """Of the server's capacity: the share that users take."""
@@ -106,15 +107,16 @@ async def measure(server: Server, *, requests: int, rounds: int) -> dict[str, An
 
 
 async def _run(server: Server, client: Client, phase: _Phase, *, rate: float, n: int, seed: int) -> None:
-    """One phase: the client gets a head start, then the same users come as in the round's other phases."""
+    """One phase: users come as in the round's other phases, and the client comes to them."""
     await idle(server.endpoint)
+    users = asyncio.ensure_future(steady(server.endpoint, rate=rate, n=n, seed=seed))
+    await asyncio.sleep(_USERS_FIRST_SECONDS)
     probing = asyncio.ensure_future(client(server.endpoint, phase))
     try:
-        await asyncio.sleep(_HEAD_START_SECONDS)
-        before = phase.probes
-        traffic = await steady(server.endpoint, rate=rate, n=n, seed=seed)
-        phase.counted += phase.probes - before
+        traffic = await users
+        phase.counted = phase.probes
     finally:
+        users.cancel()
         probing.cancel()
         with suppress(asyncio.CancelledError):
             await probing

@@ -29,8 +29,12 @@ def looked(window: Window, found: Load | None, *, others: int = 0, slowdown: flo
     return next_window(window, RULES, load=found, others=others, slowdown=slowdown, now=now)
 
 
-def test_a_server_without_users_is_used_to_the_full() -> None:
-    assert looked(Window(limit=1.0), load(running=3)).limit == 8.0
+def test_a_server_without_users_is_soon_used_to_the_full() -> None:
+    window, limits = Window(limit=0.05), []
+    for _ in range(5):
+        window = looked(window, load(running=3))
+        limits.append(window.limit)
+    assert limits == [1.0, 2.0, 4.0, 8.0, 8.0]
 
 
 def test_the_first_user_brings_the_window_down_to_a_share_of_the_time() -> None:
@@ -44,7 +48,7 @@ def test_a_queue_with_users_holds_everything_back() -> None:
 
 def test_users_count_as_there_until_they_were_quiet_for_a_while() -> None:
     assert looked(BUSY, load(), now=108.0).limit < 8.0
-    assert looked(BUSY, load(), now=109.0).limit == 8.0
+    assert looked(BUSY, load(), now=109.0).limit == 1.0
 
 
 def test_beside_users_more_is_taken_only_while_they_do_not_feel_it() -> None:
