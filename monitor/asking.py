@@ -82,7 +82,10 @@ def _ad_hoc(ask: AskSettings) -> TargetSettings:
             {"name": _AD_HOC, "endpoint": ask.endpoint, "model": ask.model, "api_key": ask.api_key or None}
         )
     except ValidationError as error:
-        raise ConfigError("; ".join(f"--{e['loc'][0]}: {e['msg'].lower()}" for e in error.errors())) from error
+        faults = {e["loc"][0]: f"--{e['loc'][0]}: {e['msg'][:1].lower()}{e['msg'][1:]}" for e in error.errors()}
+        if "endpoint" in faults:
+            faults["endpoint"] = f"--endpoint: {ask.endpoint[:80]!r} is no URL; write it like http://127.0.0.1:8000/v1"
+        raise ConfigError("; ".join(faults.values())) from error
 
 
 def _asking(

@@ -89,6 +89,7 @@ class Found:
         missing: How many probes got no verdict, by reason.
         decision: Of the sequential test; ``None`` for suites that are not harmful.
         flags: How many answers were odd, by the judge's word.
+        order: Ids of the whole suite, in its order.
     """
 
     sweep: SweepResult
@@ -102,6 +103,7 @@ class Found:
     by_attack: Mapping[str, SafetyEstimate]
     missing: Mapping[str, int]
     flags: Mapping[str, int]
+    order: tuple[str, ...] = ()
 
 
 async def probe_now(
@@ -207,6 +209,7 @@ def _found(asking: Asking, sweep: SweepResult, test: SequentialTest | None) -> F
         by_attack=_grouped(sweep, lambda r: r.probe.attack, estimate),
         missing=Counter(r.missing or "unscored" for r in results if not r.scored),
         flags=Counter(f for r in results if r.judgement for f in r.judgement.flags),
+        order=tuple(b.id for b in asking.suite.behaviors),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from importlib.resources import files
@@ -13,6 +14,7 @@ from jinja2 import Environment, StrictUndefined, select_autoescape
 
 from monitor import __version__
 from monitor.on_demand import Found
+from monitor.plain_text import plain
 from probes.behavior import SuiteKind
 from probes.exports.harmbench import results_of
 from probes.exports.jailbreakbench import artifact_of
@@ -20,13 +22,14 @@ from probes.exports.junit import junit_of
 from probes.statistics.evalues import Decision
 
 __all__ = [
-    "BREACH", "EXPORTS", "MEASURES", "NEEDS_TEXTS", "NOT_ENOUGH", "UNAVAILABLE", "code_of", "page_of", "plain_of",
-    "words_of", "write_exports",
+    "BREACH", "EXPORTS", "NEEDS_TEXTS", "NOT_ENOUGH", "UNAVAILABLE", "code_of", "measure_of", "note_of", "page_of",
+    "plain_of", "words_of", "write_exports",
 ]  # fmt: skip
 
 BREACH, UNAVAILABLE, NOT_ENOUGH = 3, 4, 5
 
-MEASURES = {SuiteKind.HARM: "ASR", SuiteKind.BENIGN: "over-refusal", SuiteKind.TASK: "accuracy"}
+_MEASURES = {SuiteKind.HARM: "ASR", SuiteKind.BENIGN: "over-refusal", SuiteKind.TASK: "accuracy"}
+_EARLY = {"paused", "budget", "unavailable"}
 
 NEEDS_TEXTS = {"harmbench", "jailbreakbench"}
 """Exports that hold prompts and answers."""
@@ -34,7 +37,7 @@ NEEDS_TEXTS = {"harmbench", "jailbreakbench"}
 EXPORTS: Mapping[str, tuple[str, Callable[[Found, Mapping[str, Any]], str]]] = {
     "harmbench": ("harmbench.json", lambda found, _: _json(results_of(found.sweep.results))),
     "jailbreakbench": (
-        "jailbreakbench.json", lambda found, header: _json(artifact_of(found.sweep.results, model=header["model"])),
+        "jailbreakbench.json", lambda found, header: _json(_artifact(found, header)),
     ),
     "junit": (
         "junit.xml",
@@ -49,9 +52,8 @@ def code_of(found: Found) -> int:
         return UNAVAILABLE if found.sweep.results else NOT_ENOUGH
     if found.decision is Decision.REJECT:
         return BREACH
-    if found.estimate.value is None:
-        return NOT_ENOUGH
-    return NOT_ENOUGH if found.decision is Decision.CONTINUE else 0
+    unsure = found.estimate.value is None or found.decision is Decision.CONTINUE or found.sweep.stopped in _EARLY
+    return NOT_ENOUGH if unsure else 0
 
 
 def words_of(found: Found) -> tuple[str, str]:
@@ -64,21 +66,38 @@ def words_of(found: Found) -> tuple[str, str]:
         return "breach", "the sequential test rejects that the target is healthy"
     if found.estimate.value is None and found.sweep.results:
         return "not enough evidence", f"too many probes have no verdict ({reasons})"
-    if found.sweep.stopped in {"paused", "budget"}:
-        return "not enough evidence" if code else "done", f"stopped: {found.sweep.stopped}"
+    if found.sweep.stopped in _EARLY:
+        return "not enough evidence", f"stopped: {found.sweep.stopped}"
     if code == NOT_ENOUGH:
         return "not enough evidence", "the sequential test has not decided; ask more with --n or --until-decided"
     return ("healthy", "") if found.kind is SuiteKind.HARM else ("measured", "")
 
 
+def measure_of(found: Found) -> str:
+    """Name what the suite measures: marks between 0 and 1 have a mean, and no accuracy."""
+    marks = {r.judgement.quality for r in found.sweep.results if r.judgement and r.judgement.quality is not None}
+    if found.kind is SuiteKind.TASK and marks - {0.0, 1.0}:
+        return "mean mark (0 to 1)"
+    return _MEASURES[found.kind]
+
+
+def note_of(found: Found) -> str:
+    """Say what holds for all intervals but that of the whole estimate; empty where nothing needs saying."""
+    return "fixed-n interval; the sweep chose when to stop" if found.sweep.stopped == "decided" else ""
+
+
 def plain_of(found: Found, header: Mapping[str, Any]) -> dict[str, Any]:
     """Return everything but the answers, in plain values."""
     word, reason = words_of(found)
-    values = {k: v for k, v in asdict(_without_results(found)).items() if k != "sweep"}
+    bare = replace(
+        found, sweep=replace(found.sweep, results=()), missing=dict(found.missing), flags=dict(found.flags)
+    )  # asdict breaks counters
+    values = {k: v for k, v in asdict(bare).items() if k != "sweep"}
     return {
-        **values, "kind": found.kind.value, "decision": found.decision.value if found.decision else None,
-        "release": found.sweep.release, "stopped": found.sweep.stopped, "n": len(found.sweep.results),
-        "verdict": word, "reason": reason, "exit_code": code_of(found), "asked": dict(header),
+        **values, "kind": found.kind.value, "measure": measure_of(found), "note": note_of(found),
+        "decision": found.decision.value if found.decision else None, "release": found.sweep.release,
+        "stopped": found.sweep.stopped, "n": len(found.sweep.results), "verdict": word, "reason": reason,
+        "exit_code": code_of(found), "asked": dict(header),
     }  # fmt: skip
 
 
@@ -87,14 +106,14 @@ def page_of(found: Found, header: Mapping[str, Any]) -> str:
     environment = Environment(
         autoescape=select_autoescape(default=True), undefined=StrictUndefined, trim_blocks=True
     )
+    environment.filters["plain"] = plain
     template = environment.from_string(files("monitor").joinpath("probe_report.html.j2").read_text(encoding="utf-8"))
     word, reason = words_of(found)
-    measure = MEASURES[found.kind]
-    measures = {measure: found.estimate}
-    if found.share_scoring_5:
-        measures["share scoring 5"] = found.share_scoring_5
+    measures = {measure_of(found): found.estimate}
+    others = {"share scoring 5": found.share_scoring_5} if found.share_scoring_5 else {}
     return template.render(
-        found=found, header=header, word=word, reason=reason, measure="value", measures=measures,
+        found=found, header=header, word=word, reason=reason, measures=measures, others=others,
+        note=note_of(found),
         tone={0: "healthy", BREACH: "breach"}.get(code_of(found), "unsure"),
         hs=found.hs if found.hs and found.hs.value is not None else None,
         asked={k.replace("_", " "): _short(v) for k, v in header.items() if k != "record"}, version=__version__,
@@ -102,22 +121,45 @@ def page_of(found: Found, header: Mapping[str, Any]) -> str:
 
 
 def write_exports(found: Found, header: Mapping[str, Any], folder: Path, names: tuple[str, ...]) -> tuple[Path, ...]:
-    """Write the page and the exports of these names; each file is whole or not there."""
+    """Write the page and the exports of these names; each file is whole or not there, and its owner's alone.
+
+    Raises:
+        OSError: A file can't be written; the error names it, and no draft is left.
+    """
     written = []
     for name, text in [
         ("report.html", page_of(found, header)),
         *((EXPORTS[n][0], EXPORTS[n][1](found, header)) for n in names),
     ]:
-        path, draft = folder / name, folder / f".{name}.partial"
-        draft.write_text(text, encoding="utf-8", errors="backslashreplace")
-        draft.chmod(0o600)
-        draft.replace(path)
+        path = folder / name
+        try:
+            _write(path, folder / f".{name}.partial", text)
+        except OSError as error:
+            error.filename = str(path)
+            raise
         written.append(path)
     return tuple(written)
 
 
-def _without_results(found: Found) -> Found:
-    return replace(found, sweep=replace(found.sweep, results=()))
+def _write(path: Path, draft: Path, text: str) -> None:
+    draft.unlink(missing_ok=True)
+    opened = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(opened, "w", encoding="utf-8", errors="backslashreplace") as out:
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def _artifact(found: Found, header: Mapping[str, Any]) -> dict[str, Any]:
+    return artifact_of(
+        found.sweep.results, model=header["model"], order=found.order, date=header["started_at"][:10],
+        method_parameters={k: header[k] for k in ("max_tokens", "temperature", "top_p")},
+    )  # fmt: skip
 
 
 def _short(value: object) -> str:

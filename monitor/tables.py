@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
 from rich.table import Table
+from rich.text import Text
+
+from monitor.plain_text import plain
 
 if TYPE_CHECKING:  # so that `--help` stays quick
     from monitor.on_demand import Found
@@ -14,30 +17,42 @@ if TYPE_CHECKING:  # so that `--help` stays quick
 
 __all__ = ["probe_table", "status_tables"]
 
+_NOTE = 400
+
+
+def _cell(text: object) -> Text:
+    """Return a cell in which markup is a text like any other."""
+    return Text(plain(text))
+
 
 def probe_table(found: Found) -> Table:
     """Lay out what an on-demand sweep found: in all, by category, by attack where there are several."""
-    from monitor.probe_report import MEASURES
+    from monitor.probe_report import measure_of, note_of
 
-    sweep = found.sweep
-    table = Table(title=f"{sweep.target} {sweep.release}".strip() + f", {sweep.suite}", title_justify="left")
-    for column in ("", MEASURES[found.kind], "95 % interval", "n", "missing"):
+    sweep, note = found.sweep, note_of(found)
+    title = " ".join(plain(word) for word in (sweep.target, sweep.release) if word)
+    table = Table(
+        title=Text(f"{title}, {plain(sweep.suite)}"), title_justify="left", caption=f"* {note}" if note else None,
+        caption_justify="left",
+    )  # fmt: skip
+    for column in ("", measure_of(found), "95 % interval", "n", "missing"):
         table.add_column(column, justify="right" if column else "left")
+    mark = "*" if note else ""
     for groups in (found.by_category, found.by_attack if len(found.by_attack) > 1 else {}):
         for name, estimate in groups.items():
-            table.add_row(name, *_cells(estimate))
+            table.add_row(_cell(name), *_cells(estimate, mark))
         table.add_section()
     table.add_row("all", *_cells(found.estimate))
     if found.hs and found.share_scoring_5:
-        table.add_row("share scoring 5", *_cells(found.share_scoring_5))
-        table.add_row("HS (1 to 5)", *_cells(found.hs))
+        table.add_row("share scoring 5", *_cells(found.share_scoring_5, mark))
+        table.add_row("HS (1 to 5)", *_cells(found.hs, mark))
     return table
 
 
-def _cells(estimate: SafetyEstimate) -> Sequence[str]:
+def _cells(estimate: SafetyEstimate, mark: str = "") -> Sequence[str]:
     if estimate.value is None:
         return "-", "-", str(estimate.n), str(estimate.missing)
-    bounds = f"{estimate.lower:.3f} to {estimate.upper:.3f}"
+    bounds = f"{estimate.lower:.3f} to {estimate.upper:.3f}{mark}"
     return f"{estimate.value:.3f}", bounds, str(estimate.n), str(estimate.missing)
 
 
@@ -49,10 +64,11 @@ def status_tables(found: Mapping[str, Any]) -> tuple[RenderableType, ...]:
     for t in found["targets"]:
         asr = t["asr"] or {"value": None, "n": 0}
         shown = "-" if asr["value"] is None else f"{asr['value']:.3f} [{asr['lower']:.3f}, {asr['upper']:.3f}]"
-        targets.add_row(
-            t["name"], t["mode"], t["release"] or "-", t["verdict"], shown, str(asr["n"]),
-            t["last_known_good"] or "-", t["incident"] or "-",
+        cells = (
+            t["name"], t["mode"], t["release"] or "-", t["verdict"], shown, asr["n"], t["last_known_good"] or "-",
+            t["incident"] or "-",
         )  # fmt: skip
+        targets.add_row(*map(_cell, cells))
     if not found["incidents"]:
         return targets, "no incidents"
     incidents = Table(title="incidents", title_justify="left")
@@ -60,5 +76,6 @@ def status_tables(found: Mapping[str, Any]) -> tuple[RenderableType, ...]:
         incidents.add_column(column)
     for i in found["incidents"]:
         last = i["events"][-1]
-        incidents.add_row(i["id"], i["release"], i["state"], last["at"][:19], last["note"])
+        note = Text(plain(last["note"], most=_NOTE))
+        incidents.add_row(*map(_cell, (i["id"], i["release"], i["state"], last["at"][:19])), note)
     return targets, incidents

@@ -65,7 +65,12 @@ class PublishedResults:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One of HarmBench's completions; ``values`` is all that the file says of it."""
+    """One of HarmBench's completions.
+
+    Attributes:
+        test_case: What the user said; of a conversation all that the user said, with an empty line between.
+        values: All that the file says of it.
+    """
 
     behavior: BehaviorId
     test_case: str
@@ -75,6 +80,8 @@ class Case:
 
 def read_completions(path: Path) -> list[Case]:
     """Read HarmBench's completions, ``{BehaviorID: [{"test_case", "generation"}]}``, in the file's order.
+
+    A test case may be a conversation, as ``probes.exports.harmbench`` writes it.
 
     Raises:
         LabelError: The file can't be used; the message names the behavior and says what to do.
@@ -86,11 +93,22 @@ def read_completions(path: Path) -> list[Case]:
             raise LabelError(f"{path}: behavior {name!r} has no list of completions; is this HarmBench's file?")
         for case in cases:
             given = case if isinstance(case, dict) else {}
-            generation, asked = given.get("generation"), given.get("test_case", "")
-            if not isinstance(generation, str) or not isinstance(asked, str):
+            generation, asked = given.get("generation"), _asked(given.get("test_case", ""))
+            if not isinstance(generation, str) or asked is None:
                 raise LabelError(f"{path}: behavior {name!r}: test_case and generation must be texts")
             found.append(Case(behavior=BehaviorId(name), test_case=asked, generation=generation, values=given))
     return found
+
+
+def _asked(test_case: object) -> str | None:
+    """Return what the user said; ``None`` for what is neither a text nor a list of messages."""
+    if isinstance(test_case, str):
+        return test_case
+    messages = test_case if isinstance(test_case, list) else [None]
+    texts = [(m.get("role"), m.get("content")) if isinstance(m, dict) else (None, None) for m in messages]
+    if not all(isinstance(content, str) for _, content in texts):
+        return None
+    return "\n\n".join(str(content) for role, content in texts if role == "user")
 
 
 def read_published(path: Path) -> PublishedResults:

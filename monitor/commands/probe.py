@@ -26,6 +26,10 @@ _CONFIG = Path("alignd.yaml")
 _HARM = "What is asked"
 _WHERE = "Whom"
 _OUT = "What comes out"
+_CRASH, _USAGE = 1, 2
+_WRONG_PLACE = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
+_LINE = 4000
+"""Most characters of a line that is told."""
 
 
 def probe(
@@ -125,26 +129,28 @@ async def _ask(asking: Asking, out: Path | None, *, quiet: bool) -> Found:
 
 
 def _tell(found: Found, asking: Asking, out: Path | None, exports: tuple[str, ...], *, as_json: bool) -> None:
+    from monitor.plain_text import plain
     from monitor.probe_report import code_of, plain_of, words_of, write_exports
     from monitor.tables import probe_table
 
     header = asking.header(found.sweep.id, found.sweep.started_at)
-    code = code_of(found)
+    console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
+    if as_json:
+        print(json.dumps(plain_of(found, header), indent=2))
+    else:
+        console.print(probe_table(found), soft_wrap=False)
+        word, reason = words_of(found)
+        console.print(plain(f"{word}: {reason}" if reason else word, most=_LINE))
     if out:
         try:
             written = write_exports(found, header, out, exports)
         except OSError as error:
-            raise ConfigError(f"{out}: can't be written ({error.strerror}); give another --out") from error
-    console = Console()
-    if as_json:
-        print(json.dumps(plain_of(found, header), indent=2))
-    else:
-        console.print(probe_table(found))
-        word, reason = words_of(found)
-        console.print(f"{word}: {reason}" if reason else word, highlight=False, soft_wrap=True)
-        if out:
-            console.print("wrote " + ", ".join(map(str, written)), highlight=False, soft_wrap=True)
-    raise typer.Exit(code)
+            where = plain(error.filename or out, most=_LINE)
+            print(f"alignd: {where}: can't be written ({error.strerror}); give another --out", file=sys.stderr)
+            raise typer.Exit(_USAGE if isinstance(error, _WRONG_PLACE) else _CRASH) from error
+        if not as_json:
+            console.print(plain("wrote " + ", ".join(map(str, written)), most=_LINE))
+    raise typer.Exit(code_of(found))
 
 
 def _require_exports(

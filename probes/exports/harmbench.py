@@ -2,6 +2,10 @@
 
 A label is 1 (harmful), 0 (safe) or -1 (no verdict); ``probes.published`` reads it back (Mazeika et al. 2024,
 https://github.com/centerforaisafety/HarmBench, MIT).
+
+A test case is what the user said, after the attack; system prompts and beginnings of replies have no place in it. For
+a conversation, for which HarmBench has no form, it is the list of all messages, ``{"role", "content"}`` each, up to the
+last reply: any chat server takes that list as it is. HarmBench's classifiers look at behavior and generation alone.
 """
 
 from __future__ import annotations
@@ -29,6 +33,9 @@ def results_of(results: Iterable[ProbeResult]) -> dict[str, list[dict[str, Any]]
     return found
 
 
-def _test_case(result: ProbeResult) -> str:
-    """Return the last thing that the user said: what the attack made of the behavior."""
-    return next((m.content for m in reversed(result.probe.messages) if m.role == "user"), "")
+def _test_case(result: ProbeResult) -> str | list[dict[str, str]]:
+    messages = result.probe.messages
+    said = [m.content for m in messages if m.role == "user"]
+    if len(said) > 1:
+        return [{"role": m.role, "content": m.content} for m in messages]
+    return said[0] if said else ""
