@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from monitor.commands.label import label
+from monitor.commands.options import json_object
 from monitor.errors import ConfigError
 
 if TYPE_CHECKING:  # so that `--help` stays quick
@@ -88,12 +89,7 @@ def _chosen(judge: str, options: str, config: Path, target: str) -> tuple[str, d
         if name not in targets:
             raise ConfigError(f"no target {name!r}; there are: {', '.join(targets)}")
         return targets[name].judge.plugin, dict(targets[name].judge.options), f"targets.{name}.judge"
-    try:
-        given = json.loads(options)
-    except ValueError as error:
-        raise ConfigError(f"--options: no valid JSON ({error})") from error
-    if not isinstance(given, dict):
-        raise ConfigError("--options: must be a JSON object")
+    given = json_object(options, "--options")
     return judge, given, "--judge"
 
 

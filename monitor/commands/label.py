@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from monitor.commands.options import json_object
 from monitor.errors import ConfigError
 
 if TYPE_CHECKING:  # so that `--help` stays quick
@@ -69,12 +70,7 @@ async def _judged(cases: list[Case], suite: Suite, judge: str, options: str) -> 
     from probes.probe import Message, Probe, ProbeId, Sampling
     from probes.target import Completion
 
-    try:
-        given = json.loads(options)
-    except ValueError as error:
-        raise ConfigError(f"--options: no valid JSON ({error})") from error
-    if not isinstance(given, dict):
-        raise ConfigError("--options: must be a JSON object")
+    given = json_object(options, "--options")
     made = judge_of(judge, given, key="label", where="--judge")
     by_id = {b.id: b for b in suite.behaviors}
     pairs = []

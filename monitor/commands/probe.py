@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from monitor.commands.options import json_object
 from monitor.errors import ConfigError
 from monitor.probe_settings import AskSettings, Part
 
@@ -94,9 +95,9 @@ def probe(
         raise ConfigError("give --endpoint and --model, or a configuration with --target, not both")
     ask = AskSettings(
         target=target, endpoint=endpoint, model=model, api_key=_key(api_key_env), suite=suite, kind=kind,
-        task=task, task_options=_object(task_options, "--task-options"), part=part,
-        attacks=attacks, attack_options=_object(attack_options, "--attack-options"), judge=judge,
-        judge_options=_object(judge_options, "--judge-options"), n=n, each=each, until_decided=until_decided,
+        task=task, task_options=json_object(task_options, "--task-options"), part=part,
+        attacks=attacks, attack_options=json_object(attack_options, "--attack-options"), judge=judge,
+        judge_options=json_object(judge_options, "--judge-options"), n=n, each=each, until_decided=until_decided,
         max_tokens=max_tokens, temperature=temperature, concurrency=concurrency, full_speed=full_speed,
         timeout=timeout, fingerprint=fingerprint, with_text=with_text,
     )  # fmt: skip
@@ -170,13 +171,3 @@ def _key(variable: str) -> str:
     if not os.environ.get(variable):
         raise ConfigError(f"--api-key-env: the variable {variable} is not set")
     return os.environ[variable]
-
-
-def _object(text: str, option: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise ConfigError(f"{option}: no valid JSON ({error})") from error
-    if not isinstance(found, dict):
-        raise ConfigError(f"{option}: must be a JSON object")
-    return found
