@@ -152,7 +152,7 @@ class Pace:
 
     def back_off(self) -> None:
         """Halve the window: the server refused a request, or did not answer it."""
-        limit = max(1.0, self.window.limit / 2)
+        limit = max(min(1.0, self.window.limit), self.window.limit / 2)
         self.window = replace(self.window, limit=limit, hold_until=self._clock() + STEP_SECONDS)
 
     async def _wait(self, target: Target, tokens_max: int) -> None:

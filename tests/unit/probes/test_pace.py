@@ -254,6 +254,13 @@ async def test_a_server_that_refuses_is_asked_less(monkeypatch: pytest.MonkeyPat
     assert pace.window.limit == 4.0
 
 
+async def test_a_refusal_beside_users_takes_no_larger_share() -> None:
+    pace = Pace(RULES)
+    pace.window = replace(pace.window, limit=RULES.users_share)
+    pace.back_off()
+    assert pace.window.limit == RULES.users_share
+
+
 def budgeted() -> tuple[Pace, Book]:
     book = Book()
     return Pace(Rules(yields=False, tokens_per_day=10_000), ledger=book), book
