@@ -75,7 +75,7 @@ def next_window(
         now: Seconds of the monotonic clock.
     """
     if load is None:
-        return _blind(window, rules, slowdown, now=now)
+        return window if window.users(now, rules) else _blind(window, rules, slowdown, now=now)
     looked = replace(window, users_seen_at=now) if others > 0 else window
     if load.kv_cache_ratio > rules.kv_cache_max:
         return replace(looked, limit=min(window.limit, rules.concurrency) / 2)

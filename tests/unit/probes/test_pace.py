@@ -72,6 +72,11 @@ def test_a_full_cache_halves_the_window_whoever_fills_it() -> None:
     assert looked(BUSY, load(cache=0.9), others=1).limit == 0.1
 
 
+def test_figures_that_fail_to_come_while_users_are_there_change_nothing() -> None:
+    assert looked(BUSY, None) == BUSY
+    assert looked(BUSY, None, now=110.0).limit == 2.0
+
+
 def test_a_server_that_shows_no_figures_is_judged_by_its_latency() -> None:
     assert [looked(Window(limit=2.0), None, slowdown=s).limit for s in (1.0, 2.0, 3.5)] == [4.0, 2.0, 1.0]
     assert looked(Window(limit=8.0), None).limit == 8.0
