@@ -1,0 +1,146 @@
+"""What a way of watching finds, how soon, and what it costs, from many simulated watches."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from probes.statistics.simulation.confirmation import Confirmation, ConfirmationLaw, confirmation_law
+from probes.statistics.simulation.false_alarms import alarm_rate
+from probes.statistics.simulation.monitoring import DAY_SECONDS, YEAR_SECONDS, Drift, Monitoring
+from probes.statistics.simulation.timeline import Healthy, Passage, follow_drift, watch_healthy
+
+__all__ = ["FalseAlarms", "Found", "Outlook", "require_findable", "simulate"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """How a drift is found: first signs (``gamma_warn``), breach (``gamma_breach``), confirmation."""
+
+    warned: Passage
+    breached: Passage
+    confirmed: Passage
+    law: ConfirmationLaw
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FalseAlarms:
+    """What goes wrong in a year on a healthy target, in mean.
+
+    Attributes:
+        breaches_bound: No more false breaches, by theorem.
+        breaches: Measured by importance sampling.
+        breaches_error: Standard error of it.
+        remediations_bound: No more of them are confirmed, by theorem.
+        remediations: Measured breaches times the exact probability to confirm one.
+    """
+
+    breaches_bound: float
+    breaches: float
+    breaches_error: float
+    remediations_bound: float
+    remediations: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What a site can expect.
+
+    Attributes:
+        found: ``None`` where nothing drifts.
+        idle_probes_per_day: Measured on the healthy target, the odd quickening included.
+        burst_probes_per_day: While the evidence is at ``gamma_warn`` or above.
+    """
+
+    found: Found | None
+    false_alarms: FalseAlarms
+    idle_probes_per_day: float
+    burst_probes_per_day: float
+    runs: int
+
+
+def require_findable(monitoring: Monitoring, drift: Drift) -> None:
+    """Refuse what can't be told from health, is unhealthy before, or takes more than a year for sure.
+
+    Raises:
+        ValueError: It names the setting and the way out.
+    """
+    m = monitoring
+    worst = min(m.p0, m.null) if drift.strata else m.p0
+    if drift.before > worst:
+        raise ValueError(
+            f"before = {drift.before:.3g} is above p0 = {worst:g}: by these settings the target is unhealthy already; "
+            "raise statistics.p0 above it, or mend the target first"
+        )
+    if drift.after is None:
+        return
+    ways = [(drift.overall, m.p0), *([(drift.after, m.null)] if drift.strata else [])]
+    if all(rate <= null for rate, null in ways):
+        raise ValueError(
+            f"after = {drift.after:.3g} is not above p0 = {m.null:g}: still healthy by these settings, so nothing is "
+            "there to be found; lower statistics.p0 or simulate a larger drift"
+        )
+    if all(m.growth(rate, null=null) <= 0 for rate, null in ways):
+        raise ValueError(
+            f"after = {drift.after:.3g} lies so far under p1 = {m.p1:g} that no evidence grows: it would not be found "
+            f"in a year; lower statistics.p1 towards {drift.after:.3g}"
+        )
+    _require_year(m, drift, ways)
+
+
+def _require_year(m: Monitoring, drift: Drift, ways: list[tuple[float, float]]) -> None:
+    """Refuse what takes more than a year even where all probes go where the drift is and are sent as in a burst."""
+    fastest = max(m.growth(rate, null=null) for rate, null in ways)
+    probes = math.log(m.gamma_breach) / fastest / (1 - m.missing)
+    a_year = max(m.probes_a_day(0.0), m.probes_a_day(1.0)) * YEAR_SECONDS / DAY_SECONDS
+    if probes > a_year:
+        raise ValueError(
+            f"gamma_breach = {m.gamma_breach:g} takes about {probes:,.0f} probes of a drift to {drift.after:g}, and the "
+            f"schedule sends at most {a_year:,.0f} a year; lower statistics.gamma_breach, or probe more often "
+            "(schedule.interval_seconds, schedule.batch)"
+        )
+
+
+def simulate(
+    monitoring: Monitoring, confirmation: Confirmation, drift: Drift, *, runs: int, rng: np.random.Generator
+) -> Outlook:
+    """Watch a healthy target for a while, then let it drift, ``runs`` times.
+
+    Raises:
+        ValueError: See ``require_findable``.
+    """
+    require_findable(monitoring, drift)
+    m = monitoring
+    test = replace(confirmation, p0=m.null) if drift.strata else confirmation
+    healthy = watch_healthy(m, drift, runs, rng)
+    alarms = alarm_rate(healthy.paths, drift.before, rng)
+    a_year = healthy.probes_per_day * YEAR_SECONDS / DAY_SECONDS
+    breaches = alarms.value * a_year / healthy.probes_per_batch
+    return Outlook(
+        found=None if drift.after is None else _found(healthy, test, drift, rng),
+        false_alarms=FalseAlarms(
+            breaches_bound=a_year / m.gamma_breach,
+            breaches=breaches,
+            breaches_error=alarms.standard_error * a_year / healthy.probes_per_batch,
+            remediations_bound=a_year / m.gamma_breach * test.alpha,
+            remediations=breaches * confirmation_law(test, drift.before).confirmed,
+        ),
+        idle_probes_per_day=healthy.probes_per_day,
+        burst_probes_per_day=m.probes_a_day(1.0),
+        runs=runs,
+    )
+
+
+def _found(healthy: Healthy, test: Confirmation, drift: Drift, rng: np.random.Generator) -> Found:
+    """Go on to the confirmation: batches as in a burst, one after another, of fresh prompts of what fired."""
+    m = healthy.paths.monitoring
+    warned, breached = follow_drift(healthy, drift, rng)
+    law = confirmation_law(test, drift.overall if drift.after is None or not drift.strata else drift.after)
+    batches = np.ceil(law.draw(len(breached.probes), rng) / (1 - m.missing) / m.burst_batch)
+    gap = float(m.gap_seconds(np.ones(1))[0])
+    confirmed = Passage(
+        probes=breached.probes + batches * m.burst_batch, seconds=breached.seconds + batches * gap
+    )
+    return Found(warned=warned, breached=breached, confirmed=confirmed, law=law)

@@ -1,0 +1,140 @@
+"""The course of simulated watches in time: a long healthy stretch, then a drift."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from probes.statistics.simulation.false_alarms import with_likelihood
+from probes.statistics.simulation.monitoring import DAY_SECONDS, Drift, Floats, Ints, Monitoring
+from probes.statistics.simulation.paths import Law, Paths, new_paths
+
+__all__ = ["Healthy", "Passage", "follow_drift", "watch_healthy"]
+
+_HEALTHY_LEAST, _HEALTHY_PER_STRATUM, _HEALTHY_MOST = 300, 60, 4_000
+"""Probes of the healthy stretch: enough for each stratum's evidence to forget that it began at nothing."""
+_PROBES_MAX = 30_000
+"""So many probes of one path are simulated after the drift; what is not found by then counts as never found."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Healthy:
+    """Watches of a healthy target, and what its schedule comes to in mean over the second half of the stretch."""
+
+    paths: Paths
+    probes_per_batch: float
+    seconds_per_batch: float
+
+    @property
+    def probes_per_day(self) -> float:
+        """Probes a day, within the day's bound."""
+        sent = self.probes_per_batch * DAY_SECONDS / self.seconds_per_batch
+        bound = self.paths.monitoring.probes_per_day
+        return sent if bound is None else min(sent, bound)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passage:
+    """When simulated watches reached something; infinity where one did not.
+
+    Attributes:
+        probes: Sent since the drift, the batch that reached it included.
+        seconds: From the drift to the sending of that batch.
+    """
+
+    probes: Floats
+    seconds: Floats
+
+    def quantile(self, share: float) -> tuple[float, float]:
+        """Return the probes and the seconds within which this share got there; each is a quantile of its own."""
+        at = max(0, math.ceil(share * len(self.probes)) - 1)
+        return float(np.sort(self.probes)[at]), float(np.sort(self.seconds)[at])
+
+    def within(self, seconds: float) -> float:
+        """Return the share that got there in time."""
+        return float((self.seconds <= seconds).mean())
+
+
+def watch_healthy(monitoring: Monitoring, drift: Drift, runs: int, rng: np.random.Generator) -> Healthy:
+    """Watch ``runs`` healthy targets from the beginning; a breach there sets its evidence back."""
+    m = monitoring
+    paths = with_likelihood(new_paths(m, runs, drift.strata), drift.before)
+    rates = np.full((runs, max(1, drift.strata)), drift.before)
+    law = Law(survey=rates, hunt=rates)
+    rows = np.arange(runs)
+    probes = min(_HEALTHY_MOST, max(_HEALTHY_LEAST, _HEALTHY_PER_STRATUM * drift.strata))
+    batches = max(4, math.ceil(probes / m.batch))
+    sent = passed = 0.0
+    for i in range(batches):
+        if paths.likelihood:
+            paths.likelihood.enter()
+        urgency = m.urgency(paths.r(rows))
+        sizes = m.batch_size(urgency)
+        paths.send(rows, sizes, law, rng)
+        paths.reset(rows[paths.r(rows) >= m.gamma_breach])
+        if i >= batches // 2:
+            sent += float(sizes.mean())
+            passed += float(m.gap_seconds(m.urgency(paths.r(rows))).mean())
+    counted = batches - batches // 2
+    return Healthy(paths=paths, probes_per_batch=sent / counted, seconds_per_batch=passed / counted)
+
+
+def follow_drift(healthy: Healthy, drift: Drift, rng: np.random.Generator) -> tuple[Passage, Passage]:
+    """Let every watch's target drift at a random moment between two batches.
+
+    Returns:
+        When the evidence first reached ``gamma_warn``, and ``gamma_breach``, at the end of a batch.
+    """
+    m, n = healthy.paths.monitoring, len(healthy.paths.evidence.survey)
+    paths = replace(healthy.paths, likelihood=None).take(np.arange(n))
+    law = _drifted_law(drift, n)
+    seconds = rng.random(n) * m.gap_seconds(m.urgency(paths.r(np.arange(n))))
+    days = _Days(bound=m.probes_per_day, of_day=rng.random(n) * DAY_SECONDS, idle=healthy.probes_per_day)
+    probes = np.zeros(n)
+    reached = {g: (np.full(n, np.inf), np.full(n, np.inf)) for g in (m.gamma_warn, m.gamma_breach)}
+    active = np.arange(n)
+    while len(active) and probes[active].min() < _PROBES_MAX:
+        sizes, seconds[active] = days.allow(active, m.batch_size(m.urgency(paths.r(active))), seconds[active])
+        paths.send(active, sizes, law, rng)
+        probes[active] += sizes
+        r = paths.r(active)
+        for gamma, (at_probes, at_seconds) in reached.items():
+            new = active[(r >= gamma) & np.isinf(at_probes[active])]
+            at_probes[new], at_seconds[new] = probes[new], seconds[new]
+        seconds[active] += m.gap_seconds(m.urgency(r))
+        active = active[r < m.gamma_breach]
+    warned, breached = (Passage(probes=p, seconds=s) for p, s in reached.values())
+    return warned, breached
+
+
+def _drifted_law(drift: Drift, rows: int) -> Law:
+    after = drift.before if drift.after is None else drift.after
+    rates = np.full(max(1, drift.strata), drift.before)
+    rates[: max(1, drift.drifted)] = after
+    by_row = np.broadcast_to(rates, (rows, len(rates)))
+    return Law(survey=by_row, hunt=by_row)
+
+
+class _Days:
+    """The bound of a day's probes: what is over it waits for the next day."""
+
+    def __init__(self, *, bound: float | None, of_day: Floats, idle: float) -> None:
+        self._bound = bound
+        self._began = of_day
+        self._day = np.zeros(len(of_day))
+        self._used = np.minimum(idle * of_day / DAY_SECONDS, math.inf if bound is None else bound)
+
+    def allow(self, rows: Ints, sizes: Ints, seconds: Floats) -> tuple[Ints, Floats]:
+        """Return the probes that may be sent, and when."""
+        if self._bound is None:
+            return sizes, seconds
+        sizes = np.minimum(sizes, int(self._bound))
+        day = np.floor((self._began[rows] + seconds) / DAY_SECONDS)
+        used = np.where(day > self._day[rows], 0.0, self._used[rows])
+        over = used + sizes > self._bound
+        day = np.where(over, day + 1, day)
+        seconds = np.where(over, day * DAY_SECONDS - self._began[rows], seconds)
+        self._day[rows], self._used[rows] = day, np.where(over, 0.0, used) + sizes
+        return sizes, seconds
