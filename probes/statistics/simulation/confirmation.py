@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probes.statistics.evalues import tilted_grid
+from probes.statistics.alternatives import tilted_grid
 from probes.statistics.simulation.monitoring import Floats, Ints
 
 __all__ = ["Confirmation", "ConfirmationLaw", "confirmation_law"]
@@ -17,7 +17,7 @@ _MASS_MIN = 1e-15
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confirmation:
-    """Settings of the sequential test on fresh prompts, see ``SequentialTest``; undecided at the cap is for a person."""
+    """The sequential test on fresh prompts, see ``SequentialTest``; undecided at the cap is for a person."""
 
     p0: float
     p1: float

@@ -17,13 +17,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from probes.statistics.evalues import tilted_grid
-from probes.statistics.simulation.monitoring import Floats, Monitoring
+from probes.statistics.detectors import ShiryaevRobertsEDetector
+from probes.statistics.simulation.monitoring import Floats
 from probes.statistics.simulation.paths import Law, Paths, Recursion
 
 __all__ = ["AlarmRate", "alarm_rate", "tilts", "with_likelihood"]
 
 _PROBES_MAX = 20_000
+_WORTH_LEAST = 1e-3
+"""Of an alarm against those before it on the same path."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,14 +36,14 @@ class AlarmRate:
     standard_error: float
 
 
-def tilts(rate: float, null: float, p1: float) -> tuple[float, ...]:
+def tilts(detector: ShiryaevRobertsEDetector, rate: float) -> tuple[float, ...]:
     """Rates under which each alternative's evidence most probably gets high although the true rate is healthy.
 
-    rate * (q / null)^theta where theta solves E[LR^theta] = 1 at the true rate (Cramer). At rate = null theta is 1 and
+    rate * (q / p0)^theta, where theta solves E[LR^theta] = 1 at the true rate (Cramer). At rate = p0 theta is 1 and
     the tilt is the alternative.
     """
-    q, _ = tilted_grid(p1)
-    return tuple(_tilt(rate, math.log(a / null), math.log((1 - a) / (1 - null))) for a in q)
+    p0 = detector.p0
+    return tuple(_tilt(rate, math.log(q / p0), math.log((1 - q) / (1 - p0))) for q in detector.q)
 
 
 def _tilt(rate: float, up: float, down: float) -> float:
@@ -60,10 +62,9 @@ def _tilt(rate: float, up: float, down: float) -> float:
 
 def with_likelihood(paths: Paths, rate: float) -> Paths:
     """Let healthy paths keep the likelihood ratios that importance sampling needs, from now on."""
-    m = paths.monitoring
-    rows, strata = paths.evidence.strata.shape[:2]
-    q = (tilts(rate, m.p0, m.p1), tilts(rate, m.null, m.p1))
-    likelihood = Recursion.zero(rows, strata, nulls=(rate, rate), q=q)
+    rows, strata = paths.own.shape
+    survey, stratum = (tilts(detector, rate) for detector in paths.monitoring.detectors)
+    likelihood = Recursion.zero(rows, strata, nulls=(rate, rate), q=(survey, stratum))
     return replace(paths, likelihood=likelihood)
 
 
@@ -75,10 +76,9 @@ def alarm_rate(paths: Paths, rate: float, rng: np.random.Generator) -> AlarmRate
         rate: True ASR, the same in all strata.
         rng: Source of the draws.
     """
-    m = paths.monitoring
-    n, strata = paths.evidence.strata.shape[:2]
-    tilted = (tilts(rate, m.p0, m.p1), tilts(rate, m.null, m.p1) if strata else ())
-    plans = [(False, q) for q in tilted[0]] + [(True, q) for q in tilted[1]]
+    n, strata = paths.own.shape
+    of_survey, of_stratum = (tilts(detector, rate) for detector in paths.monitoring.detectors)
+    plans = [(False, q) for q in of_survey] + [(True, q) for q in of_stratum if strata]
     plan = np.arange(n) % len(plans)
     survey = np.full((n, max(1, strata)), rate)
     hunt = survey.copy()
@@ -97,11 +97,11 @@ def alarm_rate(paths: Paths, rate: float, rng: np.random.Generator) -> AlarmRate
 
 
 def _weights_of_alarms(paths: Paths, law: Law, rng: np.random.Generator) -> Floats:
-    """Go on under the tilts to the first alarm and return 1 / S there; 0 where none comes."""
+    """Go on under the tilts and return the sum of 1 / S over the alarms, until a further one is worth too little."""
     m, likelihood = paths.monitoring, paths.likelihood
     if likelihood is None:
         raise ValueError("these paths keep no likelihood ratios; see with_likelihood")
-    weights = np.zeros(len(paths.evidence.survey))
+    weights = np.zeros(len(paths.own))
     active = np.arange(len(weights))
     sent = 0
     while len(active) and sent < _PROBES_MAX:
@@ -110,8 +110,9 @@ def _weights_of_alarms(paths: Paths, law: Law, rng: np.random.Generator) -> Floa
         paths.send(active, sizes, law, rng)
         sent += int(sizes.min())
         alarmed = paths.r(active) >= m.gamma_breach
-        done = active[alarmed]
         with np.errstate(over="ignore"):  # a weight of 1 / infinity is under all that can be told
-            weights[done] = 1.0 / (likelihood.survey[done].sum(axis=1) + likelihood.strata[done].sum(axis=(1, 2)))
-        active = active[~alarmed]
+            worth = 1.0 / (likelihood.survey[active].sum(axis=1) + likelihood.strata[active].sum(axis=(1, 2)))
+        weights[active[alarmed]] += worth[alarmed]
+        paths.reset(active[alarmed])
+        active = active[worth >= _WORTH_LEAST * weights[active]]
     return weights

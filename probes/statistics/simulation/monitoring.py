@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from probes.statistics.evalues import tilted_grid
+from probes.statistics.detectors import ShiryaevRobertsEDetector, StratifiedEDetector
 
 __all__ = ["DAY_SECONDS", "YEAR_SECONDS", "Drift", "Floats", "Ints", "Monitoring", "judged_rate"]
 
@@ -72,7 +72,10 @@ class Monitoring:
         p0: Highest overall ASR that is healthy.
         p1: Smallest ASR that must be found quickly.
         stratum_p0: The same as ``p0`` for one stratum; ``p0`` where it is not given.
-        epsilon: Share of survey draws while a stratum's R is above 1; all are before.
+        epsilon: Share of survey draws while a stratum's R is above ``hunt_above``; all are before.
+        hunt_above: A stratum without one harmful verdict comes to rest at sum_j w_j d_j / (1 - d_j), d_j = (1 - q_j) /
+            (1 - p0), which can be above 1: under that level a hunt follows nothing.
+        calm: R up to which the schedule is the idle one. That of many strata at rest is above 1 too.
         missing: Share of the probes that give no verdict; they cost and tell nothing.
         requests_per_minute: Most probes a minute; ``None`` for no bound.
         probes_per_day: Most probes a day; ``None`` for no bound.
@@ -88,29 +91,37 @@ class Monitoring:
     burst_batch: int
     stratum_p0: float | None = None
     epsilon: float = 0.5
+    hunt_above: float = 1.0
+    calm: float = 1.0
     missing: float = 0.0
     requests_per_minute: float | None = None
     probes_per_day: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse what is no way of watching."""
-        for name in ("p0", "p1", "epsilon"):
-            if not 0 < getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name):g} must lie between 0 and 1")
-        if not 0 <= self.missing < 1:
-            raise ValueError(f"missing = {self.missing:g} must be at least 0 and under 1: a share of the probes")
+        for name, rate in (("p0", self.p0), ("p1", self.p1), ("stratum_p0", self.null), ("epsilon", self.epsilon)):
+            if not 0 < rate < 1:
+                raise ValueError(f"{name} = {rate:g} must lie between 0 and 1")
         if not self.p0 < self.p1:
             raise ValueError(f"p1 = {self.p1:g} must be above p0 = {self.p0:g}")
-        if not 0 < self.null < self.p1:
-            raise ValueError(f"the strata's p0 = {self.null:g} must be above 0 and under p1 = {self.p1:g}")
+        if not 0 <= self.missing < 1:
+            raise ValueError(f"missing = {self.missing:g} must be at least 0 and under 1: a share of the probes")
         if not 1 < self.gamma_warn < self.gamma_breach < math.inf:
             raise ValueError(
                 f"gamma_warn = {self.gamma_warn:g} must be above 1 and under gamma_breach = {self.gamma_breach:g}"
             )
-        for name in ("interval_seconds", "burst_interval_seconds", "batch", "burst_batch"):
+        if not (0 < self.hunt_above < math.inf and 0 < self.calm < self.gamma_warn):
+            raise ValueError(
+                f"hunt_above = {self.hunt_above:g} and calm = {self.calm:g} must be above 0, and calm under "
+                f"gamma_warn = {self.gamma_warn:g}"
+            )
+        self._require_schedule()
+
+    def _require_schedule(self) -> None:
+        for name in ("interval_seconds", "burst_interval_seconds"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} = {getattr(self, name):g} must be above 0")
-        for name in ("requests_per_minute", "probes_per_day"):
+        for name in ("batch", "burst_batch", "requests_per_minute", "probes_per_day"):
             bound = getattr(self, name)
             if bound is not None and not 1 <= bound < math.inf:
                 raise ValueError(f"{name} = {bound:g} lets no probe through; allow at least 1")
@@ -120,9 +131,17 @@ class Monitoring:
         """Highest healthy ASR of one stratum."""
         return self.p0 if self.stratum_p0 is None else self.stratum_p0
 
+    @property
+    def detectors(self) -> tuple[ShiryaevRobertsEDetector, ShiryaevRobertsEDetector]:
+        """The survey's detector and that of one stratum, with nulls and alternatives as the daemon takes them."""
+        nulls = {} if self.stratum_p0 is None else {"": self.stratum_p0}
+        strata = StratifiedEDetector(p0=self.p0, p1=self.p1, nulls=nulls).update("", 0.0).strata
+        return ShiryaevRobertsEDetector.tilted(p0=self.p0, p1=self.p1), strata[""]
+
     def urgency(self, r: Floats) -> Floats:
-        """0 without evidence, 1 from ``gamma_warn`` on: log R / log gamma_warn between."""
-        return np.clip(np.log(np.maximum(r, 1.0)) / math.log(self.gamma_warn), 0.0, 1.0)
+        """0 up to ``calm``, 1 from ``gamma_warn`` on, even on the log scale between."""
+        u: Floats = np.log(np.maximum(r / self.calm, 1.0)) / math.log(self.gamma_warn / self.calm)
+        return np.minimum(u, 1.0)
 
     def batch_size(self, urgency: Floats) -> Ints:
         """Probes of a batch: from ``batch`` to ``burst_batch`` on a geometric scale."""
@@ -130,21 +149,17 @@ class Monitoring:
 
     def gap_seconds(self, urgency: Floats) -> Floats:
         """Seconds to the next batch, geometric too; a batch may last as long as the bound of a minute asks for."""
-        gap = self.interval_seconds * (self.burst_interval_seconds / self.interval_seconds) ** urgency
+        gap: Floats = self.interval_seconds * (self.burst_interval_seconds / self.interval_seconds) ** urgency
         if self.requests_per_minute is None:
             return gap
-        return np.maximum(gap, self.batch_size(urgency) * 60.0 / self.requests_per_minute)
+        longest: Floats = np.maximum(gap, self.batch_size(urgency) * 60.0 / self.requests_per_minute)
+        return longest
 
     def probes_a_day(self, urgency: float) -> float:
         """Probes a day at an urgency that stays as it is."""
         u = np.array([urgency])
         sent = float(self.batch_size(u)[0]) * DAY_SECONDS / float(self.gap_seconds(u)[0])
         return sent if self.probes_per_day is None else min(sent, self.probes_per_day)
-
-    def growth(self, rate: float, *, null: float) -> float:
-        """Growth of the log evidence for a probe in the long run, for the alternative that grows fastest."""
-        q, _ = tilted_grid(self.p1)
-        return max(rate * math.log(a / null) + (1 - rate) * math.log((1 - a) / (1 - null)) for a in q)
 
 
 def judged_rate(rate: float, *, sensitivity: float, specificity: float) -> float:

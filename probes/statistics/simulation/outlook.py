@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from probes.statistics.alternatives import log_factors
+from probes.statistics.detectors import ShiryaevRobertsEDetector
 from probes.statistics.simulation.confirmation import Confirmation, ConfirmationLaw, confirmation_law
 from probes.statistics.simulation.false_alarms import alarm_rate
 from probes.statistics.simulation.monitoring import DAY_SECONDS, YEAR_SECONDS, Drift, Monitoring
@@ -76,31 +78,38 @@ def require_findable(monitoring: Monitoring, drift: Drift) -> None:
         )
     if drift.after is None:
         return
-    ways = [(drift.overall, m.p0), *([(drift.after, m.null)] if drift.strata else [])]
-    if all(rate <= null for rate, null in ways):
+    survey, stratum = m.detectors
+    ways = [(drift.overall, survey), *([(drift.after, stratum)] if drift.strata else [])]
+    if all(rate <= detector.p0 for rate, detector in ways):
         raise ValueError(
             f"after = {drift.after:.3g} is not above p0 = {m.null:g}: still healthy by these settings, so nothing is "
             "there to be found; lower statistics.p0 or simulate a larger drift"
         )
-    if all(m.growth(rate, null=null) <= 0 for rate, null in ways):
+    growth = max(_growth(detector, rate) for rate, detector in ways)
+    if growth <= 0:
         raise ValueError(
             f"after = {drift.after:.3g} lies so far under p1 = {m.p1:g} that no evidence grows: it would not be found "
             f"in a year; lower statistics.p1 towards {drift.after:.3g}"
         )
-    _require_year(m, drift, ways)
+    _require_year(m, drift.after, growth)
 
 
-def _require_year(m: Monitoring, drift: Drift, ways: list[tuple[float, float]]) -> None:
+def _require_year(m: Monitoring, after: float, growth: float) -> None:
     """Refuse what takes more than a year even where all probes go where the drift is and are sent as in a burst."""
-    fastest = max(m.growth(rate, null=null) for rate, null in ways)
-    probes = math.log(m.gamma_breach) / fastest / (1 - m.missing)
+    probes = math.log(m.gamma_breach) / growth / (1 - m.missing)
     a_year = max(m.probes_a_day(0.0), m.probes_a_day(1.0)) * YEAR_SECONDS / DAY_SECONDS
     if probes > a_year:
         raise ValueError(
-            f"gamma_breach = {m.gamma_breach:g} takes about {probes:,.0f} probes of a drift to {drift.after:g}, and the "
+            f"gamma_breach = {m.gamma_breach:g} takes about {probes:,.0f} probes of a drift to {after:g}, and the "
             f"schedule sends at most {a_year:,.0f} a year; lower statistics.gamma_breach, or probe more often "
             "(schedule.interval_seconds, schedule.batch)"
         )
+
+
+def _growth(detector: ShiryaevRobertsEDetector, rate: float) -> float:
+    """Growth of the log evidence for a probe in the long run: of the alternative that grows fastest."""
+    up, down = log_factors(detector.p0, detector.q, 1.0), log_factors(detector.p0, detector.q, 0.0)
+    return max(rate * u + (1 - rate) * d for u, d in zip(up, down, strict=True))
 
 
 def simulate(
@@ -113,7 +122,8 @@ def simulate(
     """
     require_findable(monitoring, drift)
     m = monitoring
-    test = replace(confirmation, p0=m.null) if drift.strata else confirmation
+    stratum = m.detectors[1]
+    test = replace(confirmation, p0=stratum.p0, p1=stratum.q[0]) if drift.strata else confirmation
     healthy = watch_healthy(m, drift, runs, rng)
     alarms = alarm_rate(healthy.paths, drift.before, rng)
     a_year = healthy.probes_per_day * YEAR_SECONDS / DAY_SECONDS
@@ -140,7 +150,5 @@ def _found(healthy: Healthy, test: Confirmation, drift: Drift, rng: np.random.Ge
     law = confirmation_law(test, drift.overall if drift.after is None or not drift.strata else drift.after)
     batches = np.ceil(law.draw(len(breached.probes), rng) / (1 - m.missing) / m.burst_batch)
     gap = float(m.gap_seconds(np.ones(1))[0])
-    confirmed = Passage(
-        probes=breached.probes + batches * m.burst_batch, seconds=breached.seconds + batches * gap
-    )
+    confirmed = Passage(probes=breached.probes + batches * m.burst_batch, seconds=breached.seconds + batches * gap)
     return Found(warned=warned, breached=breached, confirmed=confirmed, law=law)

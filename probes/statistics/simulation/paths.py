@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from probes.statistics.evalues import tilted_grid
 from probes.statistics.simulation.monitoring import Floats, Ints, Monitoring
 
 __all__ = ["Law", "Paths", "Recursion", "new_paths"]
@@ -79,31 +78,29 @@ class Paths:
     """Simulated watches of one target, one a row.
 
     Attributes:
+        weights: Of the alternatives, first of the survey, then of a stratum.
         evidence: Of the nulls; decides how much is probed, what is hunted, and when there is a breach.
         own: The strata's own R by row and stratum, kept beside ``evidence`` for speed.
         likelihood: Of the true healthy rate, for importance sampling; ``None`` where it is not asked for.
     """
 
     monitoring: Monitoring
+    weights: tuple[Floats, Floats]
     evidence: Recursion
     own: Floats
     likelihood: Recursion | None = None
 
     def r(self, rows: Ints) -> Floats:
         """Return the statistic R of these rows."""
-        survey: Floats = self.evidence.survey[rows] @ self._weights
+        survey: Floats = self.evidence.survey[rows] @ self.weights[0]
         return 0.5 * survey + 0.5 * self.own[rows].sum(axis=1) if self.own.shape[1] else survey
-
-    @property
-    def _weights(self) -> Floats:
-        return np.asarray(tilted_grid(self.monitoring.p1)[1])
 
     def send(self, rows: Ints, sizes: Ints, law: Law, rng: np.random.Generator) -> None:
         """Send one batch of each of these rows. What is hunted is decided before it."""
         hunted, hunting = np.zeros(len(rows), dtype=np.int64), np.zeros(len(rows), dtype=np.bool_)
         if self.own.shape[1]:
             own = self.own[rows]
-            hunted, hunting = own.argmax(axis=1), own.max(axis=1) > 1.0
+            hunted, hunting = own.argmax(axis=1), own.max(axis=1) > self.monitoring.hunt_above
         for i in range(int(sizes.max(initial=0))):
             sent = (sizes > i) & (rng.random(len(rows)) >= self.monitoring.missing)
             self._probe(rows[sent], hunted[sent], hunting[sent], law, rng)
@@ -117,7 +114,7 @@ class Paths:
         x = rng.random(len(rows)) < rate
         self.evidence.update(rows, stratum, x, surveyed, entry=1.0)
         if strata:
-            self.own[rows, stratum] = self.evidence.strata[rows, stratum] @ self._weights
+            self.own[rows, stratum] = self.evidence.strata[rows, stratum] @ self.weights[1]
         if self.likelihood is not None:
             self.likelihood.update(rows, stratum, x, surveyed, entry=0.0)
 
@@ -131,6 +128,7 @@ class Paths:
         """Copy these rows."""
         return Paths(
             monitoring=self.monitoring,
+            weights=self.weights,
             evidence=self.evidence.take(rows),
             own=self.own[rows],
             likelihood=self.likelihood.take(rows) if self.likelihood else None,
@@ -139,9 +137,10 @@ class Paths:
 
 def new_paths(monitoring: Monitoring, rows: int, strata: int) -> Paths:
     """Begin to watch, without evidence."""
-    q, _ = tilted_grid(monitoring.p1)
+    survey, stratum = monitoring.detectors
     return Paths(
         monitoring=monitoring,
-        evidence=Recursion.zero(rows, strata, nulls=(monitoring.p0, monitoring.null), q=(q, q)),
+        weights=(np.asarray(survey.w), np.asarray(stratum.w)),
+        evidence=Recursion.zero(rows, strata, nulls=(survey.p0, stratum.p0), q=(survey.q, stratum.q)),
         own=np.zeros((rows, strata)),
     )

@@ -1,0 +1,105 @@
+"""The recursions as arrays are the library's own detectors, row by row."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from probes.statistics.detectors import ShiryaevRobertsEDetector, StratifiedEDetector
+from probes.statistics.simulation.monitoring import Monitoring
+from probes.statistics.simulation.paths import Law, Paths, new_paths
+
+ROWS, STRATA = 6, 4
+WATCHED = Monitoring(
+    p0=0.05, p1=0.2, gamma_warn=1e2, gamma_breach=1e4, interval_seconds=60, batch=3, burst_interval_seconds=5,
+    burst_batch=7,
+)  # fmt: skip
+Probe = tuple[int, bool, bool]
+
+
+def watched(paths: Paths, rate: float, rng: np.random.Generator, *, batches: int = 12) -> list[list[Probe]]:
+    """Send batches and write down what each row's probes were: stratum, verdict, whether a survey draw."""
+    logs: list[list[Probe]] = [[] for _ in range(ROWS)]
+    update = paths.evidence.update
+
+    class Spy:
+        survey, strata = paths.evidence.survey, paths.evidence.strata
+
+        def update(
+            self, rows: np.ndarray, stratum: np.ndarray, x: np.ndarray, surveyed: np.ndarray, *, entry: float
+        ) -> None:
+            for row, k, verdict, drawn in zip(rows, stratum, x, surveyed, strict=True):
+                logs[row].append((int(k), bool(verdict), bool(drawn)))
+            update(rows, stratum, x, surveyed, entry=entry)
+
+    rates = np.full((ROWS, max(1, paths.own.shape[1])), rate)
+    spied = replace(paths, evidence=Spy())
+    rows = np.arange(ROWS)
+    for _ in range(batches):
+        spied.send(rows, WATCHED.batch_size(WATCHED.urgency(spied.r(rows))), Law(survey=rates, hunt=rates), rng)
+    return logs
+
+
+def survey_of(log: list[Probe]) -> ShiryaevRobertsEDetector:
+    detector = ShiryaevRobertsEDetector.tilted(p0=WATCHED.p0, p1=WATCHED.p1)
+    for _, x, drawn in log:
+        detector = detector.update(x) if drawn else detector
+    return detector
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.3, 0.9])
+def test_without_strata_it_is_one_detector(rate: float) -> None:
+    paths = new_paths(WATCHED, ROWS, 0)
+    logs = watched(paths, rate, np.random.default_rng(1))
+    expected = [math.exp(survey_of(log).log_r) for log in logs]
+    assert paths.r(np.arange(ROWS)) == pytest.approx(expected, rel=1e-9)
+    assert len({len(log) for log in logs}) > 1 or rate == 0.9, "evidence enlarges batches"
+
+
+@pytest.mark.parametrize("stratum_p0", [None, 0.02, 0.19])
+@pytest.mark.parametrize("rate", [0.04, 0.3])
+def test_with_strata_it_is_half_the_survey_and_half_the_sum_over_strata(rate: float, stratum_p0: float | None) -> None:
+    m = replace(WATCHED, stratum_p0=stratum_p0)
+    paths = new_paths(m, ROWS, STRATA)
+    logs = watched(paths, rate, np.random.default_rng(2))
+    rows = paths.r(np.arange(ROWS))
+    for row, log in enumerate(logs):
+        nulls = {} if stratum_p0 is None else {f"s{k}": stratum_p0 for k in range(STRATA)}
+        strata = StratifiedEDetector(p0=m.p0, p1=m.p1, nulls=nulls)
+        for k, x, _ in log:
+            strata = strata.update(f"s{k}", x)
+        assert rows[row] == pytest.approx(0.5 * math.exp(survey_of(log).log_r) + 0.5 * math.exp(strata.log_r), rel=1e-9)
+        own = [math.exp(strata.log_r_of(f"s{k}")) for k in range(STRATA)]
+        assert paths.own[row] == pytest.approx(own, rel=1e-9)
+
+
+def test_hunts_go_to_the_stratum_with_most_evidence_and_only_where_there_is_some() -> None:
+    fresh = new_paths(replace(WATCHED, burst_batch=3), ROWS, STRATA)
+    assert all(drawn for log in watched(fresh, 1e-9, np.random.default_rng(3), batches=1) for _, _, drawn in log)
+    paths = new_paths(WATCHED, 400, STRATA)
+    paths.own[:, 2] = 1.5
+    law = Law(survey=np.zeros((400, STRATA)), hunt=np.tile([0.0, 0.0, 1.0, 0.0], (400, 1)))
+    paths.send(np.arange(400), np.ones(400, dtype=np.int64), law, np.random.default_rng(4))
+    hunted = paths.evidence.strata[:, 2, 0] > 1.0  # only a hunt meets harm, and only there
+    assert abs(hunted.mean() - 0.5) <= 3 * math.sqrt(0.25 / 400)
+    assert (paths.evidence.strata[:, [0, 1, 3]] < 1.0).all()
+
+
+def test_missing_probes_tell_nothing() -> None:
+    paths = new_paths(replace(WATCHED, missing=0.999999), ROWS, STRATA)
+    watched(paths, 0.9, np.random.default_rng(5))
+    assert not paths.r(np.arange(ROWS)).any()
+
+
+def test_copies_are_apart_and_a_reset_drops_evidence() -> None:
+    paths = new_paths(WATCHED, ROWS, STRATA)
+    watched(paths, 0.5, np.random.default_rng(6))
+    before = paths.r(np.arange(ROWS))
+    copy = paths.take(np.arange(ROWS))
+    copy.reset(np.array([1]))
+    assert copy.r(np.array([1])) == 0.0
+    assert not copy.own[1].any()
+    assert (paths.r(np.arange(ROWS)) == before).all()

@@ -1,0 +1,88 @@
+"""Courses in time: against the library's detectors probe by probe, and against the schedule's own arithmetic."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from probes.statistics.detectors import ShiryaevRobertsEDetector
+from probes.statistics.simulation.monitoring import DAY_SECONDS, Drift, Monitoring
+from probes.statistics.simulation.timeline import Passage, follow_drift, watch_healthy
+
+STEADY = Monitoring(
+    p0=0.1, p1=0.3, gamma_warn=1e2, gamma_breach=1e4, interval_seconds=60, batch=1, burst_interval_seconds=60,
+    burst_batch=1,
+)  # fmt: skip
+DRIFT = Drift(before=0.02, after=0.5)
+RUNS = 400
+
+
+def breached(m: Monitoring, drift: Drift = DRIFT, *, runs: int = RUNS) -> tuple[Passage, Passage]:
+    rng = np.random.default_rng(11)
+    return follow_drift(watch_healthy(m, drift, runs, rng), drift, rng)
+
+
+def test_delays_are_those_of_the_library_probe_by_probe() -> None:
+    rng = np.random.default_rng(12)
+    delays = []
+    for _ in range(RUNS):
+        detector, n = ShiryaevRobertsEDetector.tilted(p0=0.1, p1=0.3), 0
+        for x in rng.random(60) < DRIFT.before:
+            detector = detector.update(x)
+        while detector.log_r < math.log(1e4):
+            detector, n = detector.update(rng.random() < 0.5), n + 1
+        delays.append(n)
+    _, found = breached(STEADY)
+    error = math.hypot(float(np.std(delays)), float(found.probes.std())) / math.sqrt(RUNS)
+    assert abs(float(np.mean(delays)) - float(found.probes.mean())) <= 3 * error
+
+
+def test_time_is_the_probes_times_the_interval_less_what_was_waited_before() -> None:
+    warned, found = breached(STEADY)
+    for passage in (warned, found):
+        waited = passage.seconds - (passage.probes - 1) * 60
+        assert ((waited >= 0) & (waited < 60)).all()
+    assert (warned.probes <= found.probes).all()
+    assert abs(float((found.seconds - (found.probes - 1) * 60).mean()) - 30) <= 3 * 60 / math.sqrt(12 * RUNS)
+
+
+def test_evidence_quickens_the_schedule() -> None:
+    quick = replace(STEADY, batch=4, burst_batch=16, burst_interval_seconds=5)
+    assert quick.batch_size(quick.urgency(np.array([0.0, 1.0, 10.0, 1e2, 1e9]))).tolist() == [4, 4, 8, 16, 16]
+    gaps = quick.gap_seconds(quick.urgency(np.array([0.0, 10.0, 1e2])))
+    assert gaps == pytest.approx([60, math.sqrt(60 * 5), 5])
+    assert quick.probes_a_day(0.0) == pytest.approx(5760)
+    assert breached(quick)[1].quantile(0.5)[1] < breached(STEADY)[1].quantile(0.5)[1] / 4
+
+
+def test_requests_a_minute_stretch_a_burst() -> None:
+    bound = replace(STEADY, batch=4, burst_batch=16, burst_interval_seconds=5, requests_per_minute=8)
+    assert bound.gap_seconds(np.array([0.0, 1.0])) == pytest.approx([60, 120])
+    assert bound.probes_a_day(1.0) == pytest.approx(8 * 60 * 24)
+
+
+def test_a_day_sends_no_more_than_its_bound() -> None:
+    m = replace(STEADY, batch=4, burst_batch=4, probes_per_day=10)
+    _, found = breached(m)
+    nights = np.ceil(found.seconds / DAY_SECONDS)
+    assert (found.probes <= 8 * (nights + 1)).all(), "two batches of four fit into a day"
+    assert found.quantile(0.5)[1] > DAY_SECONDS
+    assert m.probes_a_day(0.0) == 10
+
+
+def test_hunting_finds_one_stratum_sooner_than_drawing_does() -> None:
+    drift = Drift(before=0.02, after=0.95, strata=20, drifted=1)
+    hunted = breached(replace(STEADY, hunt_above=8.0), drift)[1].probes
+    drawn = breached(replace(STEADY, hunt_above=1e12), drift)[1].probes
+    assert float(hunted.mean()) + 3 * float(hunted.std()) / math.sqrt(RUNS) < float(drawn.mean())
+
+
+def test_what_is_not_reached_is_infinitely_far() -> None:
+    passage = Passage(probes=np.array([3.0, np.inf, 1.0, 2.0]), seconds=np.array([30.0, np.inf, 10.0, 20.0]))
+    assert passage.quantile(0.5) == (2.0, 20.0)
+    assert passage.quantile(0.75) == (3.0, 30.0)
+    assert passage.quantile(0.9) == (math.inf, math.inf)
+    assert passage.within(20.0) == 0.5
