@@ -22,6 +22,7 @@ from monitor import __version__
 from monitor.commands import judge, suites, transcripts
 from monitor.commands.pause import pause, resume
 from monitor.commands.probe import probe
+from monitor.commands.simulate import simulate
 from monitor.errors import ConfigError, MonitorError, NotMeasured, PluginError, StoreBusy, UnknownIncident
 from monitor.policy import Mode, Order
 from monitor.settings import Settings, load_settings
@@ -140,6 +141,7 @@ def run(config: ConfigFile = _CONFIG) -> None:
 app.command()(probe)
 app.command()(pause)
 app.command()(resume)
+app.command()(simulate)
 
 
 @app.command()

@@ -12,7 +12,7 @@ from probes.statistics.detectors import ShiryaevRobertsEDetector
 from probes.statistics.simulation.confirmation import Confirmation, ConfirmationLaw, confirmation_law
 from probes.statistics.simulation.false_alarms import alarm_rate
 from probes.statistics.simulation.monitoring import DAY_SECONDS, YEAR_SECONDS, Drift, Monitoring
-from probes.statistics.simulation.timeline import Healthy, Passage, follow_drift, watch_healthy
+from probes.statistics.simulation.timeline import PROBES_MAX, Healthy, Passage, follow_drift, watch_healthy
 
 __all__ = ["FalseAlarms", "Found", "Outlook", "require_findable", "simulate"]
 
@@ -95,14 +95,25 @@ def require_findable(monitoring: Monitoring, drift: Drift) -> None:
 
 
 def _require_year(m: Monitoring, after: float, growth: float) -> None:
-    """Refuse what takes more than a year even where all probes go where the drift is and are sent as in a burst."""
+    """Refuse what takes too long even where every probe meets the drift and the evidence grows as it does in mean."""
     probes = math.log(m.gamma_breach) / growth / (1 - m.missing)
-    a_year = max(m.probes_a_day(0.0), m.probes_a_day(1.0)) * YEAR_SECONDS / DAY_SECONDS
-    if probes > a_year:
+    if probes > PROBES_MAX:
         raise ValueError(
-            f"gamma_breach = {m.gamma_breach:g} takes about {probes:,.0f} probes of a drift to {after:g}, and the "
-            f"schedule sends at most {a_year:,.0f} a year; lower statistics.gamma_breach, or probe more often "
-            "(schedule.interval_seconds, schedule.batch)"
+            f"gamma_breach = {m.gamma_breach:g} takes about {probes:,.0f} probes of a drift to {after:.3g}, over the "
+            f"{PROBES_MAX:,} that are simulated; lower statistics.gamma_breach, or statistics.p1 towards {after:.3g}"
+        )
+    log_r = seconds = 0.0
+    while log_r < math.log(m.gamma_breach) and seconds <= YEAR_SECONDS:
+        urgency = m.urgency(np.array([math.exp(min(log_r, 700.0))]))
+        seconds += float(m.gap_seconds(urgency)[0])
+        log_r += growth * (1 - m.missing) * float(m.batch_size(urgency)[0])
+    if m.probes_per_day is not None:
+        seconds = max(seconds, probes / m.probes_per_day * DAY_SECONDS)
+    if seconds > YEAR_SECONDS:
+        raise ValueError(
+            f"gamma_breach = {m.gamma_breach:g} takes about {probes:,.0f} probes of a drift to {after:.3g}, which this "
+            "schedule does not send in a year; probe more often (schedule.interval_seconds, schedule.batch, "
+            "load.tokens_per_day), or lower statistics.gamma_breach"
         )
 
 

@@ -11,11 +11,11 @@ from probes.statistics.simulation.false_alarms import with_likelihood
 from probes.statistics.simulation.monitoring import DAY_SECONDS, Drift, Floats, Ints, Monitoring
 from probes.statistics.simulation.paths import Law, Paths, new_paths
 
-__all__ = ["Healthy", "Passage", "follow_drift", "watch_healthy"]
+__all__ = ["PROBES_MAX", "Healthy", "Passage", "follow_drift", "watch_healthy"]
 
 _HEALTHY_LEAST, _HEALTHY_PER_STRATUM, _HEALTHY_MOST = 300, 60, 4_000
 """Probes of the healthy stretch: enough for each stratum's evidence to forget that it began at nothing."""
-_PROBES_MAX = 30_000
+PROBES_MAX = 30_000
 """So many probes of one path are simulated after the drift; what is not found by then counts as never found."""
 
 
@@ -95,7 +95,7 @@ def follow_drift(healthy: Healthy, drift: Drift, rng: np.random.Generator) -> tu
     probes = np.zeros(n)
     reached = {g: (np.full(n, np.inf), np.full(n, np.inf)) for g in (m.gamma_warn, m.gamma_breach)}
     active = np.arange(n)
-    while len(active) and probes[active].min() < _PROBES_MAX:
+    while len(active) and probes[active].min() < PROBES_MAX:
         sizes, seconds[active] = days.allow(active, m.batch_size(m.urgency(paths.r(active))), seconds[active])
         paths.send(active, sizes, law, rng)
         probes[active] += sizes

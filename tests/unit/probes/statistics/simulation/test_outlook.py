@@ -74,8 +74,9 @@ def test_the_same_seed_gives_the_same_outlook() -> None:
         (Drift(before=0.02, after=0.5, strata=4, drifted=1), replace(SITE, stratum_p0=0.01), "unhealthy already"),
         (Drift(before=0.02, after=0.08), SITE, "still healthy"),
         (Drift(before=0.02, after=0.13), SITE, r"lower statistics\.p1"),
-        (Drift(before=0.02, after=0.5), replace(SITE, gamma_breach=1e300, interval_seconds=4e6,
-                                                burst_interval_seconds=4e6, burst_batch=4), "gamma_breach"),
+        (Drift(before=0.02, after=0.5), replace(SITE, interval_seconds=4e7), "not send in a year"),
+        (Drift(before=0.02, after=0.5), replace(SITE, gamma_breach=1e300, probes_per_day=4), "not send in a year"),
+        (Drift(before=0.02, after=0.1863), replace(SITE, gamma_breach=1e300), "that are simulated"),
     ],
 )  # fmt: skip
 def test_what_nobody_can_find_is_refused_with_the_way_out(drift: Drift, m: Monitoring, said: str) -> None:
