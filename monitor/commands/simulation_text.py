@@ -41,7 +41,7 @@ def _of_found(found: Found, runs: int) -> list[str]:
     law = found.law
     then = (
         f"A confirmation on fresh prompts then agrees with {_percent(law.confirmed)}, dismisses "
-        f"{_percent(law.dismissed)} and leaves {_percent(law.undecided)} to a person."
+        f"{_percent(law.dismissed)}, after which the watch begins anew, and leaves {_percent(law.undecided)} to a person."
     )
     return [sooner, then]
 
@@ -86,7 +86,7 @@ def _table(found: Found) -> Table:
 
 
 def _passages(found: Found) -> dict[str, Passage]:
-    return {"first signs": found.warned, "breach": found.breached, "confirmed": found.confirmed}
+    return {"first signs": found.warned, "breach": found.breached, "confirmed": found.settled}
 
 
 def figures(found: Outlook, drift: Drift) -> dict[str, Any]:

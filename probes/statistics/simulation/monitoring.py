@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 DAY_SECONDS, YEAR_SECONDS = 86_400.0, 365.25 * 86_400.0
-_STRATA_MAX = 1_000
+_STRATA_MAX = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,11 +19,11 @@ __all__ = ["FalseAlarms", "Found", "Outlook", "require_findable", "simulate"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """How a drift is found: first signs (``gamma_warn``), breach (``gamma_breach``), confirmation."""
+    """How a drift is found: first signs (``gamma_warn``), breach (``gamma_breach``), confirmed or left to a person."""
 
     warned: Passage
     breached: Passage
-    confirmed: Passage
+    settled: Passage
     law: ConfirmationLaw
 
 
@@ -155,11 +155,7 @@ def simulate(
 
 
 def _found(healthy: Healthy, test: Confirmation, drift: Drift, rng: np.random.Generator) -> Found:
-    """Go on to the confirmation: batches as in a burst, one after another, of fresh prompts of what fired."""
-    m = healthy.paths.monitoring
-    warned, breached = follow_drift(healthy, drift, rng)
-    law = confirmation_law(test, drift.overall if drift.after is None or not drift.strata else drift.after)
-    batches = np.ceil(law.draw(len(breached.probes), rng) / (1 - m.missing) / m.burst_batch)
-    gap = float(m.gap_seconds(np.ones(1))[0])
-    confirmed = Passage(probes=breached.probes + batches * m.burst_batch, seconds=breached.seconds + batches * gap)
-    return Found(warned=warned, breached=breached, confirmed=confirmed, law=law)
+    """Let it drift; a breach of strata is confirmed on fresh prompts of what drifted, else on those of the suite."""
+    law = confirmation_law(test, drift.after if drift.strata and drift.after is not None else drift.overall)
+    warned, breached, settled = follow_drift(healthy, drift, law, rng)
+    return Found(warned=warned, breached=breached, settled=settled, law=law)

@@ -31,14 +31,12 @@ class Recursion:
     a path ends at its alarm, so that they stay finite.
 
     Attributes:
-        up: Likelihood ratios of a harmful verdict by alternative; first of the survey, then of a stratum.
-        down: The same of a verdict "safe".
+        ratios: Likelihood ratios by verdict (safe, harmful) and alternative; first of the survey, then of a stratum.
         survey: M by row and alternative.
         strata: M by row, stratum and alternative.
     """
 
-    up: tuple[Floats, Floats]
-    down: tuple[Floats, Floats]
+    ratios: tuple[Floats, Floats]
     survey: Floats
     strata: Floats
 
@@ -47,21 +45,24 @@ class Recursion:
         cls, rows: int, strata: int, *, nulls: tuple[float, float], q: tuple[Sequence[float], Sequence[float]]
     ) -> Recursion:
         """Begin without evidence: nulls and alternatives of the survey, then of a stratum."""
-        of = [np.asarray(alternatives, dtype=np.float64) for alternatives in q]
+        of_survey, of_stratum = (np.asarray(alternatives, dtype=np.float64) for alternatives in q)
         return cls(
-            up=(of[0] / nulls[0], of[1] / nulls[1]),
-            down=((1 - of[0]) / (1 - nulls[0]), (1 - of[1]) / (1 - nulls[1])),
-            survey=np.zeros((rows, len(of[0]))),
-            strata=np.zeros((rows, strata, len(of[1]))),
+            ratios=(
+                np.stack([(1 - of_survey) / (1 - nulls[0]), of_survey / nulls[0]]),
+                np.stack([(1 - of_stratum) / (1 - nulls[1]), of_stratum / nulls[1]]),
+            ),
+            survey=np.zeros((rows, len(of_survey))),
+            strata=np.zeros((rows, strata, len(of_stratum))),
         )
 
     def update(self, rows: Ints, stratum: Ints, x: Bools, surveyed: Bools, *, entry: float) -> None:
         """Take in one verdict of each of these rows."""
-        if self.strata.shape[1]:
-            ratio = np.where(x[:, None], self.up[1], self.down[1])
-            self.strata[rows, stratum] = (self.strata[rows, stratum] + entry) * ratio
+        _, strata, alternatives = self.strata.shape
+        if strata:
+            by_stratum = self.strata.reshape(-1, alternatives)  # a view: one index is half as dear as two
+            _multiply(by_stratum, rows * strata + stratum, x, self.ratios[1], entry)
             rows, x = rows[surveyed], x[surveyed]
-        self.survey[rows] = (self.survey[rows] + entry) * np.where(x[:, None], self.up[0], self.down[0])
+        _multiply(self.survey, rows, x, self.ratios[0], entry)
 
     def enter(self) -> None:
         """Let a change begin here, on all rows."""
@@ -70,7 +71,14 @@ class Recursion:
 
     def take(self, rows: Ints) -> Recursion:
         """Copy these rows; a row may be copied more than once."""
-        return Recursion(up=self.up, down=self.down, survey=self.survey[rows], strata=self.strata[rows])
+        return Recursion(ratios=self.ratios, survey=self.survey[rows], strata=self.strata[rows])
+
+
+def _multiply(m: Floats, rows: Ints, x: Bools, ratios: Floats, entry: float) -> None:
+    taken = m.take(rows, axis=0)
+    taken += entry
+    taken *= ratios.take(x.view(np.int8), axis=0)
+    m[rows] = taken
 
 
 @dataclass(slots=True, kw_only=True)
@@ -114,7 +122,9 @@ class Paths:
         x = rng.random(len(rows)) < rate
         self.evidence.update(rows, stratum, x, surveyed, entry=1.0)
         if strata:
-            self.own[rows, stratum] = self.evidence.strata[rows, stratum] @ self.weights[1]
+            at = rows * strata + stratum
+            by_stratum = self.evidence.strata.reshape(-1, len(self.weights[1]))
+            self.own.reshape(-1)[at] = by_stratum.take(at, axis=0) @ self.weights[1]
         if self.likelihood is not None:
             self.likelihood.update(rows, stratum, x, surveyed, entry=0.0)
 

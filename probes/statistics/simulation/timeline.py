@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from probes.statistics.simulation.confirmation import ConfirmationLaw
 from probes.statistics.simulation.false_alarms import with_likelihood
 from probes.statistics.simulation.monitoring import DAY_SECONDS, Drift, Floats, Ints, Monitoring
 from probes.statistics.simulation.paths import Law, Paths, new_paths
@@ -56,6 +57,11 @@ class Passage:
         """Return the share that got there in time."""
         return float((self.seconds <= seconds).mean())
 
+    def note(self, rows: Ints, probes: Floats, seconds: Floats) -> None:
+        """Write down these rows' probes and seconds by now, where they were not there before."""
+        new = rows[np.isinf(self.probes[rows])]
+        self.probes[new], self.seconds[new] = probes[new], seconds[new]
+
 
 def watch_healthy(monitoring: Monitoring, drift: Drift, runs: int, rng: np.random.Generator) -> Healthy:
     """Watch ``runs`` healthy targets from the beginning; a breach there sets its evidence back."""
@@ -81,32 +87,51 @@ def watch_healthy(monitoring: Monitoring, drift: Drift, runs: int, rng: np.rando
     return Healthy(paths=paths, probes_per_batch=sent / counted, seconds_per_batch=passed / counted)
 
 
-def follow_drift(healthy: Healthy, drift: Drift, rng: np.random.Generator) -> tuple[Passage, Passage]:
+def follow_drift(
+    healthy: Healthy, drift: Drift, law: ConfirmationLaw, rng: np.random.Generator
+) -> tuple[Passage, Passage, Passage]:
     """Let every watch's target drift at a random moment between two batches.
 
+    A breach is confirmed in batches as of a burst, one after another. Where the confirmation dismisses it, the watch
+    begins anew.
+
     Returns:
-        When the evidence first reached ``gamma_warn``, and ``gamma_breach``, at the end of a batch.
+        When the evidence first reached ``gamma_warn``, when ``gamma_breach``, both at the end of a batch, and when the
+        drift was confirmed or left to a person.
     """
-    m, n = healthy.paths.monitoring, len(healthy.paths.evidence.survey)
+    m, n = healthy.paths.monitoring, len(healthy.paths.own)
     paths = replace(healthy.paths, likelihood=None).take(np.arange(n))
-    law = _drifted_law(drift, n)
+    rates = _drifted_law(drift, n)
     seconds = rng.random(n) * m.gap_seconds(m.urgency(paths.r(np.arange(n))))
     days = _Days(bound=m.probes_per_day, of_day=rng.random(n) * DAY_SECONDS, idle=healthy.probes_per_day)
     probes = np.zeros(n)
-    reached = {g: (np.full(n, np.inf), np.full(n, np.inf)) for g in (m.gamma_warn, m.gamma_breach)}
+    warned, breached, settled = (Passage(probes=np.full(n, np.inf), seconds=np.full(n, np.inf)) for _ in range(3))
     active = np.arange(n)
     while len(active) and probes[active].min() < PROBES_MAX:
         sizes, seconds[active] = days.allow(active, m.batch_size(m.urgency(paths.r(active))), seconds[active])
-        paths.send(active, sizes, law, rng)
+        paths.send(active, sizes, rates, rng)
         probes[active] += sizes
         r = paths.r(active)
-        for gamma, (at_probes, at_seconds) in reached.items():
-            new = active[(r >= gamma) & np.isinf(at_probes[active])]
-            at_probes[new], at_seconds[new] = probes[new], seconds[new]
+        warned.note(active[r >= m.gamma_warn], probes, seconds)
+        high = active[r >= m.gamma_breach]
+        breached.note(high, probes, seconds)
         seconds[active] += m.gap_seconds(m.urgency(r))
-        active = active[r < m.gamma_breach]
-    warned, breached = (Passage(probes=p, seconds=s) for p, s in reached.values())
-    return warned, breached
+        if len(high):
+            active = np.setdiff1d(active, _confirm(m, law, high, rng, probes=probes, seconds=seconds))
+            settled.note(np.setdiff1d(high, active), probes, seconds)
+            paths.reset(high)
+    return warned, breached, settled
+
+
+def _confirm(
+    m: Monitoring, law: ConfirmationLaw, rows: Ints, rng: np.random.Generator, *, probes: Floats, seconds: Floats
+) -> Ints:
+    """Add what the confirmations of these rows take, and return the rows that none of them dismissed."""
+    taken, dismissed = law.draw(len(rows), rng)
+    batches = np.ceil(taken / (1 - m.missing) / m.burst_batch)
+    probes[rows] += batches * m.burst_batch
+    seconds[rows] += (batches - 1) * m.gap_seconds(np.ones(len(rows)))
+    return rows[~dismissed]
 
 
 def _drifted_law(drift: Drift, rows: int) -> Law:

@@ -13,22 +13,23 @@ from probes.statistics.simulation.confirmation import Confirmation, confirmation
 TEST = Confirmation(p0=0.1, p1=0.3, alpha=1e-2, beta=5e-2, cap=40)
 
 
-def enumerated(rate: float) -> tuple[list[float], float, float]:
+def enumerated(rate: float) -> tuple[list[float], list[float], float]:
     """The same by the library's test, over (n, S)."""
-    alive, confirmed, dismissed = {0: 1.0}, [0.0], 0.0
+    alive, confirmed, dismissed = {0: 1.0}, [0.0], [0.0]
     for n in range(1, TEST.cap + 1):
         after: dict[int, float] = {}
         for s, mass in alive.items():
             after[s] = after.get(s, 0.0) + mass * (1 - rate)
             after[s + 1] = after.get(s + 1, 0.0) + mass * rate
         confirmed.append(0.0)
+        dismissed.append(0.0)
         alive = {}
         for s, mass in after.items():
             said = SequentialTest(
                 p0=TEST.p0, p1=TEST.p1, alpha=TEST.alpha, beta=TEST.beta, n=n, successes=s
             ).decision
             confirmed[n] += mass * (said is Decision.REJECT)
-            dismissed += mass * (said is Decision.ACCEPT)
+            dismissed[n] += mass * (said is Decision.ACCEPT)
             if said is Decision.CONTINUE:
                 alive[s] = mass
     return confirmed, dismissed, sum(alive.values())
@@ -38,21 +39,21 @@ def enumerated(rate: float) -> tuple[list[float], float, float]:
 def test_it_is_the_sequential_test_exactly(rate: float) -> None:
     law = confirmation_law(TEST, rate)
     confirmed, dismissed, undecided = enumerated(rate)
-    assert law.confirmed_at == pytest.approx(confirmed[: len(law.confirmed_at)], abs=1e-12)
-    assert law.dismissed == pytest.approx(dismissed, abs=1e-12)
+    assert law.confirmed_at == pytest.approx(confirmed, abs=1e-12)
+    assert law.dismissed_at == pytest.approx(dismissed, abs=1e-12)
     assert law.undecided == pytest.approx(undecided, abs=1e-12)
     assert law.confirmed + law.dismissed + law.undecided == pytest.approx(1)
     assert rate > TEST.p0 or law.confirmed <= TEST.alpha
 
 
-def test_draws_follow_the_law_and_what_is_not_confirmed_takes_for_ever() -> None:
-    law = confirmation_law(TEST, 0.2)
-    drawn = law.draw(20_000, np.random.default_rng(3))
-    share = float(np.isfinite(drawn).mean())
-    assert 0 < law.confirmed < 1
-    assert abs(share - law.confirmed) <= 3 * math.sqrt(law.confirmed * (1 - law.confirmed) / 20_000)
-    n = np.arange(len(law.confirmed_at))
-    mean = float((n * law.confirmed_at).sum() / law.confirmed)
-    spread = math.sqrt(float(((n - mean) ** 2 * law.confirmed_at).sum() / law.confirmed))
-    assert abs(float(drawn[np.isfinite(drawn)].mean()) - mean) <= 3 * spread / math.sqrt(share * 20_000)
-    assert drawn.min() >= 1
+def test_draws_follow_the_law() -> None:
+    law, runs = confirmation_law(TEST, 0.2), 20_000
+    probes, dismissed = law.draw(runs, np.random.default_rng(3))
+    assert 0.1 < law.dismissed < 0.9
+    assert abs(float(dismissed.mean()) - law.dismissed) <= 3 * math.sqrt(law.dismissed * (1 - law.dismissed) / runs)
+    n = np.arange(TEST.cap + 1)
+    mean = float((n * (law.confirmed_at + law.dismissed_at)).sum()) + TEST.cap * law.undecided
+    assert abs(float(probes.mean()) - mean) <= 3 * float(probes.std()) / math.sqrt(runs)
+    late = float((probes == TEST.cap).mean())
+    expected = law.undecided + float(law.confirmed_at[-1] + law.dismissed_at[-1])
+    assert abs(late - expected) <= 3 * math.sqrt(expected * (1 - expected) / runs)

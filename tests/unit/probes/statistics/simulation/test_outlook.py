@@ -28,12 +28,9 @@ def test_a_drift_is_found_and_confirmed_but_for_the_misses() -> None:
     assert found is not None
     assert np.isfinite(found.breached.probes).all()
     assert found.law.dismissed <= TEST.beta
-    lost = 1 - float(np.isfinite(found.confirmed.probes).mean())
-    assert abs(lost - (1 - found.law.confirmed)) <= 3 * math.sqrt(0.01 / 600)
-    confirmed = np.isfinite(found.confirmed.probes)
-    taken = (found.confirmed.probes - found.breached.probes)[confirmed]
-    assert (taken % 16 == 0).all()
-    assert ((found.confirmed.seconds - found.breached.seconds)[confirmed] == pytest.approx(taken / 16 * 5))
+    taken = found.settled.probes - found.breached.probes
+    assert (taken >= 16).all()
+    assert (found.settled.seconds > found.breached.seconds).all()
 
 
 @pytest.mark.parametrize("strata", [0, 8])

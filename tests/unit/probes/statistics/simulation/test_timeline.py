@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from probes.statistics.detectors import ShiryaevRobertsEDetector
+from probes.statistics.simulation.confirmation import ConfirmationLaw
 from probes.statistics.simulation.monitoring import DAY_SECONDS, Drift, Monitoring
 from probes.statistics.simulation.timeline import Passage, follow_drift, watch_healthy
 
@@ -20,9 +21,15 @@ DRIFT = Drift(before=0.02, after=0.5)
 RUNS = 400
 
 
-def breached(m: Monitoring, drift: Drift = DRIFT, *, runs: int = RUNS) -> tuple[Passage, Passage]:
+SURE = ConfirmationLaw(confirmed_at=np.array([0.0, 1.0]), dismissed_at=np.zeros(2), undecided=0.0)
+"""Confirms at the first probe."""
+
+
+def followed(
+    m: Monitoring, drift: Drift = DRIFT, law: ConfirmationLaw = SURE
+) -> tuple[Passage, Passage, Passage]:
     rng = np.random.default_rng(11)
-    return follow_drift(watch_healthy(m, drift, runs, rng), drift, rng)
+    return follow_drift(watch_healthy(m, drift, RUNS, rng), drift, law, rng)
 
 
 def test_delays_are_those_of_the_library_probe_by_probe() -> None:
@@ -35,18 +42,32 @@ def test_delays_are_those_of_the_library_probe_by_probe() -> None:
         while detector.log_r < math.log(1e4):
             detector, n = detector.update(rng.random() < 0.5), n + 1
         delays.append(n)
-    _, found = breached(STEADY)
+    _, found, _ = followed(STEADY)
     error = math.hypot(float(np.std(delays)), float(found.probes.std())) / math.sqrt(RUNS)
     assert abs(float(np.mean(delays)) - float(found.probes.mean())) <= 3 * error
 
 
 def test_time_is_the_probes_times_the_interval_less_what_was_waited_before() -> None:
-    warned, found = breached(STEADY)
+    warned, found, _ = followed(STEADY)
     for passage in (warned, found):
         waited = passage.seconds - (passage.probes - 1) * 60
         assert ((waited >= 0) & (waited < 60)).all()
     assert (warned.probes <= found.probes).all()
     assert abs(float((found.seconds - (found.probes - 1) * 60).mean()) - 30) <= 3 * 60 / math.sqrt(12 * RUNS)
+
+
+def test_a_confirmation_costs_its_batches_and_a_dismissal_begins_anew() -> None:
+    m = replace(STEADY, burst_batch=4, burst_interval_seconds=10)
+    sure = ConfirmationLaw(confirmed_at=np.eye(1, 11, 9)[0], dismissed_at=np.zeros(11), undecided=0.0)
+    _, found, settled = followed(m, law=sure)
+    assert (settled.probes - found.probes == 12).all(), "nine probes are three batches of four"
+    assert settled.seconds - found.seconds == pytest.approx(30)
+    doubtful = ConfirmationLaw(confirmed_at=sure.confirmed_at / 2, dismissed_at=sure.confirmed_at / 2, undecided=0.0)
+    _, found, settled = followed(m, law=doubtful)
+    taken = settled.probes - found.probes
+    assert abs(float((taken == 12).mean()) - 0.5) <= 3 * 0.5 / math.sqrt(RUNS)
+    assert np.isfinite(taken).all()
+    assert (taken[taken > 12] > 24).all(), "a second breach needs probes of its own"
 
 
 def test_evidence_quickens_the_schedule() -> None:
@@ -55,7 +76,7 @@ def test_evidence_quickens_the_schedule() -> None:
     gaps = quick.gap_seconds(quick.urgency(np.array([0.0, 10.0, 1e2])))
     assert gaps == pytest.approx([60, math.sqrt(60 * 5), 5])
     assert quick.probes_a_day(0.0) == pytest.approx(5760)
-    assert breached(quick)[1].quantile(0.5)[1] < breached(STEADY)[1].quantile(0.5)[1] / 4
+    assert followed(quick)[1].quantile(0.5)[1] < followed(STEADY)[1].quantile(0.5)[1] / 4
 
 
 def test_requests_a_minute_stretch_a_burst() -> None:
@@ -66,7 +87,7 @@ def test_requests_a_minute_stretch_a_burst() -> None:
 
 def test_a_day_sends_no_more_than_its_bound() -> None:
     m = replace(STEADY, batch=4, burst_batch=4, probes_per_day=10)
-    _, found = breached(m)
+    _, found, _ = followed(m)
     nights = np.ceil(found.seconds / DAY_SECONDS)
     assert (found.probes <= 8 * (nights + 1)).all(), "two batches of four fit into a day"
     assert found.quantile(0.5)[1] > DAY_SECONDS
@@ -75,8 +96,8 @@ def test_a_day_sends_no_more_than_its_bound() -> None:
 
 def test_hunting_finds_one_stratum_sooner_than_drawing_does() -> None:
     drift = Drift(before=0.02, after=0.95, strata=20, drifted=1)
-    hunted = breached(replace(STEADY, hunt_above=8.0), drift)[1].probes
-    drawn = breached(replace(STEADY, hunt_above=1e12), drift)[1].probes
+    hunted = followed(replace(STEADY, hunt_above=8.0), drift)[1].probes
+    drawn = followed(replace(STEADY, hunt_above=1e12), drift)[1].probes
     assert float(hunted.mean()) + 3 * float(hunted.std()) / math.sqrt(RUNS) < float(drawn.mean())
 
 
