@@ -17,6 +17,8 @@ _LINES = (("#94a3b8", 6.0), ("#2563eb", 3.5), ("#c0362c", 1.8))
 _TICK_APART = 62.0
 """Least distance of two ticks, so that their labels don't meet."""
 _POINTS = 240
+_MARKED, _WORDS = (0.5, 0.9), 190.0
+"""Shares that are marked on the last curve, and the room for the words beside a mark."""
 _UNITS = ((1.0, "s"), (60.0, "min"), (3600.0, "h"), (86_400.0, "d"))
 _TICKS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400, 172_800,
           345_600, 864_000, 1_728_000, 3_456_000, 8_640_000, 17_280_000, 31_536_000)  # fmt: skip
@@ -34,17 +36,14 @@ def duration(seconds: float) -> str:
     """Write a length of time with one unit, e.g. ``90 s``, ``4.6 min`` or ``3 d``."""
     if not math.isfinite(seconds):
         return "never"
-    size, unit = next(
-        u for u in reversed(_UNITS) if seconds >= u[0] * (2 if u[1] in {"min", "h"} else 1) or u is _UNITS[0]
-    )
+    size, unit = next((u for u in reversed(_UNITS) if seconds >= u[0]), _UNITS[0])
     value = seconds / size
     return f"{value:.1f}".removesuffix(".0") + f" {unit}" if value < 10 else f"{value:,.0f} {unit}"
 
 
 def simulation_svg(curves: Sequence[Curve], *, title: str, about: str, note: str) -> str:
     """Draw the curves on a logarithmic axis of time; the last is marked at one half and at nine tenths."""
-    finite = [s for c in curves for s in c.seconds if math.isfinite(s)] or [1.0]
-    low, high = max(0.5, min(finite)) / 1.3, max(1.0, *finite) * 1.3
+    low, high = _range(curves)
     told = "; ".join(
         f"{c.name}: half within {duration(_at(c, 0.5))}, 90 % within {duration(_at(c, 0.9))}" for c in curves
     )
@@ -60,6 +59,14 @@ def simulation_svg(curves: Sequence[Curve], *, title: str, about: str, note: str
         "</svg>",
     ]
     return "\n".join(parts) + "\n"
+
+
+def _range(curves: Sequence[Curve]) -> tuple[float, float]:
+    """Return the ends of the axis of time, with room for the words at nine tenths of the last curve."""
+    finite = [s for c in curves for s in c.seconds if math.isfinite(s)] or [1.0]
+    low, high = max(0.5, min(finite)) / 1.3, max(1.0, *finite) * 1.3
+    marked = max((s for s in (_at(curves[-1], share) for share in _MARKED) if math.isfinite(s)), default=low)
+    return low, max(high, low * (max(marked, low) / low) ** ((_RIGHT - _LEFT) / (_RIGHT - _LEFT - _WORDS)))
 
 
 def _axes(low: float, high: float) -> Iterator[str]:
@@ -92,18 +99,14 @@ def _curve(curve: Curve, look: tuple[str, float], low: float, high: float) -> It
 
 
 def _marks(curve: Curve, low: float, high: float) -> Iterator[str]:
-    for share in (0.5, 0.9):
+    for share in _MARKED:
         seconds = _at(curve, share)
         if not math.isfinite(seconds):
             continue
         x, y = _x(seconds, low, high), _y(share)
-        left = x > (_LEFT + _RIGHT) / 2
-        yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{INK}"/>'
         said = f"{share:.0%} {curve.name} in {duration(seconds)}".replace("%", " %")
-        yield text(
-            x + (-12 if left else 12), y + (-8 if left else 16), said, size=13, weight="600",
-            anchor="end" if left else "start",
-        )  # fmt: skip
+        yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{INK}"/>'
+        yield text(x + 10, y + 18, said, size=13, weight="600")
 
 
 def _legend(curves: Sequence[Curve]) -> Iterator[str]:

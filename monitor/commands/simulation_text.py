@@ -40,8 +40,8 @@ def _of_found(found: Found, runs: int) -> list[str]:
     )
     law = found.law
     then = (
-        f"A confirmation on fresh prompts then agrees with {_percent(law.confirmed)}, dismisses "
-        f"{_percent(law.dismissed)}, after which the watch begins anew, and leaves {_percent(law.undecided)} to a person."
+        f"A confirmation on fresh prompts then agrees with {_percent(law.confirmed)}, leaves "
+        f"{_percent(law.undecided)} to a person and dismisses {_percent(law.dismissed)}, where the watch begins anew."
     )
     return [sooner, then]
 

@@ -189,7 +189,7 @@ def test_without_a_configuration_it_says_how_to_get_one(alignd: Alignd) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "said"),
-    [(0.4, "0.4 s"), (90, "90 s"), (120, "2 min"), (276, "4.6 min"), (3600, "60 min"), (7200, "2 h"), (86_400, "1 d"),
+    [(0.4, "0.4 s"), (59, "59 s"), (60, "1 min"), (276, "4.6 min"), (3599, "60 min"), (3600, "1 h"), (86_400, "1 d"),
      (172_800, "2 d"), (8.64e6, "100 d"), (float("inf"), "never")],
 )  # fmt: skip
 def test_durations_have_one_unit(seconds: float, said: str) -> None:
