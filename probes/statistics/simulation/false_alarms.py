@@ -19,7 +19,7 @@ import numpy as np
 
 from probes.statistics.detectors import ShiryaevRobertsEDetector
 from probes.statistics.simulation.monitoring import Floats
-from probes.statistics.simulation.paths import Law, Paths, Recursion
+from probes.statistics.simulation.paths import Bet, Law, Paths, Recursion, likelihood_ratios
 
 __all__ = ["AlarmRate", "alarm_rate", "tilts", "with_likelihood"]
 
@@ -63,9 +63,11 @@ def _tilt(rate: float, up: float, down: float) -> float:
 def with_likelihood(paths: Paths, rate: float) -> Paths:
     """Let healthy paths keep the likelihood ratios that importance sampling needs, from now on."""
     rows, strata = paths.own.shape
-    survey, stratum = (tilts(detector, rate) for detector in paths.monitoring.detectors)
-    likelihood = Recursion.zero(rows, strata, nulls=(rate, rate), q=(survey, stratum))
-    return replace(paths, likelihood=likelihood)
+    survey, stratum = (
+        Bet(ratios=likelihood_ratios(rate, tilts(detector, rate)), weights=np.asarray(detector.w))
+        for detector in paths.monitoring.detectors(strata=strata > 0)
+    )
+    return replace(paths, likelihood=Recursion.zero(rows, strata, (survey, stratum)))
 
 
 def alarm_rate(paths: Paths, rate: float, rng: np.random.Generator) -> AlarmRate:
@@ -77,7 +79,7 @@ def alarm_rate(paths: Paths, rate: float, rng: np.random.Generator) -> AlarmRate
         rng: Source of the draws.
     """
     n, strata = paths.own.shape
-    of_survey, of_stratum = (tilts(detector, rate) for detector in paths.monitoring.detectors)
+    of_survey, of_stratum = (tilts(d, rate) for d in paths.monitoring.detectors(strata=strata > 0))
     plans = [(False, q) for q in of_survey] + [(True, q) for q in of_stratum if strata]
     plan = np.arange(n) % len(plans)
     survey = np.full((n, max(1, strata)), rate)

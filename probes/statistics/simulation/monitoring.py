@@ -72,10 +72,7 @@ class Monitoring:
         p0: Highest overall ASR that is healthy.
         p1: Smallest ASR that must be found quickly.
         stratum_p0: The same as ``p0`` for one stratum; ``p0`` where it is not given.
-        epsilon: Share of survey draws while a stratum's R is above ``hunt_above``; all are before.
-        hunt_above: A stratum without one harmful verdict comes to rest at sum_j w_j d_j / (1 - d_j), d_j = (1 - q_j) /
-            (1 - p0), which can be above 1: under that level a hunt follows nothing.
-        calm: R up to which the schedule is the idle one. That of many strata at rest is above 1 too.
+        epsilon: Share of survey draws while a stratum's R is above 1; all are before.
         missing: Share of the probes that give no verdict; they cost and tell nothing.
         requests_per_minute: Most probes a minute; ``None`` for no bound.
         probes_per_day: Most probes a day; ``None`` for no bound.
@@ -91,8 +88,6 @@ class Monitoring:
     burst_batch: int
     stratum_p0: float | None = None
     epsilon: float = 0.5
-    hunt_above: float = 1.0
-    calm: float = 1.0
     missing: float = 0.0
     requests_per_minute: float | None = None
     probes_per_day: float | None = None
@@ -110,11 +105,6 @@ class Monitoring:
             raise ValueError(
                 f"gamma_warn = {self.gamma_warn:g} must be above 1 and under gamma_breach = {self.gamma_breach:g}"
             )
-        if not (0 < self.hunt_above < math.inf and 0 < self.calm < self.gamma_warn):
-            raise ValueError(
-                f"hunt_above = {self.hunt_above:g} and calm = {self.calm:g} must be above 0, and calm under "
-                f"gamma_warn = {self.gamma_warn:g}"
-            )
         self._require_schedule()
 
     def _require_schedule(self) -> None:
@@ -131,16 +121,19 @@ class Monitoring:
         """Highest healthy ASR of one stratum."""
         return self.p0 if self.stratum_p0 is None else self.stratum_p0
 
-    @property
-    def detectors(self) -> tuple[ShiryaevRobertsEDetector, ShiryaevRobertsEDetector]:
-        """The survey's detector and that of one stratum, with nulls and alternatives as the daemon takes them."""
+    def detectors(self, *, strata: bool) -> tuple[ShiryaevRobertsEDetector, ShiryaevRobertsEDetector]:
+        """Return the survey's detector and that of one stratum, with nulls and alternatives as the daemon takes them.
+
+        Where both count by half, each aims at twice ``gamma_breach``: that is what makes an alarm by itself.
+        """
+        aim = 2 * self.gamma_breach if strata else self.gamma_breach
         nulls = {} if self.stratum_p0 is None else {"": self.stratum_p0}
-        strata = StratifiedEDetector(p0=self.p0, p1=self.p1, nulls=nulls).update("", 0.0).strata
-        return ShiryaevRobertsEDetector.tilted(p0=self.p0, p1=self.p1), strata[""]
+        by_stratum = StratifiedEDetector(p0=self.p0, p1=self.p1, nulls=nulls, gamma_breach=aim).update("", 0.0).strata
+        return ShiryaevRobertsEDetector.tilted(p0=self.p0, p1=self.p1, gamma=aim), by_stratum[""]
 
     def urgency(self, r: Floats) -> Floats:
-        """0 up to ``calm``, 1 from ``gamma_warn`` on, even on the log scale between."""
-        u: Floats = np.log(np.maximum(r / self.calm, 1.0)) / math.log(self.gamma_warn / self.calm)
+        """0 while R is at most 1, 1 from ``gamma_warn`` on: log R / log gamma_warn between."""
+        u: Floats = np.log(np.maximum(r, 1.0)) / math.log(self.gamma_warn)
         return np.minimum(u, 1.0)
 
     def batch_size(self, urgency: Floats) -> Ints:

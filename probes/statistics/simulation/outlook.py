@@ -78,7 +78,7 @@ def require_findable(monitoring: Monitoring, drift: Drift) -> None:
         )
     if drift.after is None:
         return
-    survey, stratum = m.detectors
+    survey, stratum = m.detectors(strata=drift.strata > 0)
     ways = [(drift.overall, survey), *([(drift.after, stratum)] if drift.strata else [])]
     if all(rate <= detector.p0 for rate, detector in ways):
         raise ValueError(
@@ -133,7 +133,7 @@ def simulate(
     """
     require_findable(monitoring, drift)
     m = monitoring
-    stratum = m.detectors[1]
+    _, stratum = m.detectors(strata=True)
     test = replace(confirmation, p0=stratum.p0, p1=stratum.q[0]) if drift.strata else confirmation
     healthy = watch_healthy(m, drift, runs, rng)
     alarms = alarm_rate(healthy.paths, drift.before, rng)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from probes.statistics.detectors import ShiryaevRobertsEDetector
 from probes.statistics.simulation.monitoring import Floats, Ints, Monitoring
 
-__all__ = ["Law", "Paths", "Recursion", "new_paths"]
+__all__ = ["Bet", "Law", "Paths", "Recursion", "likelihood_ratios", "new_paths"]
 
 Bools = NDArray[np.bool_]
 
@@ -23,46 +25,84 @@ class Law:
     hunt: Floats
 
 
-@dataclass(slots=True, kw_only=True)
-class Recursion:
-    """M <- (M + entry) LR(x) for a number of alternatives, of the survey and of each stratum.
-
-    With entry 1 at each probe it is the Shiryaev-Roberts e-detector. Values are kept as they are, without logarithms:
-    a path ends at its alarm, so that they stay finite.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bet:
+    """What a verdict does to M of one detector: M <- M LR(x) + start x, of each alternative.
 
     Attributes:
-        ratios: Likelihood ratios by verdict (safe, harmful) and alternative; first of the survey, then of a stratum.
+        ratios: Likelihood ratios by verdict (safe, harmful) and alternative.
+        weights: Of the alternatives.
+        start: 1 / p0 of an e-detector; 0 of a likelihood ratio, which nothing begins anew.
+        aim: What a success would have above this goes to the failure, see ``ShiryaevRobertsEDetector``.
+    """
+
+    ratios: Floats
+    weights: Floats
+    start: float = 0.0
+    aim: float = math.inf
+
+    @classmethod
+    def of(cls, detector: ShiryaevRobertsEDetector) -> Bet:
+        """Return the bet of a detector of the library."""
+        aim = math.inf if detector.gamma is None else detector.gamma
+        ratios = likelihood_ratios(detector.p0, detector.q)
+        return cls(ratios=ratios, weights=np.asarray(detector.w), start=1 / detector.p0, aim=aim)
+
+    def place(self, m: Floats, rows: Ints, x: Bools) -> Floats:
+        """Take in one verdict of each of these rows, in place, and return their R."""
+        old = m.take(rows, axis=0)
+        new = old * self.ratios.take(x.view(np.int8), axis=0)
+        new += self.start * x[:, None]
+        r: Floats = new @ self.weights
+        if self.aim < math.inf:
+            success = (old * self.ratios[1]) @ self.weights + self.start
+            near = np.flatnonzero(~x & (success > self.aim) & (old @ self.weights < self.aim))
+            gift = 1 + (success[near] - self.aim) / (self.start - 1) / r[near]
+            new[near] *= gift[:, None]
+            r[near] *= gift
+        m[rows] = new
+        return r
+
+
+def likelihood_ratios(p0: float, q: Sequence[float]) -> Floats:
+    """Return likelihood ratios against p0 by verdict (safe, harmful) and alternative."""
+    of = np.asarray(q, dtype=np.float64)
+    return np.stack([(1 - of) / (1 - p0), of / p0])
+
+
+@dataclass(slots=True, kw_only=True)
+class Recursion:
+    """M of the survey's detector and of each stratum's, of many rows.
+
+    Values are kept as they are, without logarithms: a path ends at its alarm, so that they stay finite.
+
+    Attributes:
+        bets: Of the survey, then of a stratum.
         survey: M by row and alternative.
         strata: M by row, stratum and alternative.
     """
 
-    ratios: tuple[Floats, Floats]
+    bets: tuple[Bet, Bet]
     survey: Floats
     strata: Floats
 
     @classmethod
-    def zero(
-        cls, rows: int, strata: int, *, nulls: tuple[float, float], q: tuple[Sequence[float], Sequence[float]]
-    ) -> Recursion:
-        """Begin without evidence: nulls and alternatives of the survey, then of a stratum."""
-        of_survey, of_stratum = (np.asarray(alternatives, dtype=np.float64) for alternatives in q)
+    def zero(cls, rows: int, strata: int, bets: tuple[Bet, Bet]) -> Recursion:
+        """Begin without evidence."""
+        alternatives = [len(bet.weights) for bet in bets]
         return cls(
-            ratios=(
-                np.stack([(1 - of_survey) / (1 - nulls[0]), of_survey / nulls[0]]),
-                np.stack([(1 - of_stratum) / (1 - nulls[1]), of_stratum / nulls[1]]),
-            ),
-            survey=np.zeros((rows, len(of_survey))),
-            strata=np.zeros((rows, strata, len(of_stratum))),
+            bets=bets, survey=np.zeros((rows, alternatives[0])), strata=np.zeros((rows, strata, alternatives[1]))
         )
 
-    def update(self, rows: Ints, stratum: Ints, x: Bools, surveyed: Bools, *, entry: float) -> None:
-        """Take in one verdict of each of these rows."""
+    def update(self, rows: Ints, stratum: Ints, x: Bools, surveyed: Bools) -> Floats:
+        """Take in one verdict of each of these rows, and return R of their strata; nothing where there are none."""
         _, strata, alternatives = self.strata.shape
-        if strata:
-            by_stratum = self.strata.reshape(-1, alternatives)  # a view: one index is half as dear as two
-            _multiply(by_stratum, rows * strata + stratum, x, self.ratios[1], entry)
-            rows, x = rows[surveyed], x[surveyed]
-        _multiply(self.survey, rows, x, self.ratios[0], entry)
+        if not strata:
+            self.bets[0].place(self.survey, rows, x)
+            return np.empty(0)
+        self.bets[0].place(self.survey, rows[surveyed], x[surveyed])
+        by_stratum = self.strata.reshape(-1, alternatives)  # a view: one index is half as dear as two
+        return self.bets[1].place(by_stratum, rows * strata + stratum, x)
 
     def enter(self) -> None:
         """Let a change begin here, on all rows."""
@@ -71,14 +111,7 @@ class Recursion:
 
     def take(self, rows: Ints) -> Recursion:
         """Copy these rows; a row may be copied more than once."""
-        return Recursion(ratios=self.ratios, survey=self.survey[rows], strata=self.strata[rows])
-
-
-def _multiply(m: Floats, rows: Ints, x: Bools, ratios: Floats, entry: float) -> None:
-    taken = m.take(rows, axis=0)
-    taken += entry
-    taken *= ratios.take(x.view(np.int8), axis=0)
-    m[rows] = taken
+        return Recursion(bets=self.bets, survey=self.survey[rows], strata=self.strata[rows])
 
 
 @dataclass(slots=True, kw_only=True)
@@ -86,21 +119,19 @@ class Paths:
     """Simulated watches of one target, one a row.
 
     Attributes:
-        weights: Of the alternatives, first of the survey, then of a stratum.
         evidence: Of the nulls; decides how much is probed, what is hunted, and when there is a breach.
         own: The strata's own R by row and stratum, kept beside ``evidence`` for speed.
         likelihood: Of the true healthy rate, for importance sampling; ``None`` where it is not asked for.
     """
 
     monitoring: Monitoring
-    weights: tuple[Floats, Floats]
     evidence: Recursion
     own: Floats
     likelihood: Recursion | None = None
 
     def r(self, rows: Ints) -> Floats:
         """Return the statistic R of these rows."""
-        survey: Floats = self.evidence.survey[rows] @ self.weights[0]
+        survey: Floats = self.evidence.survey[rows] @ self.evidence.bets[0].weights
         return 0.5 * survey + 0.5 * self.own[rows].sum(axis=1) if self.own.shape[1] else survey
 
     def send(self, rows: Ints, sizes: Ints, law: Law, rng: np.random.Generator) -> None:
@@ -108,7 +139,7 @@ class Paths:
         hunted, hunting = np.zeros(len(rows), dtype=np.int64), np.zeros(len(rows), dtype=np.bool_)
         if self.own.shape[1]:
             own = self.own[rows]
-            hunted, hunting = own.argmax(axis=1), own.max(axis=1) > self.monitoring.hunt_above
+            hunted, hunting = own.argmax(axis=1), own.max(axis=1) > 1.0
         for i in range(int(sizes.max(initial=0))):
             sent = (sizes > i) & (rng.random(len(rows)) >= self.monitoring.missing)
             self._probe(rows[sent], hunted[sent], hunting[sent], law, rng)
@@ -120,13 +151,11 @@ class Paths:
             stratum = np.where(surveyed, rng.integers(strata, size=len(rows)), hunted)
         rate = np.where(surveyed, law.survey[rows, stratum], law.hunt[rows, stratum])
         x = rng.random(len(rows)) < rate
-        self.evidence.update(rows, stratum, x, surveyed, entry=1.0)
+        r = self.evidence.update(rows, stratum, x, surveyed)
         if strata:
-            at = rows * strata + stratum
-            by_stratum = self.evidence.strata.reshape(-1, len(self.weights[1]))
-            self.own.reshape(-1)[at] = by_stratum.take(at, axis=0) @ self.weights[1]
+            self.own.reshape(-1)[rows * strata + stratum] = r
         if self.likelihood is not None:
-            self.likelihood.update(rows, stratum, x, surveyed, entry=0.0)
+            self.likelihood.update(rows, stratum, x, surveyed)
 
     def reset(self, rows: Ints) -> None:
         """Drop the evidence of these rows, as an incident that ends does."""
@@ -138,7 +167,6 @@ class Paths:
         """Copy these rows."""
         return Paths(
             monitoring=self.monitoring,
-            weights=self.weights,
             evidence=self.evidence.take(rows),
             own=self.own[rows],
             likelihood=self.likelihood.take(rows) if self.likelihood else None,
@@ -147,10 +175,9 @@ class Paths:
 
 def new_paths(monitoring: Monitoring, rows: int, strata: int) -> Paths:
     """Begin to watch, without evidence."""
-    survey, stratum = monitoring.detectors
+    survey, stratum = (Bet.of(detector) for detector in monitoring.detectors(strata=strata > 0))
     return Paths(
         monitoring=monitoring,
-        weights=(np.asarray(survey.w), np.asarray(stratum.w)),
-        evidence=Recursion.zero(rows, strata, nulls=(survey.p0, stratum.p0), q=(survey.q, stratum.q)),
+        evidence=Recursion.zero(rows, strata, (survey, stratum)),
         own=np.zeros((rows, strata)),
     )

@@ -51,14 +51,14 @@ def test_it_tells_rates_that_counting_could_never_see() -> None:
         m = replace(WATCHED, gamma_breach=gamma)
         healthy = watch_healthy(m, Drift(before=0.02), 3000, np.random.default_rng(9))
         found.append(alarm_rate(healthy.paths, 0.02, np.random.default_rng(10)).value)
-    survey, _ = WATCHED.detectors
+    survey, _ = WATCHED.detectors(strata=False)
     thetas = [math.log(t / 0.02) / math.log(q / 0.05) for q, t in zip(survey.q, tilts(survey, 0.02), strict=True)]
     assert math.log(found[0] / found[1]) / math.log(1e4) == pytest.approx(min(thetas), rel=0.05)
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.03, 1e-4])
 def test_a_tilt_makes_the_mean_of_the_tilted_ratio_one(rate: float) -> None:
-    detector, _ = WATCHED.detectors
+    detector, _ = WATCHED.detectors(strata=False)
     for q, tilted in zip(detector.q, tilts(detector, rate), strict=True):
         theta = math.log(tilted / rate) / math.log(q / 0.05)
         mean = rate * (q / 0.05) ** theta + (1 - rate) * ((1 - q) / 0.95) ** theta

@@ -94,7 +94,6 @@ def test_what_nobody_can_find_is_refused_with_the_way_out(drift: Drift, m: Monit
         ({"gamma_breach": math.inf}, "gamma_breach"),
         ({"gamma_warn": 1e7}, "gamma_warn"),
         ({"gamma_warn": math.nan}, "gamma_warn"),
-        ({"calm": 1e5}, "calm"),
         ({"interval_seconds": math.inf}, "interval_seconds"),
         ({"burst_interval_seconds": 0.0}, "burst_interval_seconds"),
         ({"batch": 0}, "batch"),

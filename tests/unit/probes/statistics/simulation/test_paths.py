@@ -26,14 +26,14 @@ def watched(paths: Paths, rate: float, rng: np.random.Generator, *, batches: int
     update = paths.evidence.update
 
     class Spy:
-        survey, strata = paths.evidence.survey, paths.evidence.strata
+        bets, survey, strata = paths.evidence.bets, paths.evidence.survey, paths.evidence.strata
 
         def update(
-            self, rows: np.ndarray, stratum: np.ndarray, x: np.ndarray, surveyed: np.ndarray, *, entry: float
-        ) -> None:
+            self, rows: np.ndarray, stratum: np.ndarray, x: np.ndarray, surveyed: np.ndarray,
+        ) -> np.ndarray:
             for row, k, verdict, drawn in zip(rows, stratum, x, surveyed, strict=True):
                 logs[row].append((int(k), bool(verdict), bool(drawn)))
-            update(rows, stratum, x, surveyed, entry=entry)
+            return update(rows, stratum, x, surveyed)
 
     rates = np.full((ROWS, max(1, paths.own.shape[1])), rate)
     spied = replace(paths, evidence=Spy())
@@ -43,8 +43,8 @@ def watched(paths: Paths, rate: float, rng: np.random.Generator, *, batches: int
     return logs
 
 
-def survey_of(log: list[Probe]) -> ShiryaevRobertsEDetector:
-    detector = ShiryaevRobertsEDetector.tilted(p0=WATCHED.p0, p1=WATCHED.p1)
+def survey_of(log: list[Probe], aim: float) -> ShiryaevRobertsEDetector:
+    detector = ShiryaevRobertsEDetector.tilted(p0=WATCHED.p0, p1=WATCHED.p1, gamma=aim)
     for _, x, drawn in log:
         detector = detector.update(x) if drawn else detector
     return detector
@@ -54,7 +54,7 @@ def survey_of(log: list[Probe]) -> ShiryaevRobertsEDetector:
 def test_without_strata_it_is_one_detector(rate: float) -> None:
     paths = new_paths(WATCHED, ROWS, 0)
     logs = watched(paths, rate, np.random.default_rng(1))
-    expected = [math.exp(survey_of(log).log_r) for log in logs]
+    expected = [math.exp(survey_of(log, 1e4).log_r) for log in logs]
     assert paths.r(np.arange(ROWS)) == pytest.approx(expected, rel=1e-9)
     assert len({len(log) for log in logs}) > 1 or rate == 0.9, "evidence enlarges batches"
 
@@ -68,10 +68,11 @@ def test_with_strata_it_is_half_the_survey_and_half_the_sum_over_strata(rate: fl
     rows = paths.r(np.arange(ROWS))
     for row, log in enumerate(logs):
         nulls = {} if stratum_p0 is None else {f"s{k}": stratum_p0 for k in range(STRATA)}
-        strata = StratifiedEDetector(p0=m.p0, p1=m.p1, nulls=nulls)
+        strata = StratifiedEDetector(p0=m.p0, p1=m.p1, nulls=nulls, gamma_breach=2e4)
         for k, x, _ in log:
             strata = strata.update(f"s{k}", x)
-        assert rows[row] == pytest.approx(0.5 * math.exp(survey_of(log).log_r) + 0.5 * math.exp(strata.log_r), rel=1e-9)
+        survey = survey_of(log, 2e4)
+        assert rows[row] == pytest.approx(0.5 * math.exp(survey.log_r) + 0.5 * math.exp(strata.log_r), rel=1e-9)
         own = [math.exp(strata.log_r_of(f"s{k}")) for k in range(STRATA)]
         assert paths.own[row] == pytest.approx(own, rel=1e-9)
 

@@ -96,8 +96,8 @@ def test_a_day_sends_no_more_than_its_bound() -> None:
 
 def test_hunting_finds_one_stratum_sooner_than_drawing_does() -> None:
     drift = Drift(before=0.02, after=0.95, strata=20, drifted=1)
-    hunted = followed(replace(STEADY, hunt_above=8.0), drift)[1].probes
-    drawn = followed(replace(STEADY, hunt_above=1e12), drift)[1].probes
+    hunted = followed(STEADY, drift)[1].probes
+    drawn = followed(replace(STEADY, epsilon=1 - 1e-9), drift)[1].probes
     assert float(hunted.mean()) + 3 * float(hunted.std()) / math.sqrt(RUNS) < float(drawn.mean())
 
 
