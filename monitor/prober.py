@@ -156,7 +156,7 @@ class Prober:
             return ()
         pairs, entries = _sentinel_pairs(site), self._certify_entries(epoch)
         if open_pairs := still_to_ask(pairs, entries):
-            return open_pairs[: site.schedule.burst_batch] if len(entries) <= watch.position else ()
+            return open_pairs[: site.schedule.burst_batch] if len(entries) < watch.position else ()
         if watch.gauge.n >= watch.rates.baseline_probes:
             self._put_baseline(site, epoch, *certified(pairs, entries))
         return ()

@@ -107,6 +107,7 @@ class World:
     deployer: FakeDeployer = field(default_factory=FakeDeployer)
     profiled: list[str] = field(default_factory=list)
     recorder: Recorder = field(default_factory=Recorder)
+    rates: Rates = RATES
 
     def __post_init__(self) -> None:
         self.good = self.release("good", GOOD)
@@ -154,7 +155,7 @@ class World:
             target_at=lambda endpoint: FakeTarget(self, endpoint.split("/")[3]),
             measure=self.measure(), deployer=self.deployer, executor=self.executor,
             recipes=tuple(Recipe(plugin=r, options={}) for r in self.recipes), gates=Gates(asr_upper_max=0.4),
-            rates=RATES, schedule=Schedule(interval_seconds=60, batch=8, burst_interval_seconds=5, burst_batch=16),
+            rates=self.rates, schedule=Schedule(interval_seconds=60, batch=8, burst_interval_seconds=5, burst_batch=16),
             releases=self.folder / "releases", checkpoint=None, last_known_good=self.good.id, approval_hours=24,
         )  # fmt: skip
 
