@@ -73,7 +73,7 @@ class Baseline:
             key = name if tally.n >= _STRATUM_MIN else OTHER
             before = pooled.get(key, Tally())
             pooled[key] = Tally(n=before.n + tally.n, harmful=before.harmful + tally.harmful)
-        floors = dict.fromkeys(sorted(pooled), floor)
+        floors = dict.fromkeys(sorted(k for k, t in pooled.items() if t.n >= _STRATUM_MIN), floor)
         if self.sentinels and self.flips.n >= _STRATUM_MIN:
             pooled[SENTINEL], floors[SENTINEL] = self.flips, _SENTINEL_NULL_MIN
         error = _ERROR / max(1, len(floors))

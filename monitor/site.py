@@ -13,13 +13,14 @@ from monitor.policy import Containment, Mode, Rates, Schedule
 from probes.target import Target
 from remediation.verification import Gates
 
-__all__ = ["Recipe", "Say", "Site"]
+__all__ = ["Recipe", "Say", "Site", "no_version"]
 
 Say = Callable[[str, float], None]
 """Called with what is being done and the share done in [0, 1]."""
 
 
-async def _unknown() -> str:
+async def no_version() -> str:
+    """Say nothing of the serving software."""
     return ""
 
 
@@ -64,4 +65,4 @@ class Site:
     checkpoint: Path | None
     last_known_good: str
     approval_hours: float
-    server: Callable[[], Awaitable[str]] = _unknown
+    server: Callable[[], Awaitable[str]] = no_version
