@@ -80,7 +80,7 @@ async def measured(release: str, step: Step) -> ReleaseProfile:
     target = site.target_at(served.endpoint)
     try:
         found = await profile(
-            site.measure,
+            site.measure.in_full,
             target,
             release,
             keep=lambda sweep, purpose: step.keep(sweep, purpose, release),

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from monitor.errors import NotMeasured
@@ -14,7 +14,7 @@ from monitor.probe_log import LogEntry
 from monitor.recorder import Recorder
 from probes.attack import Attack
 from probes.behavior import Suite
-from probes.judge import Closing, Judge, Verdict
+from probes.judge import Auditing, Closing, Judge, Verdict
 from probes.plan import WeightedAttack
 from probes.probe import Sampling
 from probes.result import ProbeResult, SweepResult
@@ -67,6 +67,11 @@ class Measure:
         judges = [[j.id, j.template_sha256] for j in self._judges]
         what = [judges, mixture, asked, suites, sampled]
         return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
+
+    @property
+    def in_full(self) -> Measure:
+        """The same, with every reply judged in full where the judge would audit a share."""
+        return replace(self, judge=self.judge.in_full()) if isinstance(self.judge, Auditing) else self
 
     async def aclose(self) -> None:
         """Close the connections of judges that hold some."""

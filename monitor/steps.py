@@ -167,7 +167,7 @@ async def _decided(test: Test, grounds: Grounds, release: str, purpose: str, ste
     """Draw fresh prompts of what fired until the test decides; nothing of the probes that raised the alarm counts."""
     site = step.site
     return await until_decided(
-        site.measure,
+        site.measure.in_full,
         site.urgent,
         test,
         cap=site.rates.cap,
