@@ -8,6 +8,7 @@ MonitorError
     ├── StoreBusy          another daemon runs on this store
     ├── StaleIncident      somebody saved the incident first: load it again
     ├── OpenIncident       the target has an open incident already
+    ├── LogFault           a record of an append-only log is gone, there twice, or of another epoch
     └── UnknownIncident    there is no such incident
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 __all__ = [
     "ConfigError",
+    "LogFault",
     "MonitorError",
     "NotMeasured",
     "OpenIncident",
@@ -56,6 +58,10 @@ class StaleIncident(StoreError):
 
 class OpenIncident(StoreError):
     """The target has an open incident already."""
+
+
+class LogFault(StoreError):
+    """An append-only log is not what was written; nothing is concluded from it."""
 
 
 class UnknownIncident(StoreError):

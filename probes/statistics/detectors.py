@@ -19,7 +19,7 @@ from functools import lru_cache
 from probes.statistics.alternatives import log_factors, log_weights, tilted_grid
 from probes.statistics.logs import expit, log1p_exp, log_sum_exp, logit, require_rate
 
-__all__ = ["ShiryaevRobertsEDetector", "StratifiedEDetector"]
+__all__ = ["ShiryaevRobertsEDetector", "StratifiedEDetector", "raised_alternative"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +60,14 @@ class ShiryaevRobertsEDetector:
             raise ValueError(f"log_m = {self.log_m} must hold one number for each of {len(self.q)} alternatives")
         log_r = log_sum_exp([w + m for w, m in zip(weights, self.log_m, strict=True)]) if self.log_m else -math.inf
         object.__setattr__(self, "log_r", log_r)
+
+    @property
+    def log_rest(self) -> float:
+        """Natural log of the level that Shiryaev and Roberts' statistic falls to and R is counted from.
+
+        sum_j w_j (1-q_j)/(q_j-p0). R above it stands out: a success or two came not long ago.
+        """
+        return _log_rest(self.p0, self.q, self.w)
 
     @classmethod
     def tilted(cls, p0: float, p1: float, *, gamma: float | None = None) -> ShiryaevRobertsEDetector:
@@ -173,13 +181,30 @@ class StratifiedEDetector:
                 count = k
         return tuple(ranked[:count])
 
+    def log_rest_of(self, stratum: str) -> float:
+        """``log_rest`` of one stratum."""
+        return (self.strata.get(stratum) or self._fresh(stratum)).log_rest
+
     def _fresh(self, stratum: str) -> ShiryaevRobertsEDetector:
         null = self.nulls.get(stratum)
         if null is None:
             return ShiryaevRobertsEDetector.tilted(self.p0, self.p1, gamma=self.gamma_breach)
-        apart = min(math.log(2), logit(self.p1) - logit(self.p0))
-        p1 = max(self.p1, expit(logit(null) + apart))
+        p1 = raised_alternative(null, p0=self.p0, p1=self.p1)
         return ShiryaevRobertsEDetector.tilted(null, p1, gamma=self.gamma_breach)
+
+
+@lru_cache(maxsize=1024)
+def _log_rest(p0: float, q: tuple[float, ...], w: tuple[float, ...]) -> float:
+    return math.log(sum(weight * (1 - r) / (r - p0) for weight, r in zip(w, q, strict=True)))
+
+
+def raised_alternative(null: float, *, p0: float, p1: float) -> float:
+    """Return the smallest rate to find quickly above a stratum's own null: p1, raised if need be.
+
+    To twice the null's odds, or to the odds ratio of p1 and p0 if that is less.
+    """
+    apart = min(math.log(2), logit(p1) - logit(p0))
+    return max(p1, expit(logit(null) + apart))
 
 
 @lru_cache(maxsize=1024)
