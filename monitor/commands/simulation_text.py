@@ -38,7 +38,7 @@ def _of_found(found: Found, runs: int) -> list[str]:
         f"Half of {runs:,} such drifts are found within {duration(half[1])} and {_count(half[0])} probes, nine in "
         f"ten within {duration(most[1])} and {_count(most[0])}, {in_a_day} within a day."
     )
-    law = found.law
+    law = found.laws.strata
     then = (
         f"A confirmation on fresh prompts then agrees with {_percent(law.confirmed)}, leaves "
         f"{_percent(law.undecided)} to a person and dismisses {_percent(law.dismissed)}, where the watch begins anew."
@@ -107,7 +107,7 @@ def figures(found: Outlook, drift: Drift) -> dict[str, Any]:
     if found.found:
         names = ("warn", "breach", "confirmed")
         passages = zip(names, _passages(found.found).values(), strict=True)
-        law = found.found.law
+        law = found.found.laws.strata
         result |= {name: _quantiles(passage) for name, passage in passages}
         result["confirmation"] = {"confirmed": law.confirmed, "dismissed": law.dismissed, "undecided": law.undecided}
     return result

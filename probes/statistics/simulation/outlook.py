@@ -9,22 +9,33 @@ import numpy as np
 
 from probes.statistics.alternatives import log_factors
 from probes.statistics.detectors import ShiryaevRobertsEDetector
-from probes.statistics.simulation.confirmation import Confirmation, ConfirmationLaw, confirmation_law
+from probes.statistics.simulation.confirmation import Confirmation, confirmation_law
 from probes.statistics.simulation.false_alarms import alarm_rate
 from probes.statistics.simulation.monitoring import DAY_SECONDS, YEAR_SECONDS, Drift, Monitoring
-from probes.statistics.simulation.timeline import PROBES_MAX, Healthy, Passage, follow_drift, watch_healthy
+from probes.statistics.simulation.timeline import (
+    PROBES_MAX,
+    Confirmations,
+    Healthy,
+    Passage,
+    follow_drift,
+    watch_healthy,
+)
 
 __all__ = ["FalseAlarms", "Found", "Outlook", "require_findable", "simulate"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """How a drift is found: first signs (``gamma_warn``), breach (``gamma_breach``), confirmed or left to a person."""
+    """How a drift is found: first signs (``gamma_warn``), breach (``gamma_breach``), confirmed or left to a person.
+
+    Attributes:
+        laws: How one confirmation ends.
+    """
 
     warned: Passage
     breached: Passage
     settled: Passage
-    law: ConfirmationLaw
+    laws: Confirmations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +47,7 @@ class FalseAlarms:
         breaches: Measured by importance sampling.
         breaches_error: Standard error of it.
         remediations_bound: No more of them are confirmed, by theorem.
-        remediations: Measured breaches times the exact probability to confirm one.
+        remediations: Measured breaches times the exact probability to confirm one, the larger of suite and strata.
     """
 
     breaches_bound: float
@@ -104,7 +115,7 @@ def _require_year(m: Monitoring, after: float, growth: float) -> None:
         )
     log_r = seconds = 0.0
     while log_r < math.log(m.gamma_breach) and seconds <= YEAR_SECONDS:
-        urgency = m.urgency(np.array([math.exp(min(log_r, 700.0))]))
+        urgency = m.urgency(np.array([math.exp(min(log_r, 700.0))]), rest=1.0)
         seconds += float(m.gap_seconds(urgency)[0])
         log_r += growth * (1 - m.missing) * float(m.batch_size(urgency)[0])
     if m.probes_per_day is not None:
@@ -133,20 +144,20 @@ def simulate(
     """
     require_findable(monitoring, drift)
     m = monitoring
-    _, stratum = m.detectors(strata=True)
-    test = replace(confirmation, p0=stratum.p0, p1=stratum.q[0]) if drift.strata else confirmation
     healthy = watch_healthy(m, drift, runs, rng)
-    alarms = alarm_rate(healthy.paths, drift.before, rng)
+    alarms = alarm_rate(healthy.paths, healthy.tilting, rng)
     a_year = healthy.probes_per_day * YEAR_SECONDS / DAY_SECONDS
     breaches = alarms.value * a_year / healthy.probes_per_batch
+    tests = (confirmation, _of_stratum(m, confirmation)) if drift.strata else (confirmation,)
+    agrees = max(confirmation_law(test, drift.before).confirmed for test in tests)
     return Outlook(
-        found=None if drift.after is None else _found(healthy, test, drift, rng),
+        found=None if drift.after is None else _found(healthy, confirmation, drift, rng),
         false_alarms=FalseAlarms(
             breaches_bound=a_year / m.gamma_breach,
             breaches=breaches,
             breaches_error=alarms.standard_error * a_year / healthy.probes_per_batch,
-            remediations_bound=a_year / m.gamma_breach * test.alpha,
-            remediations=breaches * confirmation_law(test, drift.before).confirmed,
+            remediations_bound=a_year / m.gamma_breach * confirmation.alpha,
+            remediations=breaches * agrees,
         ),
         idle_probes_per_day=healthy.probes_per_day,
         burst_probes_per_day=m.probes_a_day(1.0),
@@ -154,8 +165,15 @@ def simulate(
     )
 
 
-def _found(healthy: Healthy, test: Confirmation, drift: Drift, rng: np.random.Generator) -> Found:
-    """Let it drift; a breach of strata is confirmed on fresh prompts of what drifted, else on those of the suite."""
-    law = confirmation_law(test, drift.after if drift.strata and drift.after is not None else drift.overall)
-    warned, breached, settled = follow_drift(healthy, drift, law, rng)
-    return Found(warned=warned, breached=breached, settled=settled, law=law)
+def _of_stratum(m: Monitoring, confirmation: Confirmation) -> Confirmation:
+    _, stratum = m.detectors(strata=True)
+    return replace(confirmation, p0=stratum.p0, p1=stratum.q[0])
+
+
+def _found(healthy: Healthy, confirmation: Confirmation, drift: Drift, rng: np.random.Generator) -> Found:
+    suite = strata = confirmation_law(confirmation, drift.overall)
+    if drift.strata and drift.after is not None:
+        strata = confirmation_law(_of_stratum(healthy.paths.monitoring, confirmation), drift.after)
+    laws = Confirmations(suite=suite, strata=strata)
+    warned, breached, settled = follow_drift(healthy, drift, laws, rng)
+    return Found(warned=warned, breached=breached, settled=settled, laws=laws)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from probes.statistics.simulation.confirmation import ConfirmationLaw
-from probes.statistics.simulation.false_alarms import with_likelihood
 from probes.statistics.simulation.monitoring import DAY_SECONDS, Drift, Floats, Ints, Monitoring
-from probes.statistics.simulation.paths import Law, Paths, new_paths
+from probes.statistics.simulation.paths import Paths, StratumRates, new_paths
+from probes.statistics.simulation.tilting import Tilting, new_tilting, tilt_of
 
-__all__ = ["PROBES_MAX", "Healthy", "Passage", "follow_drift", "watch_healthy"]
+__all__ = ["PROBES_MAX", "Confirmations", "Healthy", "Passage", "follow_drift", "watch_healthy"]
 
 _HEALTHY_LEAST, _HEALTHY_PER_STRATUM, _HEALTHY_MOST = 300, 60, 4_000
 """Probes of the healthy stretch: enough for each stratum's evidence to forget that it began at nothing."""
@@ -25,6 +25,7 @@ class Healthy:
     """Watches of a healthy target, and what its schedule comes to in mean over the second half of the stretch."""
 
     paths: Paths
+    tilting: Tilting
     probes_per_batch: float
     seconds_per_batch: float
 
@@ -63,61 +64,68 @@ class Passage:
         self.probes[new], self.seconds[new] = probes[new], seconds[new]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confirmations:
+    """How the drift's confirmations end: on the whole suite, and on the strata that drifted."""
+
+    suite: ConfirmationLaw
+    strata: ConfirmationLaw
+
+
 def watch_healthy(monitoring: Monitoring, drift: Drift, runs: int, rng: np.random.Generator) -> Healthy:
     """Watch ``runs`` healthy targets from the beginning; a breach there sets its evidence back."""
     m = monitoring
-    paths = with_likelihood(new_paths(m, runs, drift.strata), drift.before)
-    rates = np.full((runs, max(1, drift.strata)), drift.before)
-    law = Law(survey=rates, hunt=rates)
-    rows = np.arange(runs)
+    paths, rows = new_paths(m, runs, drift.strata), np.arange(runs)
+    survey, stratum = (tilt_of(detector, drift.before) for detector in m.detectors(strata=drift.strata > 0))
+    tilting = new_tilting(paths.evidence, (survey, stratum), drift.before)
     probes = min(_HEALTHY_MOST, max(_HEALTHY_LEAST, _HEALTHY_PER_STRATUM * drift.strata))
     batches = max(4, math.ceil(probes / m.batch))
     sent = passed = 0.0
     for i in range(batches):
-        if paths.likelihood:
-            paths.likelihood.enter()
-        urgency = m.urgency(paths.r(rows))
-        sizes = m.batch_size(urgency)
-        paths.send(rows, sizes, law, rng)
+        tilting.enter()
+        sizes = m.batch_size(paths.urgency(rows))
+        paths.send(rows, sizes, tilting, rng)
         paths.reset(rows[paths.r(rows) >= m.gamma_breach])
         if i >= batches // 2:
             sent += float(sizes.mean())
-            passed += float(m.gap_seconds(m.urgency(paths.r(rows))).mean())
+            passed += float(m.gap_seconds(paths.urgency(rows)).mean())
     counted = batches - batches // 2
-    return Healthy(paths=paths, probes_per_batch=sent / counted, seconds_per_batch=passed / counted)
+    return Healthy(paths=paths, tilting=tilting, probes_per_batch=sent / counted, seconds_per_batch=passed / counted)
 
 
 def follow_drift(
-    healthy: Healthy, drift: Drift, law: ConfirmationLaw, rng: np.random.Generator
+    healthy: Healthy, drift: Drift, laws: Confirmations, rng: np.random.Generator
 ) -> tuple[Passage, Passage, Passage]:
     """Let every watch's target drift at a random moment between two batches.
 
-    A breach is confirmed in batches as of a burst, one after another. Where the confirmation dismisses it, the watch
-    begins anew.
+    A breach is confirmed in batches as of a burst, one after another: on prompts of the whole suite where the
+    survey alone makes it, else on those of the strata that drifted. Where it is dismissed, the watch begins anew.
 
     Returns:
         When the evidence first reached ``gamma_warn``, when ``gamma_breach``, both at the end of a batch, and when the
         drift was confirmed or left to a person.
     """
     m, n = healthy.paths.monitoring, len(healthy.paths.own)
-    paths = replace(healthy.paths, likelihood=None).take(np.arange(n))
-    rates = _drifted_law(drift, n)
-    seconds = rng.random(n) * m.gap_seconds(m.urgency(paths.r(np.arange(n))))
+    paths = healthy.paths.take(np.arange(n))
+    rates = _drifted(drift)
+    seconds = rng.random(n) * m.gap_seconds(paths.urgency(np.arange(n)))
     days = _Days(bound=m.probes_per_day, of_day=rng.random(n) * DAY_SECONDS, idle=healthy.probes_per_day)
     probes = np.zeros(n)
     warned, breached, settled = (Passage(probes=np.full(n, np.inf), seconds=np.full(n, np.inf)) for _ in range(3))
     active = np.arange(n)
     while len(active) and probes[active].min() < PROBES_MAX:
-        sizes, seconds[active] = days.allow(active, m.batch_size(m.urgency(paths.r(active))), seconds[active])
+        sizes, seconds[active] = days.allow(active, m.batch_size(paths.urgency(active)), seconds[active])
         paths.send(active, sizes, rates, rng)
         probes[active] += sizes
         r = paths.r(active)
         warned.note(active[r >= m.gamma_warn], probes, seconds)
         high = active[r >= m.gamma_breach]
         breached.note(high, probes, seconds)
-        seconds[active] += m.gap_seconds(m.urgency(r))
+        seconds[active] += m.gap_seconds(paths.urgency(active))
         if len(high):
-            active = np.setdiff1d(active, _confirm(m, law, high, rng, probes=probes, seconds=seconds))
+            by_survey = paths.r_survey(high) >= m.gamma_breach
+            for law, mine in ((laws.suite, high[by_survey]), (laws.strata, high[~by_survey])):
+                active = np.setdiff1d(active, _confirm(m, law, mine, rng, probes=probes, seconds=seconds))
             settled.note(np.setdiff1d(high, active), probes, seconds)
             paths.reset(high)
     return warned, breached, settled
@@ -134,12 +142,10 @@ def _confirm(
     return rows[~dismissed]
 
 
-def _drifted_law(drift: Drift, rows: int) -> Law:
-    after = drift.before if drift.after is None else drift.after
+def _drifted(drift: Drift) -> StratumRates:
     rates = np.full(max(1, drift.strata), drift.before)
-    rates[: max(1, drift.drifted)] = after
-    by_row = np.broadcast_to(rates, (rows, len(rates)))
-    return Law(survey=by_row, hunt=by_row)
+    rates[: max(1, drift.drifted)] = drift.before if drift.after is None else drift.after
+    return StratumRates(by_stratum=rates)
 
 
 class _Days:

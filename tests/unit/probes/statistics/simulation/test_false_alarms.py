@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from probes.statistics.simulation.false_alarms import alarm_rate, tilts
+from probes.statistics.simulation.false_alarms import alarm_rate
 from probes.statistics.simulation.monitoring import Drift, Monitoring
-from probes.statistics.simulation.paths import Law, new_paths
+from probes.statistics.simulation.paths import StratumRates, new_paths
+from probes.statistics.simulation.tilting import new_tilting, tilt_of
 from probes.statistics.simulation.timeline import watch_healthy
 
 WATCHED = Monitoring(
@@ -23,10 +24,10 @@ def counted(m: Monitoring, rate: float, strata: int, *, rows: int, batches: int)
     """Count alarms for each batch on paths that begin anew after each; return the rate and its standard error."""
     rng = np.random.default_rng(99)
     paths, all_rows = new_paths(m, rows, strata), np.arange(rows)
-    rates = np.full((rows, max(1, strata)), rate)
+    law = StratumRates(by_stratum=np.full(max(1, strata), rate))
     alarms = np.zeros(rows)
     for i in range(2 * batches):
-        paths.send(all_rows, m.batch_size(m.urgency(paths.r(all_rows))), Law(survey=rates, hunt=rates), rng)
+        paths.send(all_rows, m.batch_size(paths.urgency(all_rows)), law, rng)
         alarmed = paths.r(all_rows) >= m.gamma_breach
         alarms += alarmed * (i >= batches)
         paths.reset(all_rows[alarmed])
@@ -37,7 +38,7 @@ def counted(m: Monitoring, rate: float, strata: int, *, rows: int, batches: int)
 def test_it_agrees_with_counting(rate: float, strata: int, batch: int) -> None:
     m = replace(WATCHED, batch=batch, burst_batch=2 * batch)
     healthy = watch_healthy(m, Drift(before=rate, strata=strata), 2000, np.random.default_rng(7))
-    sampled = alarm_rate(healthy.paths, rate, np.random.default_rng(8))
+    sampled = alarm_rate(healthy.paths, healthy.tilting, np.random.default_rng(8))
     value, error = counted(m, rate, strata, rows=1500, batches=max(60, 300 // batch))
     assert abs(sampled.value - value) <= 3 * math.hypot(error, sampled.standard_error)
     assert sampled.standard_error < 0.2 * sampled.value
@@ -50,24 +51,38 @@ def test_it_tells_rates_that_counting_could_never_see() -> None:
     for gamma in (1e4, 1e8):
         m = replace(WATCHED, gamma_breach=gamma)
         healthy = watch_healthy(m, Drift(before=0.02), 3000, np.random.default_rng(9))
-        found.append(alarm_rate(healthy.paths, 0.02, np.random.default_rng(10)).value)
+        found.append(alarm_rate(healthy.paths, healthy.tilting, np.random.default_rng(10)).value)
     survey, _ = WATCHED.detectors(strata=False)
-    thetas = [math.log(t / 0.02) / math.log(q / 0.05) for q, t in zip(survey.q, tilts(survey, 0.02), strict=True)]
-    assert math.log(found[0] / found[1]) / math.log(1e4) == pytest.approx(min(thetas), rel=0.05)
+    theta = tilt_of(survey, 0.02).theta
+    assert theta > 1.2
+    assert math.log(found[0] / found[1]) / math.log(1e4) == pytest.approx(theta, rel=0.05)
+
+
+def test_without_overshoot_the_rate_at_p0_is_that_of_the_theorem() -> None:
+    """min(R, gamma) grows by 1 in mean at p0, so that a probe in gamma is an alarm: no more, and hardly less."""
+    m = replace(WATCHED, gamma_breach=1e6)
+    healthy = watch_healthy(m, Drift(before=0.05), 2000, np.random.default_rng(11))
+    found = alarm_rate(healthy.paths, healthy.tilting, np.random.default_rng(12))
+    assert found.standard_error < 0.05e-6
+    assert abs(found.value - 1e-6) <= 3 * found.standard_error
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.03, 1e-4])
 def test_a_tilt_makes_the_mean_of_the_tilted_ratio_one(rate: float) -> None:
     detector, _ = WATCHED.detectors(strata=False)
-    for q, tilted in zip(detector.q, tilts(detector, rate), strict=True):
+    tilt, thetas = tilt_of(detector, rate), []
+    for q, tilted in zip(detector.q, tilt.q, strict=True):
         theta = math.log(tilted / rate) / math.log(q / 0.05)
-        mean = rate * (q / 0.05) ** theta + (1 - rate) * ((1 - q) / 0.95) ** theta
-        assert mean == pytest.approx(1)
-        assert theta >= 1 - 1e-9
-        if rate == 0.05:
-            assert tilted == pytest.approx(q)
+        thetas.append(theta)
+        assert rate * (q / 0.05) ** theta + (1 - rate) * ((1 - q) / 0.95) ** theta == pytest.approx(1)
+    assert tilt.theta == pytest.approx(min(thetas))
+    assert tilt.theta >= 1
+    assert rate < 0.05 or tilt.q == pytest.approx(detector.q)
 
 
-def test_paths_without_likelihoods_are_refused() -> None:
-    with pytest.raises(ValueError, match="with_likelihood"):
-        alarm_rate(new_paths(WATCHED, 6, 0), 0.02, np.random.default_rng(1))
+def test_verdicts_without_rates_are_refused() -> None:
+    paths = new_paths(WATCHED, 6, 0)
+    survey, stratum = (tilt_of(detector, 0.02) for detector in WATCHED.detectors(strata=False))
+    rows, said = np.arange(6), np.zeros(6, dtype=bool)
+    with pytest.raises(ValueError, match="before their rates"):
+        new_tilting(paths.evidence, (survey, stratum), 0.02).learn(rows, rows, said, said)

@@ -10,7 +10,8 @@ import pytest
 
 from probes.statistics.detectors import ShiryaevRobertsEDetector, StratifiedEDetector
 from probes.statistics.simulation.monitoring import Monitoring
-from probes.statistics.simulation.paths import Law, Paths, new_paths
+from probes.statistics.simulation.paths import Paths, StratumRates, new_paths
+from probes.statistics.simulation.recursion import Recursion
 
 ROWS, STRATA = 6, 4
 WATCHED = Monitoring(
@@ -35,11 +36,11 @@ def watched(paths: Paths, rate: float, rng: np.random.Generator, *, batches: int
                 logs[row].append((int(k), bool(verdict), bool(drawn)))
             return update(rows, stratum, x, surveyed)
 
-    rates = np.full((ROWS, max(1, paths.own.shape[1])), rate)
+    law = StratumRates(by_stratum=np.full(max(1, paths.own.shape[1]), rate))
     spied = replace(paths, evidence=Spy())
     rows = np.arange(ROWS)
     for _ in range(batches):
-        spied.send(rows, WATCHED.batch_size(WATCHED.urgency(spied.r(rows))), Law(survey=rates, hunt=rates), rng)
+        spied.send(rows, WATCHED.batch_size(spied.urgency(rows)), law, rng)
     return logs
 
 
@@ -77,16 +78,38 @@ def test_with_strata_it_is_half_the_survey_and_half_the_sum_over_strata(rate: fl
         assert paths.own[row] == pytest.approx(own, rel=1e-9)
 
 
-def test_hunts_go_to_the_stratum_with_most_evidence_and_only_where_there_is_some() -> None:
-    fresh = new_paths(replace(WATCHED, burst_batch=3), ROWS, STRATA)
-    assert all(drawn for log in watched(fresh, 1e-9, np.random.default_rng(3), batches=1) for _, _, drawn in log)
-    paths = new_paths(WATCHED, 400, STRATA)
-    paths.own[:, 2] = 1.5
-    law = Law(survey=np.zeros((400, STRATA)), hunt=np.tile([0.0, 0.0, 1.0, 0.0], (400, 1)))
-    paths.send(np.arange(400), np.ones(400, dtype=np.int64), law, np.random.default_rng(4))
-    hunted = paths.evidence.strata[:, 2, 0] > 1.0  # only a hunt meets harm, and only there
-    assert abs(hunted.mean() - 0.5) <= 3 * math.sqrt(0.25 / 400)
-    assert (paths.evidence.strata[:, [0, 1, 3]] < 1.0).all()
+class HuntsMeetHarm:
+    """Verdicts are harmful where the stratum was not drawn but chosen."""
+
+    def rates(self, evidence: Recursion, rows: np.ndarray, stratum: np.ndarray, surveyed: np.ndarray) -> np.ndarray:
+        return np.where(surveyed, 0.0, 1.0)
+
+    def learn(self, rows: np.ndarray, stratum: np.ndarray, x: np.ndarray, surveyed: np.ndarray) -> None:
+        pass
+
+
+def test_hunts_go_to_the_stratum_that_stands_out_and_only_where_one_does() -> None:
+    rows, rest = np.arange(400), new_paths(WATCHED, 1, STRATA).evidence.bets[1].rest
+    for own, share in ((1.01 * rest, 0.5), (0.99 * rest, 0.0)):
+        paths = new_paths(WATCHED, 400, STRATA)
+        paths.own[:, 2] = own
+        paths.send(rows, np.ones(400, dtype=np.int64), HuntsMeetHarm(), np.random.default_rng(4))
+        hunted = paths.evidence.strata[:, 2, 0] > 0
+        assert abs(hunted.mean() - share) <= 3 * math.sqrt(share * (1 - share) / 400)
+        assert not paths.evidence.strata[:, [0, 1, 3]].any()
+        assert not paths.evidence.survey[hunted].any(), "a hunt says nothing of the suite"
+
+
+def test_rest_is_where_the_daemon_has_it() -> None:
+    """Half of the survey's rest and half of each stratum's, see ``monitor.watch.Watch.log_rest``."""
+    survey = ShiryaevRobertsEDetector.tilted(p0=0.05, p1=0.2)
+    strata = StratifiedEDetector(p0=0.05, p1=0.2, nulls={"s": 0.02})
+    alone, beside = new_paths(WATCHED, 1, 0), new_paths(replace(WATCHED, stratum_p0=0.02), 1, 7)
+    assert alone.rest == pytest.approx(math.exp(survey.log_rest))
+    assert beside.rest == pytest.approx((math.exp(survey.log_rest) + 7 * math.exp(strata.log_rest_of("s"))) / 2)
+    r = np.array([0.0, beside.rest, math.sqrt(beside.rest * 1e2), 1e2, 1e9])
+    assert WATCHED.urgency(r, rest=beside.rest) == pytest.approx([0, 0, 0.5, 1, 1])
+    assert WATCHED.urgency(np.array([1e2 / math.e]), rest=1e9) == pytest.approx([0])
 
 
 def test_missing_probes_tell_nothing() -> None:

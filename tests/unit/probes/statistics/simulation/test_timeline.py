@@ -11,7 +11,7 @@ import pytest
 from probes.statistics.detectors import ShiryaevRobertsEDetector
 from probes.statistics.simulation.confirmation import ConfirmationLaw
 from probes.statistics.simulation.monitoring import DAY_SECONDS, Drift, Monitoring
-from probes.statistics.simulation.timeline import Passage, follow_drift, watch_healthy
+from probes.statistics.simulation.timeline import Confirmations, Passage, follow_drift, watch_healthy
 
 STEADY = Monitoring(
     p0=0.1, p1=0.3, gamma_warn=1e2, gamma_breach=1e4, interval_seconds=60, batch=1, burst_interval_seconds=60,
@@ -29,7 +29,7 @@ def followed(
     m: Monitoring, drift: Drift = DRIFT, law: ConfirmationLaw = SURE
 ) -> tuple[Passage, Passage, Passage]:
     rng = np.random.default_rng(11)
-    return follow_drift(watch_healthy(m, drift, RUNS, rng), drift, law, rng)
+    return follow_drift(watch_healthy(m, drift, RUNS, rng), drift, Confirmations(suite=law, strata=law), rng)
 
 
 def test_delays_are_those_of_the_library_probe_by_probe() -> None:
@@ -70,10 +70,21 @@ def test_a_confirmation_costs_its_batches_and_a_dismissal_begins_anew() -> None:
     assert (taken[taken > 12] > 24).all(), "a second breach needs probes of its own"
 
 
+def test_what_the_survey_finds_is_confirmed_on_the_suite_and_the_rest_on_strata() -> None:
+    m = replace(STEADY, burst_batch=4, burst_interval_seconds=10)
+    slow = ConfirmationLaw(confirmed_at=np.eye(1, 41, 40)[0], dismissed_at=np.zeros(41), undecided=0.0)
+    rng = np.random.default_rng(13)
+    for drift, taken in ((Drift(before=0.02, after=0.9, strata=30, drifted=1), 4), (Drift(before=0.02, after=0.9), 40)):
+        _, found, settled = follow_drift(
+            watch_healthy(m, drift, RUNS, rng), drift, Confirmations(suite=slow, strata=SURE), rng
+        )
+        assert ((settled.probes - found.probes) == taken).mean() > 0.95
+
+
 def test_evidence_quickens_the_schedule() -> None:
     quick = replace(STEADY, batch=4, burst_batch=16, burst_interval_seconds=5)
-    assert quick.batch_size(quick.urgency(np.array([0.0, 1.0, 10.0, 1e2, 1e9]))).tolist() == [4, 4, 8, 16, 16]
-    gaps = quick.gap_seconds(quick.urgency(np.array([0.0, 10.0, 1e2])))
+    assert quick.batch_size(quick.urgency(np.array([0.0, 1.0, 10.0, 1e2, 1e9]), rest=1.0)).tolist() == [4, 4, 8, 16, 16]
+    gaps = quick.gap_seconds(quick.urgency(np.array([0.0, 10.0, 1e2]), rest=1.0))
     assert gaps == pytest.approx([60, math.sqrt(60 * 5), 5])
     assert quick.probes_a_day(0.0) == pytest.approx(5760)
     assert followed(quick)[1].quantile(0.5)[1] < followed(STEADY)[1].quantile(0.5)[1] / 4
