@@ -25,11 +25,12 @@ class JudgeMonitor:
     M_j <- (M_j + 1) LR_j on its own clock, R = sum of w_j M_j over both kinds (Shin, Ramdas & Rinaldo, arXiv
     2203.03532). The alternatives multiply the odds of an error by 2, 5 and 20. While sensitivity and specificity are
     no lower than their nulls, the mean number of gold replies to a false alarm is at least gamma, in whatever order
-    the two kinds come. The replies must be drawn anew each time (with replacement): a fixed set judged over and over by
-    a judge that repeats itself brings no new information. Gold replies without a verdict are left out.
+    the two kinds come. Draw the gold replies at random, with replacement: the rates meant are then the judge's own on
+    the gold set, however small that is, and a judge that repeats itself does no harm. A set judged in a fixed order,
+    over and over, has no such guarantee. Gold replies without a verdict are left out.
 
     Attributes:
-        sensitivity_null: Smallest sensitivity that still passes, such as a lower bound by ``RoganGladen.bounds``.
+        sensitivity_null: Smallest sensitivity that still passes, such as the gold set's first less a margin.
         specificity_null: The same of specificity.
         gamma: Mean number of gold replies to a false alarm, above 1.
         log_misses: log M_j of the gold positives.
