@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-import numpy as np
+from probes.statistics.logs import log1p_exp, log_sum_exp
 
 __all__ = ["JudgeMonitor"]
 
@@ -68,7 +68,7 @@ class JudgeMonitor:
     @property
     def log_r(self) -> float:
         """Natural log of the summed statistic; minus infinity before the first gold reply."""
-        return float(np.logaddexp(_log_r(self.log_misses), _log_r(self.log_false_alarms)))
+        return log_sum_exp((_log_r(self.log_misses), _log_r(self.log_false_alarms)))
 
     @property
     def drifted(self) -> bool:
@@ -87,9 +87,9 @@ def _step(log_m: tuple[float, ...], p0: float, wrong: bool) -> tuple[float, ...]
     after: list[float] = []
     for m, odds in zip(log_m, _ODDS, strict=True):
         q = odds * p0 / (1 - p0 + odds * p0)
-        after.append(float(np.logaddexp(m, 0.0)) + math.log(q / p0 if wrong else (1 - q) / (1 - p0)))
+        after.append(log1p_exp(m) + math.log(q / p0 if wrong else (1 - q) / (1 - p0)))
     return tuple(after)
 
 
 def _log_r(log_m: tuple[float, ...]) -> float:
-    return float(np.logaddexp.reduce([math.log(w) + m for w, m in zip(_WEIGHTS, log_m, strict=True)]))
+    return log_sum_exp(math.log(w) + m for w, m in zip(_WEIGHTS, log_m, strict=True))
