@@ -4,8 +4,11 @@ MonitorError
 ├── ConfigError            the settings can't be used: names the key, what is wrong and what is allowed
 ├── PluginError            a plugin that the settings name is not installed, or refuses its options
 ├── NotMeasured            too few usable answers to say anything (retryable)
+│   └── JudgeUnavailable   the judge gave no verdict at all
 └── StoreError
     ├── StoreBusy          another daemon runs on this store
+    ├── BrokenSeries       records of a series are doubled, missing or another one's: names the record
+    ├── StaleSeries        somebody else added to the series first: read it again
     ├── StaleIncident      somebody saved the incident first: load it again
     ├── OpenIncident       the target has an open incident already
     └── UnknownIncident    there is no such incident
@@ -14,12 +17,15 @@ MonitorError
 from __future__ import annotations
 
 __all__ = [
+    "BrokenSeries",
     "ConfigError",
+    "JudgeUnavailable",
     "MonitorError",
     "NotMeasured",
     "OpenIncident",
     "PluginError",
     "StaleIncident",
+    "StaleSeries",
     "StoreBusy",
     "StoreError",
     "UnknownIncident",
@@ -42,12 +48,24 @@ class NotMeasured(MonitorError):
     """Too few usable answers; may pass when asked again."""
 
 
+class JudgeUnavailable(NotMeasured):
+    """The judge gave no verdict at all."""
+
+
 class StoreError(MonitorError):
     """The store can't do what was asked."""
 
 
 class StoreBusy(StoreError):
     """Another daemon runs on this store."""
+
+
+class BrokenSeries(StoreError):
+    """Records that are only ever added to don't follow each other."""
+
+
+class StaleSeries(StoreError):
+    """Somebody else added to the series in between."""
 
 
 class StaleIncident(StoreError):
