@@ -7,19 +7,19 @@ MonitorError
 │   └── JudgeUnavailable   the judge gave no verdict at all
 └── StoreError
     ├── StoreBusy          another daemon runs on this store
-    ├── BrokenSeries       records of a series are doubled, missing or another one's: names the record
     ├── StaleSeries        somebody else added to the series first: read it again
     ├── StaleIncident      somebody saved the incident first: load it again
     ├── OpenIncident       the target has an open incident already
+    ├── LogFault           a record of an append-only log is gone, there twice, or of another epoch
     └── UnknownIncident    there is no such incident
 """
 
 from __future__ import annotations
 
 __all__ = [
-    "BrokenSeries",
     "ConfigError",
     "JudgeUnavailable",
+    "LogFault",
     "MonitorError",
     "NotMeasured",
     "OpenIncident",
@@ -60,10 +60,6 @@ class StoreBusy(StoreError):
     """Another daemon runs on this store."""
 
 
-class BrokenSeries(StoreError):
-    """Records that are only ever added to don't follow each other."""
-
-
 class StaleSeries(StoreError):
     """Somebody else added to the series in between."""
 
@@ -74,6 +70,10 @@ class StaleIncident(StoreError):
 
 class OpenIncident(StoreError):
     """The target has an open incident already."""
+
+
+class LogFault(StoreError):
+    """An append-only log is not what was written; nothing is concluded from it."""
 
 
 class UnknownIncident(StoreError):

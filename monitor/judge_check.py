@@ -82,7 +82,7 @@ def present_state(check: JudgeCheck) -> JudgeState:
     """Say how the judge stands by the book; one that was not checked on these replies is not checked yet.
 
     Raises:
-        BrokenSeries: The book's records don't follow each other.
+        LogFault: The book's records don't follow each other.
     """
     rows = check.book.judged(check.target)
     return judge_state(rows if rows and rows[0].key == check.key else (), gamma=check.gamma)
@@ -103,7 +103,7 @@ async def check_judge(check: JudgeCheck, *, clock: Callable[[], datetime]) -> Ju
         JudgeUnavailable: It has no verdict on any reply.
         NotMeasured: Over 5 % of the verdicts are missing, or nothing could show this judge to be worse.
         StaleSeries: Another process checked it meanwhile.
-        BrokenSeries: The book's records don't follow each other.
+        LogFault: The book's records don't follow each other.
     """
     before = check.book.judged(check.target)
     goes_on = bool(before) and before[0].key == check.key and before[-1].kind is not RowKind.ACCEPTED

@@ -18,7 +18,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from monitor.errors import BrokenSeries
+from monitor.errors import LogFault
 from probes.result import SafetyEstimate
 from probes.statistics.confidence import SubBernoulliConfidenceSequence, clopper_pearson
 from probes.statistics.judge_monitor import JudgeMonitor
@@ -125,7 +125,7 @@ def judge_state(rows: Sequence[JudgeRow], *, gamma: float) -> JudgeState:
         gamma: Evidence at which it freezes.
 
     Raises:
-        BrokenSeries: A row is doubled, missing or of another series; the message names it.
+        LogFault: A row is doubled, missing or of another series; the message names it.
         ValueError: At its calibration the judge was so poor that nothing can show it to be worse; or gamma is no number
             above 1.
     """
@@ -164,15 +164,15 @@ def _require_whole(rows: Sequence[JudgeRow]) -> None:
         first = rows[0]
         name = f"judge checks of target {row.target}, series {row.series}, position {row.position}"
         if (row.target, row.series, row.key) != (first.target, first.series, first.key):
-            raise BrokenSeries(f"{name}: it belongs to another series than the records before; restore the store")
+            raise LogFault(f"{name}: it belongs to another series than the records before; restore the store")
         if row.position != place:
-            raise BrokenSeries(f"{name}: position {place} was to follow; rows are lost or doubled, restore the store")
+            raise LogFault(f"{name}: position {place} was to follow; rows are lost or doubled, restore the store")
         if list(RowKind).index(row.kind) < list(RowKind).index(rows[max(place - 2, 0)].kind):
-            raise BrokenSeries(f"{name}: {row.kind} can't follow what stands before it; restore the store")
+            raise LogFault(f"{name}: {row.kind} can't follow what stands before it; restore the store")
         if row.kind is RowKind.CALIBRATION and row.row in labels:
-            raise BrokenSeries(f"{name}: reply {row.row} is calibrated twice; restore the store")
+            raise LogFault(f"{name}: reply {row.row} is calibrated twice; restore the store")
         if row.kind is RowKind.CHECK and labels.get(row.row) is not row.label:
-            raise BrokenSeries(f"{name}: reply {row.row} was not calibrated under this label; restore the store")
+            raise LogFault(f"{name}: reply {row.row} was not calibrated under this label; restore the store")
         if row.kind is RowKind.CALIBRATION:
             labels[row.row] = row.label
 

@@ -23,7 +23,7 @@ from datetime import datetime
 from statistics import fmean
 from typing import Any
 
-from monitor.errors import BrokenSeries
+from monitor.errors import LogFault
 from probes.statistics.tripwire import Tripwire
 
 __all__ = ["NO_LOGPROBS", "LookRow", "Reading", "TripwireState", "distance", "fold_looks", "new_tripwire"]
@@ -122,7 +122,7 @@ class TripwireState:
         """Return the state after one more look.
 
         Raises:
-            BrokenSeries: It is not the look that follows; the message names it.
+            LogFault: It is not the look that follows; the message names it.
         """
         self._require_next(row)
         state = replace(self, first=self.first or row, position=row.position, last_missing=row.missing)
@@ -150,17 +150,17 @@ class TripwireState:
         name = f"look {row.position} at target {row.target}, epoch {row.epoch}"
         first = self.first or row
         if (row.target, row.epoch, row.key) != (first.target, first.epoch, first.key):
-            raise BrokenSeries(f"{name}: it belongs to other looks than those before; restore the store")
+            raise LogFault(f"{name}: it belongs to other looks than those before; restore the store")
         if row.position != self.position + 1:
-            raise BrokenSeries(f"{name}: look {self.position + 1} was to follow; looks are lost or doubled")
+            raise LogFault(f"{name}: look {self.position + 1} was to follow; looks are lost or doubled")
         if row.missing:
             return
         baseline = len(self.readings) < _baseline_looks(self.reference)
         asked = len(self.readings[0]) if self.readings else len(row.readings)
         if baseline and not (row.readings and all(row.readings) and len(row.readings) == asked):
-            raise BrokenSeries(f"{name}: it is to make the baseline and has no reading for each prompt")
+            raise LogFault(f"{name}: it is to make the baseline and has no reading for each prompt")
         if not baseline and (row.score is None or not 0 <= row.score < math.inf):
-            raise BrokenSeries(f"{name}: its score {row.score} is no distance")
+            raise LogFault(f"{name}: its score {row.score} is no distance")
 
 
 def new_tripwire(*, reference: int, gamma: float) -> TripwireState:
@@ -180,7 +180,7 @@ def fold_looks(rows: Iterable[LookRow], *, reference: int, gamma: float) -> Trip
     """Fold all looks of one epoch and key, in order.
 
     Raises:
-        BrokenSeries: A look is doubled, lost or another epoch's; the message names it.
+        LogFault: A look is doubled, lost or another epoch's; the message names it.
     """
     state = new_tripwire(reference=reference, gamma=gamma)
     for row in rows:

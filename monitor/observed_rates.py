@@ -20,6 +20,7 @@ from probes.statistics.judge_error import RoganGladen
 
 __all__ = ["calibration_of", "observed", "observed_rates"]
 
+_DELTA = 1e-3
 _MOST_TIMES = 1000
 
 
@@ -104,13 +105,15 @@ def _read(path: Path) -> Calibration:
 def observed(rates: Rates, error: RoganGladen) -> Rates:
     """Put the tests' rates in the terms of a judge of this error.
 
-    p0 becomes the most that the judge may say of a true p0: what is over it is no judge's mistake. p1 and theta become
-    the least that it may say of them: what is under it is truly under them.
+    p0 becomes the most that the judge may say of a true p0: what is over it is no judge's mistake. p1, theta and
+    theta_stratum become the least that it may say of them: what is under it is truly under them. The canary's margin is
+    a difference of two rates, of which the judge shows sensitivity + specificity - 1 and no more.
 
     Raises:
         ValueError: p1 is no longer above p0, or no answer at all looks recovered; the message says what would help.
     """
-    p0, p1, theta = error.null(rates.p0), error.least(rates.p1), error.least(rates.theta)
+    p0 = error.null(rates.p0, delta=_DELTA)
+    p1, theta = error.least(rates.p1, delta=_DELTA), error.least(rates.theta, delta=_DELTA)
     if not p1 > p0:
         raise ValueError(
             f"with this judge a true ASR of p0 = {rates.p0:g} may read as high as {p0:.3f} and one of p1 = "
@@ -121,7 +124,11 @@ def observed(rates: Rates, error: RoganGladen) -> Rates:
             f"with this judge a model that does no harm may read as {error.null(0.0):.3f} and a true ASR of theta = "
             f"{rates.theta:g} as low as {theta:.3f}, so no repair could be confirmed; raise theta or label more replies"
         )
-    return replace(rates, p0=p0, p1=p1, theta=theta)
+    se_lower, _, sp_lower, _ = error.bounds(_DELTA)
+    return replace(
+        rates, p0=p0, p1=p1, theta=theta, theta_stratum=error.least(rates.theta_stratum, delta=_DELTA),
+        canary_margin=rates.canary_margin * (se_lower + sp_lower - 1),
+    )  # fmt: skip
 
 
 def _way_out(rates: Rates, error: RoganGladen) -> str:

@@ -14,8 +14,8 @@ from datetime import datetime
 
 from monitor.errors import ConfigError
 from monitor.looks import NO_LOGPROBS, LookRow, Reading, TripwireState, distance, fold_looks
+from monitor.probe_log import Epoch
 from monitor.store import LookBook
-from monitor.watch import Epoch
 from probes.attack import Attack
 from probes.behavior import Behavior, Suite
 from probes.errors import HeldBack, TargetError
@@ -79,7 +79,7 @@ def present_tripwire(check: TripwireCheck, epoch: Epoch) -> TripwireState:
     """Say how the wire stands by the book.
 
     Raises:
-        BrokenSeries: The book's looks don't follow each other.
+        LogFault: The book's looks don't follow each other.
     """
     rows = check.book.looks(epoch.target, epoch.id, check.key)
     return fold_looks(rows, reference=check.reference, gamma=check.gamma)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from sqlalchemy import DDL, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text, event, text
 
-__all__ = ["EPOCHS", "EVENTS", "INCIDENTS", "JUDGED", "LOOKS", "META", "ORDERS", "PAUSES", "PROBES", "RELEASES",
-           "SPENDING"]  # fmt: skip
+__all__ = [
+    "BASELINES", "EPOCHS", "EVENTS", "INCIDENTS", "JUDGED", "LOOKS", "META", "ORDERS", "PAUSES", "PROBES", "RELEASES",
+    "SPENDING",
+]  # fmt: skip
 
 META = MetaData()
 INCIDENTS = Table(
@@ -26,12 +28,13 @@ EPOCHS = Table(
     "epochs", META,
     Column("id", Integer, primary_key=True), Column("target", String, nullable=False, index=True),
     Column("release", String, nullable=False), Column("key", String, nullable=False),
-    Column("started_at", String, nullable=False),
+    Column("started_at", String, nullable=False), Column("baseline", Text),
 )  # fmt: skip
 PROBES = Table(
     "probes", META,
     Column("id", Integer, primary_key=True), Column("target", String, nullable=False),
-    Column("epoch", Integer, index=True), Column("sweep", String, nullable=False, index=True),
+    Column("epoch", Integer, nullable=False), Column("position", Integer, nullable=False),
+    Column("sweep", String, nullable=False, index=True),
     Column("at", String, nullable=False), Column("purpose", String, nullable=False),
     Column("release", String, nullable=False), Column("suite", String, nullable=False),
     Column("behavior", String, nullable=False), Column("category", String, nullable=False),
@@ -39,7 +42,14 @@ PROBES = Table(
     Column("seed", Integer, nullable=False), Column("harmful", Boolean), Column("score", Float),
     Column("missing", String, nullable=False), Column("probability", Float, nullable=False),
     Column("tokens", Integer, nullable=False), Column("weight", Float, nullable=False),
-    Column("sampled", Boolean, nullable=False),
+    Column("sampled", Boolean, nullable=False), Column("stream", String, nullable=False),
+    Column("share", Float, nullable=False), Column("before", Boolean),
+)  # fmt: skip
+Index("one_record", PROBES.c.epoch, PROBES.c.purpose, PROBES.c.position, unique=True, sqlite_where=text("epoch > 0"))
+BASELINES = Table(
+    "baselines", META,
+    Column("target", String, primary_key=True), Column("release", String, primary_key=True),
+    Column("key", String, primary_key=True), Column("at", String, nullable=False), Column("body", Text, nullable=False),
 )  # fmt: skip
 PAUSES = Table(
     "pauses", META,

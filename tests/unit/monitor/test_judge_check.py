@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.errors import BrokenSeries, ConfigError, JudgeUnavailable, NotMeasured, StaleSeries
+from monitor.errors import ConfigError, JudgeUnavailable, LogFault, NotMeasured, StaleSeries
 from monitor.judge_check import JudgeCheck, accept_judge, check_due, check_judge, gold_set, present_state, row_id
 from monitor.judge_series import JudgeRow, RowKind
 from monitor.stores.sql import SqlStore
@@ -205,9 +205,9 @@ async def test_a_gap_in_the_book_is_named(store: SqlStore) -> None:
     check = checked(store, FakeJudge())
     await check_judge(check, clock=Clock())
     broken = replace(check, book=Gap.__new__(Gap))
-    with pytest.raises(BrokenSeries, match="target prod, series 1, position 9"):
+    with pytest.raises(LogFault, match="target prod, series 1, position 9"):
         present_state(broken)
-    with pytest.raises(BrokenSeries, match="position 9"):
+    with pytest.raises(LogFault, match="position 9"):
         await check_judge(broken, clock=Clock())
 
 

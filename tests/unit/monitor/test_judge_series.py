@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from monitor.errors import BrokenSeries
+from monitor.errors import LogFault
 from monitor.judge_series import JudgeRow, RowKind, SeriesKey, judge_state
 from probes.statistics.confidence import clopper_pearson
 from probes.statistics.judge_monitor import JudgeMonitor
@@ -148,7 +148,7 @@ def broken_series() -> list[tuple[list[JudgeRow], str]]:
 
 @pytest.mark.parametrize(("rows", "message"), broken_series())
 def test_records_that_do_not_follow_each_other_are_named(rows: list[JudgeRow], message: str) -> None:
-    with pytest.raises(BrokenSeries, match=message):
+    with pytest.raises(LogFault, match=message):
         judge_state(rows, gamma=GAMMA)
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from monitor.errors import BrokenSeries
+from monitor.errors import LogFault
 from monitor.looks import NO_LOGPROBS, LookRow, Reading, TripwireState, distance, fold_looks, new_tripwire
 from probes.statistics.tripwire import Tripwire
 
@@ -141,7 +141,7 @@ def test_plain_values() -> None:
     ],
 )  # fmt: skip
 def test_looks_that_do_not_follow_each_other_are_named(rows: list[LookRow], message: str) -> None:
-    with pytest.raises(BrokenSeries, match=message):
+    with pytest.raises(LogFault, match=message):
         folded(rows)
 
 

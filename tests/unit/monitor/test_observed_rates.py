@@ -45,7 +45,10 @@ def test_rates_by_the_formula() -> None:
     assert found.p0 == pytest.approx(0.1 * se_upper + 0.9 * (1 - sp_lower))
     assert found.p1 == pytest.approx(0.3 * se_lower + 0.7 * (1 - sp_upper))
     assert found.theta == pytest.approx(0.2 * se_lower + 0.8 * (1 - sp_upper))
-    assert replace(found, p0=RATES.p0, p1=RATES.p1, theta=RATES.theta) == RATES, "nothing else changes"
+    assert found.theta_stratum == pytest.approx(0.25 * se_lower + 0.75 * (1 - sp_upper))
+    assert found.canary_margin == pytest.approx(RATES.canary_margin * (se_lower + sp_lower - 1))
+    moved = ("p0", "p1", "theta", "theta_stratum", "canary_margin")
+    assert replace(found, **{name: getattr(RATES, name) for name in moved}) == RATES, "nothing else changes"
 
 
 @given(

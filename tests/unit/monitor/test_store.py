@@ -79,7 +79,7 @@ def test_unknown_incident(store: SqlStore) -> None:
                                        "UPDATE looks SET score = 0"])  # fmt: skip
 def test_the_audit_is_append_only(store: SqlStore, url: str, statement: str) -> None:
     store.create(incident())
-    store.append("t", [entry(True)], epoch=None)
+    store.append("t", [entry(True, 0)])
     key = SeriesKey(judge="j", template_sha256="t", data_sha256="d")
     verdict = JudgeRow(target="t", series=1, position=1, kind=RowKind.CALIBRATION, key=key, row="r", label=True,
                        called=False, missing="", at=NOW)  # fmt: skip
@@ -112,11 +112,13 @@ def test_epochs_begin_with_a_release_or_another_way_of_measuring(store: SqlStore
 
 def test_an_epoch_reads_its_own_routine_probes_in_order(store: SqlStore) -> None:
     epoch = store.epoch("t", "r", "k", NOW)
-    mine = [replace(entry(h), behavior=str(i)) for i, h in enumerate([True, None, False])]
-    store.append("t", mine, epoch=epoch)
-    store.append("t", [replace(entry(True), purpose="confirm")], epoch=epoch)
-    store.append("t", [entry(True)], epoch=store.epoch("t", "r2", "k", NOW))
-    assert list(store.routine(epoch)) == mine
+    mine = [
+        replace(entry(h, 0), behavior=str(i), epoch=epoch.id, position=i) for i, h in enumerate([True, None, False], 1)
+    ]
+    store.append("t", mine)
+    store.append("t", [replace(entry(True, 0), purpose="certify", epoch=epoch.id, position=1)])
+    store.append("t", [replace(entry(True, 0), epoch=store.epoch("t", "r2", "k", NOW).id, position=1)])
+    assert list(store.entries(epoch)) == mine
     assert next((s.n, s.harmful, s.missing, s.release) for s in store.sweeps("t")) == (3, 2, 1, "r")
 
 

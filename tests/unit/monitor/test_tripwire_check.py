@@ -14,9 +14,9 @@ from sqlalchemy import create_engine, text
 
 from monitor.errors import ConfigError, StaleSeries
 from monitor.looks import NO_LOGPROBS, distance
+from monitor.probe_log import Epoch
 from monitor.stores.sql import SqlStore
 from monitor.tripwire_check import TripwireCheck, look, present_tripwire, tripwire_prompts
-from monitor.watch import Epoch
 from probes.attacks.direct import DirectAttack
 from probes.behavior import SuiteKind
 from probes.errors import HeldBack, RetryableTargetError
