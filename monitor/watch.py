@@ -29,6 +29,7 @@ SURVEY = "survey"
 
 _MISSING_MAX = 0.05
 _LOG_HALF = math.log(0.5)
+_STANDS_OUT = math.log(2.0)
 
 
 class Phase(StrEnum):
@@ -170,13 +171,13 @@ class Watch:
     def probabilities(self, shares: Mapping[str, float]) -> dict[str, float]:
         """Return with which probability the next probe goes to each stratum.
 
-        The shares, as long as no stratum has more evidence than harmless probes leave; else a part of the probes hunts
-        where it stands out most.
+        The shares, as long as no stratum's evidence is over twice what harmless probes leave; else a part of the
+        probes hunts where it stands out most. See docs/adr/0007-hunt-above-the-resting-level.md.
         """
         allocator = EpsilonGreedyAllocator(shares=shares, epsilon=self.rates.epsilon)
         strata = self.strata
         return allocator.probabilities(
-            {k: strata.log_r_of(k) - strata.log_rest_of(k) for k in shares if k in self.nulls}
+            {k: strata.log_r_of(k) - strata.log_rest_of(k) - _STANDS_OUT for k in shares if k in self.nulls}
         )
 
 
