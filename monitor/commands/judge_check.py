@@ -17,7 +17,6 @@ from monitor.errors import ConfigError, JudgeUnavailable, NotMeasured
 if TYPE_CHECKING:  # so that `--help` stays quick
     from monitor.judge_series import JudgeState
     from monitor.settings import Settings
-    from monitor.statistics_settings import JudgeCheckSettings
     from monitor.target_settings import TargetSettings
 
 __all__ = ["accept", "check"]
@@ -39,9 +38,9 @@ def check(
 
     Exit code: 0 fine, 3 drifted, 4 the judge does not answer, 5 too few scored.
     """
-    settings, found, checked = _of(config, target)
+    settings, found = _of(config, target)
     try:
-        state = asyncio.run(_checked(settings, found, checked))
+        state = asyncio.run(_checked(settings, found))
     except NotMeasured as error:
         typer.echo(f"alignd: {error}", err=True)
         raise typer.Exit(_UNAVAILABLE if isinstance(error, JudgeUnavailable) else _NOT_ENOUGH) from error
@@ -58,47 +57,43 @@ def accept(target: TargetArg, config: ConfigFile = _CONFIG) -> None:
     from monitor.judge_check import accept_judge
     from monitor.stores.sql import SqlStore
 
-    settings, _, checked = _of(config, target)
+    settings, found = _of(config, target)
+    if found.judge_check is None:
+        raise ConfigError(f"target {target} has no judge_check, so its judge is never frozen")
     store = SqlStore(settings.store.url)
     try:
-        accept_judge(store, target, gamma=checked.gamma, by=getpass.getuser(), at=utc_now())
+        accept_judge(store, target, gamma=found.judge_check.gamma, by=getpass.getuser(), at=utc_now())
     finally:
         store.close()
     typer.echo(f"the judge of {target} is accepted; the next check calibrates it anew")
 
 
-def _of(config: Path, target: str) -> tuple[Settings, TargetSettings, JudgeCheckSettings]:
+def _of(config: Path, target: str) -> tuple[Settings, TargetSettings]:
     from monitor.settings import load_settings
 
     settings = load_settings(config)
     targets = {t.name: t for t in settings.targets}
     if target not in targets:
         raise ConfigError(f"no target {target!r}; there are: {', '.join(targets)}")
-    checked = targets[target].judge_check
-    if checked is None:
-        raise ConfigError(f"target {target} has no judge_check; name a file of labelled replies there")
-    return settings, targets[target], checked
+    return settings, targets[target]
 
 
-async def _checked(settings: Settings, target: TargetSettings, checked: JudgeCheckSettings) -> JudgeState:
+async def _checked(settings: Settings, target: TargetSettings) -> JudgeState:
     """Make the judge inside the loop that its connections will live in, and check it once."""
     from monitor.bootstrap import judge_of, utc_now
-    from monitor.judge_check import JudgeCheck, check_judge, gold_set
+    from monitor.judge_check import check_judge
     from monitor.stores.sql import SqlStore
+    from monitor.watchers import judge_check_of
     from probes.judge import Closing
 
-    where, key = f"targets.{target.name}", settings.key.get_secret_value()
-    labelled = gold_set(checked.labelled, where=f"{where}.judge_check.labelled")
-    judge = judge_of(target.judge.plugin, target.judge.options, key=key, where=f"{where}.judge")
+    key = settings.key.get_secret_value()
+    judge = judge_of(target.judge.plugin, target.judge.options, key=key, where=f"targets.{target.name}.judge")
     store = SqlStore(settings.store.url)
     try:
-        return await check_judge(
-            JudgeCheck(
-                target=target.name, judge=judge, labelled=labelled, book=store, site_key=key, replies=checked.replies,
-                gamma=checked.gamma,
-            ),
-            clock=utc_now,
-        )  # fmt: skip
+        check = judge_check_of(target, judge, store, key=key)
+        if check is None:
+            raise ConfigError(f"target {target.name} has no judge_check; name a file of labelled replies there")
+        return await check_judge(check, clock=utc_now)
     finally:
         store.close()
         if isinstance(judge, Closing):

@@ -17,6 +17,7 @@ from monitor.judge_series import JudgeRow, RowKind
 from monitor.stores.sql import SqlStore
 from probes.errors import JudgeError
 from probes.judge import Judge, Judgement, Verdict
+from probes.judges.cascade import CascadeJudge
 from probes.labelled import LabelledReply, LabelledSet, parse_labelled
 from probes.probe import Probe
 from probes.target import Completion
@@ -209,6 +210,23 @@ async def test_a_gap_in_the_book_is_named(store: SqlStore) -> None:
         present_state(broken)
     with pytest.raises(LogFault, match="position 9"):
         await check_judge(broken, clock=Clock())
+
+
+async def test_a_cascade_draws_its_audits_anew_in_each_round(store: SqlStore) -> None:
+    """Else the same places would be audited for ever, and the misses there be no draw at all."""
+    audited: list[set[str]] = []
+
+    class Auditing(Drifting):
+        async def judge(self, pairs: Sequence[tuple[Probe, Completion]]) -> tuple[Judgement, ...]:
+            audited[-1].update(p.id[-5:] for p, _ in pairs if cascade.audits(p.id))
+            return await super().judge(pairs)
+
+    cascade = CascadeJudge(cheap=FakeJudge(), strong=FakeJudge(), audit_ratio=0.3, key="secret")
+    check = checked(store, Auditing())
+    for _ in range(3):
+        audited.append(set())
+        await check_judge(check, clock=Clock())
+    assert len({frozenset(a) for a in audited}) == 3
 
 
 async def test_when_the_next_round_is_due(store: SqlStore) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -130,6 +131,7 @@ async def test_a_changed_server_trips_the_wire_and_the_state_is_the_fold_over_th
         ({"faults": [None, RetryableTargetError("", reason="timeout")]}, TOP, "timeout"),
         ({"releases": [RELEASE, "m@ba9876543210"]}, TOP, "other_release"),
         ({"release": "m@ba9876543210"}, TOP, "other_release"),
+        ({"releases": ["fp_1", "fp_2"], "release": "fp_2"}, TOP, "other_release"),
         ({}, (), NO_LOGPROBS),
         ({}, (("Sure", math.nan),), NO_LOGPROBS),
     ],
@@ -154,7 +156,8 @@ async def test_a_server_without_log_probabilities_is_said_once_and_left_alone(
     store: SqlStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     check = check_of(store, Telling(tops=lambda _: ()))
-    (row,) = await looked(check, 1)
+    with caplog.at_level(logging.INFO, logger="alignd"):
+        (row,) = await looked(check, 1)
     assert row.missing == NO_LOGPROBS
     assert present_tripwire(check, EPOCH).off
     assert [r.message for r in caplog.records] == ["tripwire_off"]
