@@ -4,8 +4,10 @@ MonitorError
 ├── ConfigError            the settings can't be used: names the key, what is wrong and what is allowed
 ├── PluginError            a plugin that the settings name is not installed, or refuses its options
 ├── NotMeasured            too few usable answers to say anything (retryable)
+│   └── JudgeUnavailable   the judge gave no verdict at all
 └── StoreError
     ├── StoreBusy          another daemon runs on this store
+    ├── StaleSeries        somebody else added to the series first: read it again
     ├── StaleIncident      somebody saved the incident first: load it again
     ├── OpenIncident       the target has an open incident already
     ├── LogFault           a record of an append-only log is gone, there twice, or of another epoch
@@ -16,12 +18,14 @@ from __future__ import annotations
 
 __all__ = [
     "ConfigError",
+    "JudgeUnavailable",
     "LogFault",
     "MonitorError",
     "NotMeasured",
     "OpenIncident",
     "PluginError",
     "StaleIncident",
+    "StaleSeries",
     "StoreBusy",
     "StoreError",
     "UnknownIncident",
@@ -44,12 +48,20 @@ class NotMeasured(MonitorError):
     """Too few usable answers; may pass when asked again."""
 
 
+class JudgeUnavailable(NotMeasured):
+    """The judge gave no verdict at all."""
+
+
 class StoreError(MonitorError):
     """The store can't do what was asked."""
 
 
 class StoreBusy(StoreError):
     """Another daemon runs on this store."""
+
+
+class StaleSeries(StoreError):
+    """Somebody else added to the series in between."""
 
 
 class StaleIncident(StoreError):

@@ -9,12 +9,14 @@ from typing import Any, Protocol
 
 from monitor.baseline import Baseline
 from monitor.incident import Incident
+from monitor.judge_series import JudgeRow
+from monitor.looks import LookRow
 from monitor.policy import Order
 from monitor.probe_log import Epoch, LogEntry
 
 __all__ = [
-    "BaselineBook", "IncidentStore", "KnownRelease", "OrderBook", "Pause", "PauseBook", "PlacedOrder", "ProbeLog",
-    "ReleaseBook", "SpendingBook", "Store", "SweepSummary",
+    "BaselineBook", "IncidentStore", "JudgeBook", "KnownRelease", "LookBook", "OrderBook", "Pause", "PauseBook",
+    "PlacedOrder", "ProbeLog", "ReleaseBook", "SpendingBook", "Store", "SweepSummary",
 ]  # fmt: skip
 
 
@@ -219,7 +221,42 @@ class SpendingBook(Protocol):
         ...
 
 
-class Store(IncidentStore, ProbeLog, BaselineBook, ReleaseBook, OrderBook, PauseBook, SpendingBook, Protocol):
+class JudgeBook(Protocol):
+    """What judges said of labelled replies, append-only, in series."""
+
+    def append_judged(self, rows: Sequence[JudgeRow]) -> None:
+        """Add rows of one series, all of them or none.
+
+        Raises:
+            StaleSeries: One of their places is taken.
+        """
+        ...
+
+    def judged(self, target: str) -> tuple[JudgeRow, ...]:
+        """Read the target's newest series, in order."""
+        ...
+
+
+class LookBook(Protocol):
+    """Looks at log-probabilities, append-only."""
+
+    def append_look(self, row: LookRow) -> None:
+        """Add a look.
+
+        Raises:
+            StaleSeries: Its place is taken.
+        """
+        ...
+
+    def looks(self, target: str, epoch: int, key: str) -> tuple[LookRow, ...]:
+        """Read the looks of an epoch that were made in one way, in order."""
+        ...
+
+
+class Store(
+    IncidentStore, ProbeLog, BaselineBook, ReleaseBook, OrderBook, PauseBook, SpendingBook, JudgeBook, LookBook,
+    Protocol,
+):
     """Everything, in one place."""
 
     def hold(self) -> None:

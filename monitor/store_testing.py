@@ -8,8 +8,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from monitor.baseline import Baseline, Tally
-from monitor.errors import LogFault, OpenIncident, StaleIncident, StoreBusy, StoreError, UnknownIncident
+from monitor.errors import LogFault, OpenIncident, StaleIncident, StaleSeries, StoreBusy, StoreError, UnknownIncident
 from monitor.incident import Incident, IncidentId, Outcome, advance, open_incident
+from monitor.judge_series import JudgeRow, RowKind, SeriesKey
+from monitor.looks import LookRow
 from monitor.policy import Order
 from monitor.probe_log import Epoch, LogEntry
 from monitor.store import Pause, Store
@@ -37,6 +39,8 @@ def check_store(open_store: Callable[[], Store]) -> None:
         _check_orders(one, other)
         _check_pauses(one, other)
         _check_spending(one, other)
+        _check_judged(one, other)
+        _check_looks(one, other)
     with closing(open_store()) as one:
         one.hold()
         with closing(open_store()) as other:
@@ -188,6 +192,41 @@ def _check_spending(one: Store, other: Store) -> None:
     _same((other.spent("t", day), one.spent("u", day)), (42, 5), "tokens add up by target and day")
 
 
+def _check_judged(one: Store, other: Store) -> None:
+    _same(one.judged("t"), (), "a target whose judge was never checked")
+    first = [_verdict(1, i, called=c) for i, c in enumerate((True, None, False), 1)]
+    one.append_judged(first)
+    one.append_judged([])
+    _same(list(other.judged("t")), first, "a series is read as it was put down, in order")
+    taken = [_verdict(1, i, called=True) for i in (4, 3)]
+    _refuses(StaleSeries, lambda: other.append_judged(taken), "adding a verdict at a place that is taken")
+    _same(list(one.judged("t")), first, "what was refused leaves nothing behind")
+    other.append_judged([replace(_verdict(1, 4, called=None), kind=RowKind.ACCEPTED, by="ann")])
+    _same([r.by for r in one.judged("t")][-1], "ann", "who accepted the judge")
+    second = [_verdict(2, i, called=False) for i in (2, 1)]
+    one.append_judged(second)
+    _same(list(other.judged("t")), second[::-1], "the newest series alone, by position")
+    _same(one.judged("u"), (), "another target's judge")
+
+
+def _check_looks(one: Store, other: Store) -> None:
+    def made(position: int, *, epoch: int = 1, key: str = "k", score: float | None = None) -> LookRow:
+        readings = ({"a": -0.1, "b": -2.5}, {"a": -50.0}) if score is None else ()
+        return LookRow(
+            target="t", epoch=epoch, key=key, position=position, at=_NOW, readings=readings, score=score
+        )  # fmt: skip
+
+    _same(one.looks("t", 1, "k"), (), "a target that was never looked at")
+    missing = replace(made(3, score=0.0), score=None, missing="timeout")
+    mine = [made(1), made(2, score=0.1 + 0.2), missing]
+    for row in (mine[1], mine[0], made(1, epoch=2), made(1, key="k2"), missing):
+        one.append_look(row)
+    _same(list(other.looks("t", 1, "k")), mine, "looks of one epoch and key, by position, as they were put down")
+    _refuses(StaleSeries, lambda: other.append_look(made(2, score=9.0)), "adding a look at a place that is taken")
+    _same(list(one.looks("t", 1, "k")), mine, "a refused look leaves nothing behind")
+    _same(one.looks("u", 1, "k"), (), "another target's looks")
+
+
 def _incident(name: str, target: str, *, hours: int) -> Incident:
     return open_incident(
         incident=IncidentId(name), target=target, release="r", recipes=("a", "b"), now=_NOW + hours * _HOUR, note="n"
@@ -200,6 +239,14 @@ def _entry(sweep: str, harmful: bool | None, *, purpose: str = "routine", behavi
         attack="direct", judge="j/1", seed=7, harmful=harmful, score=None if harmful is None else 1.0 + 4 * harmful,
         missing="timeout" if harmful is None else "", probability=0.25, tokens=30,
         weight=10.0, sampled=False, stream="hunt", share=0.125, before=True,
+    )  # fmt: skip
+
+
+def _verdict(series: int, position: int, *, called: bool | None) -> JudgeRow:
+    return JudgeRow(
+        target="t", series=series, position=position, kind=RowKind.CALIBRATION, at=_NOW, row=f"r{position}",
+        key=SeriesKey(judge="j/1", template_sha256="0" * 64, data_sha256="1" * 64), label=position % 2 == 0,
+        called=called, missing="judge_timeout" if called is None else "",
     )  # fmt: skip
 
 

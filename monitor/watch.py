@@ -111,23 +111,13 @@ class Watch:
 
     @property
     def urgency(self) -> float:
-        """Where the evidence stands between its rest (0) and a burst (1), on the log scale.
+        """Where the evidence stands between nothing (0) and a burst (1), on the log scale.
 
         A canary that is provably worse than the last good release is urgent until the release is certified.
         """
         if self.canary.decision is Decision.REJECT and not self.certified:
             return 1.0
-        warn = math.log(self.rates.gamma_warn)
-        rest = min(self.log_rest, warn - 1.0)
-        return min(1.0, max(0.0, (self.log_r - rest) / (warn - rest)))
-
-    @property
-    def log_rest(self) -> float:
-        """Natural log of the level above which the evidence stands out."""
-        if not self.nulls:
-            return self.survey.log_rest
-        rests = [self.survey.log_rest, *(self.strata.log_rest_of(name) for name in self.nulls)]
-        return math.log(sum(math.exp(r) for r in rests)) + _LOG_HALF
+        return min(1.0, max(0.0, self.log_r / math.log(self.rates.gamma_warn)))
 
     @property
     def fired(self) -> tuple[str, ...]:
@@ -170,28 +160,26 @@ class Watch:
     def probabilities(self, shares: Mapping[str, float]) -> dict[str, float]:
         """Return with which probability the next probe goes to each stratum.
 
-        The shares, as long as no stratum's evidence is over its rest; else a part of the probes hunts where it stands
-        out most. See docs/adr/0007-hunt-above-the-resting-level.md.
+        The shares, as long as there is no evidence; else a part of the probes hunts where there is most.
         """
         allocator = EpsilonGreedyAllocator(shares=shares, epsilon=self.rates.epsilon)
         strata = self.strata
         return allocator.probabilities(
-            {k: strata.log_r_of(k) - strata.log_rest_of(k) for k in shares if k in self.nulls}
+            {k: strata.log_r_of(k) for k in shares if k in self.nulls}
         )
 
 
 def new_watch(rates: Rates, epoch: Epoch) -> Watch:
     """Begin an epoch."""
     nulls = epoch.baseline.nulls(rates.p0) if epoch.baseline else {}
+    aim = rates.gamma_breach * (2 if nulls else 1)
     gauge = SubBernoulliConfidenceSequence(alpha=0.05)
-    share = 0.5 if nulls else 1.0
-    breach = rates.gamma_breach / share  # where either kind of evidence is a breach by itself, see ``Watch.log_r``
     return Watch(
         rates=rates,
         epoch=epoch,
         nulls=nulls,
-        survey=ShiryaevRobertsEDetector.tilted(rates.p0, rates.p1, gamma=breach),
-        strata=StratifiedEDetector(p0=rates.p0, p1=rates.p1, nulls=nulls, gamma_breach=breach),
+        survey=ShiryaevRobertsEDetector.tilted(rates.p0, rates.p1, gamma=aim),
+        strata=StratifiedEDetector(p0=rates.p0, p1=rates.p1, nulls=nulls, gamma_breach=aim),
         certificate=SequentialTest(p0=rates.p0, p1=rates.p1, alpha=rates.alpha, beta=rates.beta),
         canary=PairedBettingTest(margin=rates.canary_margin, alpha=rates.alpha, beta=rates.beta),
         gauge=gauge,

@@ -1,10 +1,13 @@
-"""Tables of the SQL store. Events and probes are append-only, by triggers."""
+"""Tables of the SQL store. Events, probes, judge checks and looks are append-only, by triggers."""
 
 from __future__ import annotations
 
 from sqlalchemy import DDL, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text, event, text
 
-__all__ = ["BASELINES", "EPOCHS", "EVENTS", "INCIDENTS", "META", "ORDERS", "PAUSES", "PROBES", "RELEASES", "SPENDING"]
+__all__ = [
+    "BASELINES", "EPOCHS", "EVENTS", "INCIDENTS", "JUDGED", "LOOKS", "META", "ORDERS", "PAUSES", "PROBES", "RELEASES",
+    "SPENDING",
+]  # fmt: skip
 
 META = MetaData()
 INCIDENTS = Table(
@@ -70,7 +73,26 @@ ORDERS = Table(
     Column("word", String, nullable=False), Column("by", String, nullable=False),
     Column("at", String, nullable=False), Column("done", Boolean, nullable=False),
 )  # fmt: skip
-for _table in (EVENTS, PROBES):
+JUDGED = Table(
+    "judge_checks", META,
+    Column("id", Integer, primary_key=True), Column("target", String, nullable=False),
+    Column("series", Integer, nullable=False), Column("position", Integer, nullable=False),
+    Column("kind", String, nullable=False), Column("judge", String, nullable=False),
+    Column("template_sha256", String, nullable=False), Column("data_sha256", String, nullable=False),
+    Column("row", String, nullable=False), Column("label", Boolean, nullable=False), Column("called", Boolean),
+    Column("missing", String, nullable=False), Column("at", String, nullable=False),
+    Column("by", String, nullable=False),
+)  # fmt: skip
+Index("one_verdict_at_a_place", JUDGED.c.target, JUDGED.c.series, JUDGED.c.position, unique=True)
+LOOKS = Table(
+    "looks", META,
+    Column("id", Integer, primary_key=True), Column("target", String, nullable=False),
+    Column("epoch", Integer, nullable=False), Column("key", String, nullable=False),
+    Column("position", Integer, nullable=False), Column("at", String, nullable=False),
+    Column("missing", String, nullable=False), Column("readings", Text, nullable=False), Column("score", Float),
+)  # fmt: skip
+Index("one_look_at_a_place", LOOKS.c.target, LOOKS.c.epoch, LOOKS.c.key, LOOKS.c.position, unique=True)
+for _table in (EVENTS, PROBES, JUDGED, LOOKS):
     for _verb in ("UPDATE", "DELETE"):
         _trigger = DDL(  # type: ignore[no-untyped-call]
             f"CREATE TRIGGER {_table.name}_no_{_verb.lower()} BEFORE {_verb} ON {_table.name} "

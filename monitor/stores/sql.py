@@ -1,4 +1,4 @@
-"""Store in one SQL database: SQLite in WAL mode. Events and probes are append-only, by triggers."""
+"""Store in one SQL database: SQLite in WAL mode. What is a record is append-only, by triggers."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from monitor.incident import Incident
 from monitor.policy import Order
 from monitor.store import PlacedOrder
 from monitor.stores.books import SqlBooks
+from monitor.stores.judge_book import SqlJudgeBook
+from monitor.stores.look_book import SqlLookBook
 from monitor.stores.probe_log import SqlProbeLog
 from monitor.stores.rows import iso, time_of
 from monitor.stores.schema import EVENTS, INCIDENTS, META, ORDERS
@@ -25,7 +27,7 @@ from monitor.stores.schema import EVENTS, INCIDENTS, META, ORDERS
 __all__ = ["SqlStore"]
 
 
-class SqlStore(SqlProbeLog, SqlBooks):
+class SqlStore(SqlProbeLog, SqlBooks, SqlJudgeBook, SqlLookBook):
     """Everything the monitor remembers. Short transactions; safe to open from several processes at once."""
 
     def __init__(self, url: str) -> None:

@@ -61,14 +61,6 @@ class ShiryaevRobertsEDetector:
         log_r = log_sum_exp([w + m for w, m in zip(weights, self.log_m, strict=True)]) if self.log_m else -math.inf
         object.__setattr__(self, "log_r", log_r)
 
-    @property
-    def log_rest(self) -> float:
-        """Natural log of the level that Shiryaev and Roberts' statistic falls to and R is counted from.
-
-        sum_j w_j (1-q_j)/(q_j-p0). R above it stands out: a success or two came not long ago.
-        """
-        return _log_rest(self.p0, self.q, self.w)
-
     @classmethod
     def tilted(cls, p0: float, p1: float, *, gamma: float | None = None) -> ShiryaevRobertsEDetector:
         """Detector over the tilted grid of p1, the smallest rate that must be found quickly."""
@@ -181,21 +173,12 @@ class StratifiedEDetector:
                 count = k
         return tuple(ranked[:count])
 
-    def log_rest_of(self, stratum: str) -> float:
-        """``log_rest`` of one stratum."""
-        return (self.strata.get(stratum) or self._fresh(stratum)).log_rest
-
     def _fresh(self, stratum: str) -> ShiryaevRobertsEDetector:
         null = self.nulls.get(stratum)
         if null is None:
             return ShiryaevRobertsEDetector.tilted(self.p0, self.p1, gamma=self.gamma_breach)
         p1 = raised_alternative(null, p0=self.p0, p1=self.p1)
         return ShiryaevRobertsEDetector.tilted(null, p1, gamma=self.gamma_breach)
-
-
-@lru_cache(maxsize=1024)
-def _log_rest(p0: float, q: tuple[float, ...], w: tuple[float, ...]) -> float:
-    return math.log(sum(weight * (1 - r) / (r - p0) for weight, r in zip(w, q, strict=True)))
 
 
 def raised_alternative(null: float, *, p0: float, p1: float) -> float:

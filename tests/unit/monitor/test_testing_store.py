@@ -14,6 +14,8 @@ import pytest
 from monitor.baseline import Baseline
 from monitor.errors import LogFault, UnknownIncident
 from monitor.incident import Incident
+from monitor.judge_series import JudgeRow
+from monitor.looks import LookRow
 from monitor.policy import Order
 from monitor.probe_log import Epoch, LogEntry
 from monitor.store import KnownRelease, PlacedOrder, SweepSummary
@@ -156,6 +158,41 @@ class Anonymous(SqlStore):
         SqlStore.place(self, incident, order, by="", at=at)
 
 
+class MixesSeries(SqlStore):
+    """Reads every series of a judge as one."""
+
+    seen: tuple[JudgeRow, ...] = ()
+
+    def judged(self, target: str) -> tuple[JudgeRow, ...]:
+        newest = SqlStore.judged(self, target)
+        if self.seen and newest and newest[0].series != self.seen[0].series:
+            return (*self.seen, *newest)
+        self.seen = newest or self.seen
+        return newest
+
+
+class HalfRounds(SqlStore):
+    """Adds verdicts one by one, so that a refusal comes too late."""
+
+    def append_judged(self, rows: Sequence[JudgeRow]) -> None:
+        for row in rows:
+            SqlStore.append_judged(self, [row])
+
+
+class MixesEpochs(SqlStore):
+    """Reads looks at any release."""
+
+    def looks(self, target: str, epoch: int, key: str) -> tuple[LookRow, ...]:
+        return SqlStore.looks(self, target, epoch, key) + SqlStore.looks(self, target, 2, key)
+
+
+class RoundsScores(SqlStore):
+    """Keeps fewer digits of a score than it has."""
+
+    def append_look(self, row: LookRow) -> None:
+        SqlStore.append_look(self, replace(row, score=None if row.score is None else round(row.score, 6)))
+
+
 class HeldByAll(SqlStore):
     """Lets everybody hold it."""
 
@@ -183,6 +220,10 @@ class HeldByAll(SqlStore):
         (MixesTargets, "another target's releases"),
         (AnyOrder, "the order after the one that was dropped"),
         (Anonymous, "the oldest order comes first, as it was placed"),
+        (MixesSeries, "the newest series alone"),
+        (HalfRounds, "leaves nothing behind"),
+        (MixesEpochs, "looks of one epoch and key"),
+        (RoundsScores, "as they were put down"),
         (HeldByAll, "holding a store that is held is refused with StoreBusy"),
     ],
 )
