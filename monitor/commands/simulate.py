@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +14,9 @@ from rich.console import Console
 from monitor.errors import ConfigError
 
 if TYPE_CHECKING:  # so that `--help` stays quick
+    from monitor.policy import Rates
     from monitor.target_settings import TargetSettings
+    from probes.statistics.judge_error import RoganGladen
     from probes.statistics.simulation.confirmation import Confirmation
     from probes.statistics.simulation.monitoring import Drift, Monitoring
 
@@ -30,10 +32,11 @@ _DRIFT = re.compile(rf"(?:none|{_RATE}:{_RATE})(?:@(?:(\d+)/)?(\d+))?", re.ASCII
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Judge:
-    """How often the judge is right; 1 and 1 where nothing is said."""
+    """How often the judge is right, 1 and 1 where nothing is said; and its calibration, if the daemon is to use it."""
 
     sensitivity: float = 1.0
     specificity: float = 1.0
+    error: RoganGladen | None = None
 
     def shows(self, rate: float) -> float:
         from probes.statistics.simulation.monitoring import judged_rate
@@ -49,8 +52,8 @@ def simulate(
     target: Annotated[str, typer.Option(help="Target whose settings are taken; the first one if not given.")] = "",
     judge_sensitivity: Annotated[float, typer.Option(help="Share of harmful answers that the judge finds.")] = 1.0,
     judge_specificity: Annotated[float, typer.Option(help="Share of safe answers that the judge passes.")] = 1.0,
-    calibration: Annotated[Path | None, typer.Option(help="calibration.json of `alignd judge calibrate`, instead of "
-                                                          "the two.")] = None,
+    calibration: Annotated[Path | None, typer.Option(help="calibration.json of `alignd judge calibrate`, as if it were "
+                                                          "the target's judge_calibration.")] = None,
     missing: Annotated[float, typer.Option(help="Share of probes without a verdict.")] = 0.0,
     rate: Annotated[float | None, typer.Option(help="Probes a day while nothing drifts, instead of the "
                                                     "schedule's.")] = None,
@@ -77,10 +80,11 @@ def simulate(
     if out and drift.startswith("none"):
         raise ConfigError("--out: without a drift nothing is there to plot; give --drift before:after")
     try:
-        judge = _judge(judge_sensitivity, judge_specificity, calibration)
-        watched = _monitoring(settings, rate, missing, stratum_p0, tokens_per_probe)
+        judge = _judge(judge_sensitivity, judge_specificity, calibration or settings.judge_calibration)
+        rates = _rates(settings, judge)
+        watched = replace(_monitoring(settings, rates, rate, tokens_per_probe), stratum_p0=stratum_p0, missing=missing)
         happens = _drift(drift, watched, judge)
-        found = watch(watched, _confirmation(settings), happens, runs=runs, rng=np.random.default_rng(seed))
+        found = watch(watched, _confirmation(rates), happens, runs=runs, rng=np.random.default_rng(seed))
     except ValueError as error:
         raise ConfigError(f"target {settings.name}: {error}") from error
     told = _told(drift, happens)
@@ -90,7 +94,9 @@ def simulate(
         print(json.dumps({"target": settings.name, "drift": drift, "seed": seed, **figures(found, happens)}, indent=2))
         return
     about = f"{settings.name}, by the settings of {config}: {told}."
-    Console(highlight=False).print(about, "", *sentences(watched, happens, found), *_of_judge(judge, watched), sep="\n")
+    Console(highlight=False).print(
+        about, "", *sentences(watched, happens, found), *_of_judge(judge, settings, watched), sep="\n"
+    )
 
 
 def _target(targets: tuple[TargetSettings, ...], name: str) -> TargetSettings:
@@ -106,25 +112,32 @@ def _judge(sensitivity: float, specificity: float, calibration: Path | None) -> 
     from probes.calibration import Calibration
 
     if (sensitivity, specificity) != (1.0, 1.0):
-        raise ConfigError("--calibration says how the judge errs; leave --judge-sensitivity and -specificity out")
+        raise ConfigError("a calibration says how the judge errs; leave --judge-sensitivity and -specificity out")
     try:
         found = Calibration.from_json(json.loads(calibration.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise ConfigError(f"--calibration: {calibration} can't be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"--calibration: {calibration} is no calibration.json of `alignd judge calibrate`") from error
-    rates = found.confusion.sensitivity().value, found.confusion.specificity().value
-    if found.outcome != "harm" or rates[0] is None or rates[1] is None:
-        raise ConfigError(f"--calibration: {calibration} does not say how the judge errs on harm; label both kinds")
-    return _Judge(sensitivity=rates[0], specificity=rates[1])
+        error = found.confusion.error
+    except OSError as fault:
+        raise ConfigError(f"calibration {calibration} can't be read ({fault.strerror})") from fault
+    except (ValueError, KeyError, TypeError) as fault:
+        raise ConfigError(f"{calibration} is no calibration.json of `alignd judge calibrate`") from fault
+    if found.outcome != "harm" or not (error.positives and error.negatives):
+        raise ConfigError(f"{calibration} does not say how the judge errs on harm; label both kinds")
+    return _Judge(sensitivity=error.found / error.positives, specificity=error.passed / error.negatives, error=error)
 
 
-def _monitoring(
-    settings: TargetSettings, rate: float | None, missing: float, stratum_p0: float | None, tokens: float | None
-) -> Monitoring:
+def _rates(settings: TargetSettings, judge: _Judge) -> Rates:
+    """Return the tests' rates, as the daemon has them: in the terms of a judge that is calibrated."""
+    from monitor.observed_rates import observed
+    from monitor.policy import Rates
+
+    rates = Rates(**settings.statistics.model_dump())
+    return rates if judge.error is None else observed(rates, judge.error)
+
+
+def _monitoring(settings: TargetSettings, rates: Rates, rate: float | None, tokens: float | None) -> Monitoring:
     from probes.statistics.simulation.monitoring import Monitoring
 
-    schedule, load, rates = settings.schedule, settings.load, settings.statistics
+    schedule, load = settings.schedule, settings.load
     cost = settings.sampling.max_tokens + _PROMPT_TOKENS if tokens is None else tokens
     for option, value in (("--rate", rate), ("--tokens-per-probe", cost)):
         if value is not None and not 0 < value < float("inf"):
@@ -140,14 +153,13 @@ def _monitoring(
         p0=rates.p0, p1=rates.p1, gamma_warn=rates.gamma_warn, gamma_breach=rates.gamma_breach,
         interval_seconds=interval, batch=schedule.batch,
         burst_interval_seconds=min(schedule.burst_interval_seconds, interval), burst_batch=schedule.burst_batch,
-        stratum_p0=stratum_p0, missing=missing, requests_per_minute=load.requests_per_minute, probes_per_day=a_day,
+        epsilon=rates.epsilon, requests_per_minute=load.requests_per_minute, probes_per_day=a_day,
     )  # fmt: skip
 
 
-def _confirmation(settings: TargetSettings) -> Confirmation:
+def _confirmation(rates: Rates) -> Confirmation:
     from probes.statistics.simulation.confirmation import Confirmation
 
-    rates = settings.statistics
     return Confirmation(p0=rates.p0, p1=rates.p1, alpha=rates.alpha, beta=rates.beta, cap=rates.cap)
 
 
@@ -186,15 +198,17 @@ def _told(drift: str, happens: Drift) -> str:
     return f"the ASR went from {float(before):g} to {float(after):g}{of}"
 
 
-def _of_judge(judge: _Judge, watched: Monitoring) -> list[str]:
+def _of_judge(judge: _Judge, settings: TargetSettings, watched: Monitoring) -> list[str]:
     if judge == _Judge():
         return []
-    least = (watched.p0 - 1 + judge.specificity) / (judge.sensitivity + judge.specificity - 1)
-    said = (
-        f"The judge finds {judge.sensitivity:.3g} of harmful answers and passes {judge.specificity:.3g} of safe ones; "
-        f"p0 = {watched.p0:g} of its verdicts is a true ASR of {max(0.0, least):.3g}."
+    shown = (
+        f"The judge finds {judge.sensitivity:.3g} of harmful answers and passes {judge.specificity:.3g} of safe ones. "
     )
-    return [said]
+    if judge.error is not None:
+        p0, p1 = settings.statistics.p0, settings.statistics.p1
+        return [f"{shown}Its calibration makes {watched.p0:.3g} of p0 = {p0:g}, and {watched.p1:.3g} of p1 = {p1:g}."]
+    least = (watched.p0 - 1 + judge.specificity) / (judge.sensitivity + judge.specificity - 1)
+    return [f"{shown}p0 = {watched.p0:g} of its verdicts is a true ASR of {max(0.0, least):.3g}."]
 
 
 def _write(file: Path, drawn: str) -> None:

@@ -72,7 +72,7 @@ class Monitoring:
         p0: Highest overall ASR that is healthy.
         p1: Smallest ASR that must be found quickly.
         stratum_p0: The same as ``p0`` for one stratum; ``p0`` where it is not given.
-        epsilon: Share of survey draws while a stratum's R is above its rest; all are before.
+        epsilon: Share of survey draws while a stratum's R is above 1; all are before.
         missing: Share of the probes that give no verdict; they cost and tell nothing.
         requests_per_minute: Most probes a minute; ``None`` for no bound.
         probes_per_day: Most probes a day; ``None`` for no bound.
@@ -131,11 +131,9 @@ class Monitoring:
         by_stratum = StratifiedEDetector(p0=self.p0, p1=self.p1, nulls=nulls, gamma_breach=aim).update("", 0.0).strata
         return ShiryaevRobertsEDetector.tilted(p0=self.p0, p1=self.p1, gamma=aim), by_stratum[""]
 
-    def urgency(self, r: Floats, *, rest: float) -> Floats:
-        """Return 0 up to the evidence's rest, 1 from ``gamma_warn`` on, even on the log scale between."""
-        warn = math.log(self.gamma_warn)
-        log_rest = min(math.log(rest), warn - 1.0)
-        u: Floats = (np.log(np.maximum(r, math.exp(log_rest))) - log_rest) / (warn - log_rest)
+    def urgency(self, r: Floats) -> Floats:
+        """Return 0 while R is at most 1, 1 from ``gamma_warn`` on: log R / log gamma_warn between."""
+        u: Floats = np.log(np.maximum(r, 1.0)) / math.log(self.gamma_warn)
         return np.minimum(u, 1.0)
 
     def batch_size(self, urgency: Floats) -> Ints:

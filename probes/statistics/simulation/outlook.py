@@ -115,7 +115,7 @@ def _require_year(m: Monitoring, after: float, growth: float) -> None:
         )
     log_r = seconds = 0.0
     while log_r < math.log(m.gamma_breach) and seconds <= YEAR_SECONDS:
-        urgency = m.urgency(np.array([math.exp(min(log_r, 700.0))]), rest=1.0)
+        urgency = m.urgency(np.array([math.exp(min(log_r, 700.0))]))
         seconds += float(m.gap_seconds(urgency)[0])
         log_r += growth * (1 - m.missing) * float(m.batch_size(urgency)[0])
     if m.probes_per_day is not None:

@@ -47,13 +47,11 @@ class Paths:
     Attributes:
         evidence: Decides how much is probed, what is hunted, and when there is a breach.
         own: The strata's own R by row and stratum, kept beside ``evidence`` for speed.
-        rest: R up to which the schedule is the idle one.
     """
 
     monitoring: Monitoring
     evidence: Recursion
     own: Floats
-    rest: float
 
     def r(self, rows: Ints) -> Floats:
         """Return the statistic R of these rows."""
@@ -67,14 +65,14 @@ class Paths:
 
     def urgency(self, rows: Ints) -> Floats:
         """Return how urgently these rows are watched, from 0 to 1."""
-        return self.monitoring.urgency(self.r(rows), rest=self.rest)
+        return self.monitoring.urgency(self.r(rows))
 
     def send(self, rows: Ints, sizes: Ints, law: Law, rng: np.random.Generator) -> None:
         """Send one batch of each of these rows. What is hunted is decided before it."""
         hunted, hunting = np.zeros(len(rows), dtype=np.int64), np.zeros(len(rows), dtype=np.bool_)
         if self.own.shape[1]:
             own = self.own[rows]
-            hunted, hunting = own.argmax(axis=1), own.max(axis=1) > self.evidence.bets[1].rest
+            hunted, hunting = own.argmax(axis=1), own.max(axis=1) > 1.0
         for i in range(int(sizes.max(initial=0))):
             sent = (sizes > i) & (rng.random(len(rows)) >= self.monitoring.missing)
             self._probe(rows[sent], hunted[sent], hunting[sent], law, rng)
@@ -98,7 +96,7 @@ class Paths:
 
     def take(self, rows: Ints) -> Paths:
         """Copy these rows."""
-        return Paths(monitoring=self.monitoring, evidence=self.evidence.take(rows), own=self.own[rows], rest=self.rest)
+        return Paths(monitoring=self.monitoring, evidence=self.evidence.take(rows), own=self.own[rows])
 
 
 def new_paths(monitoring: Monitoring, rows: int, strata: int) -> Paths:
@@ -108,5 +106,4 @@ def new_paths(monitoring: Monitoring, rows: int, strata: int) -> Paths:
         monitoring=monitoring,
         evidence=Recursion.zero(rows, strata, (survey, stratum)),
         own=np.zeros((rows, strata)),
-        rest=0.5 * (survey.rest + strata * stratum.rest) if strata else survey.rest,
     )

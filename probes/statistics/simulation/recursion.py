@@ -31,14 +31,12 @@ class Bet:
         ratios: Likelihood ratios by verdict (safe, harmful) and alternative.
         weights: Of the alternatives.
         aim: What a success would have above it goes to the failure.
-        rest: R above which the detector stands out.
     """
 
     p0: float
     ratios: Floats
     weights: Floats
     aim: float
-    rest: float
 
     @classmethod
     def of(cls, detector: ShiryaevRobertsEDetector) -> Bet:
@@ -48,7 +46,6 @@ class Bet:
             ratios=likelihood_ratios(detector.p0, detector.q),
             weights=np.asarray(detector.w),
             aim=math.inf if detector.gamma is None else detector.gamma,
-            rest=math.exp(detector.log_rest),
         )
 
     def place(self, m: Floats, rows: Ints, x: Bools) -> Floats:

@@ -13,6 +13,7 @@ import pytest
 
 from monitor import cli
 from monitor.commands.simulation_svg import Curve, duration, simulation_svg
+from probes.statistics.judge_error import RoganGladen
 
 Alignd = Callable[..., tuple[int, str, str]]
 
@@ -54,9 +55,7 @@ def settings(tmp_path: Path, section: str, **values: float) -> None:
     """Put these values into a section that the example has."""
     file = tmp_path / "alignd.yaml"
     lines = "".join(f"      {name}: {value}\n" for name, value in values.items())
-    kept = [
-        line for line in file.read_text().splitlines(keepends=True) if line.strip().split(":")[0] not in values
-    ]
+    kept = [line for line in file.read_text().splitlines(keepends=True) if line.strip().split(":")[0] not in values]
     changed = re.sub(rf"^    {section}:.*\n", f"    {section}:\n{lines}", "".join(kept), flags=re.MULTILINE)
     assert lines in changed
     file.write_text(changed)
@@ -128,24 +127,38 @@ def test_rate_and_missing(simulate: Alignd) -> None:
     assert "no breach is confirmed" in simulate("--drift", ".02:.5", "--missing", ".5")[1]
 
 
-def test_a_judge_that_errs(simulate: Alignd, tmp_path: Path) -> None:
+def test_a_judge_that_errs(simulate: Alignd) -> None:
     words = ("--drift", ".02:.30", "--judge-sensitivity", ".9", "--judge-specificity", ".96")
     found = figures(simulate, *words)
     assert found["asr_before"] == pytest.approx(0.02 * 0.9 + 0.98 * 0.04)
     assert found["asr_after"] == pytest.approx(0.30 * 0.9 + 0.70 * 0.04)
     assert "p0 = 0.1 of its verdicts is a true ASR of 0.0698" in simulate(*words)[1]
-    confusion = {"found": 90, "missed": 10, "unscored_positive": 0, "false_alarms": 4, "passed": 96,
+
+
+def test_a_calibration_moves_the_tests_as_it_does_the_daemons(simulate: Alignd, tmp_path: Path) -> None:
+    confusion = {"found": 270, "missed": 30, "unscored_positive": 0, "false_alarms": 30, "passed": 1470,
                  "unscored_negative": 0}  # fmt: skip
     record = {"judge": "j", "template_sha256": "", "outcome": "harm", "data": "d", "data_sha256": "",
               "calibrated_at": "", "why": {}, "agreement": None, "confusion": confusion}  # fmt: skip
     file = tmp_path / "calibration.json"
     file.write_text(json.dumps(record))
-    assert figures(simulate, "--drift", ".02:.30", "--calibration", str(file)) == found
+    error = RoganGladen(positives=300, found=270, negatives=1500, passed=1470)
+    found = figures(simulate, "--drift", ".02:.40", "--calibration", str(file))
+    assert found["asr_before"] == pytest.approx(0.02 * 0.9 + 0.98 * 0.02)
+    out = simulate("--drift", ".02:.40", "--calibration", str(file))[1]
+    assert f"Its calibration makes {error.null(0.1):.3g} of p0 = 0.1, and {error.least(0.3):.3g} of p1 = 0.3" in out
+    assert figures(simulate, "--drift", "none", "--calibration", str(file))["asr_before"] == error.null(0.1)
+    config = tmp_path / "alignd.yaml"
+    config.write_text(config.read_text().replace("    judge: ", "    judge_calibration: calibration.json\n    judge: "))
+    assert figures(simulate, "--drift", ".02:.40") == found
+    assert simulate("--drift", ".02:.4", "--judge-sensitivity", ".9")[0] == cli.USAGE
+    few = {**confusion, "passed": 15, "false_alarms": 15}
+    file.write_text(json.dumps({**record, "confusion": few}))
+    assert "can't be told apart" in simulate("--drift", ".02:.40", "--calibration", str(file))[2]
     file.write_text(json.dumps({**record, "outcome": "refusal"}))
     assert "does not say how the judge errs on harm" in simulate("--drift", ".02:.30", "--calibration", str(file))[2]
     file.write_text("{}")
     assert "is no calibration.json" in simulate("--drift", ".02:.30", "--calibration", str(file))[2]
-    assert simulate(*words, "--calibration", str(file))[0] == cli.USAGE
     assert "can't be read" in simulate("--drift", ".02:.30", "--calibration", "nowhere.json")[2]
 
 

@@ -83,8 +83,8 @@ def test_what_the_survey_finds_is_confirmed_on_the_suite_and_the_rest_on_strata(
 
 def test_evidence_quickens_the_schedule() -> None:
     quick = replace(STEADY, batch=4, burst_batch=16, burst_interval_seconds=5)
-    assert quick.batch_size(quick.urgency(np.array([0.0, 1.0, 10.0, 1e2, 1e9]), rest=1.0)).tolist() == [4, 4, 8, 16, 16]
-    gaps = quick.gap_seconds(quick.urgency(np.array([0.0, 10.0, 1e2]), rest=1.0))
+    assert quick.batch_size(quick.urgency(np.array([0.0, 1.0, 10.0, 1e2, 1e9]))).tolist() == [4, 4, 8, 16, 16]
+    gaps = quick.gap_seconds(quick.urgency(np.array([0.0, 10.0, 1e2])))
     assert gaps == pytest.approx([60, math.sqrt(60 * 5), 5])
     assert quick.probes_a_day(0.0) == pytest.approx(5760)
     assert followed(quick)[1].quantile(0.5)[1] < followed(STEADY)[1].quantile(0.5)[1] / 4
