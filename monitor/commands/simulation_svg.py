@@ -17,7 +17,7 @@ _LINES = (("#94a3b8", 6.0), ("#2563eb", 3.5), ("#c0362c", 1.8))
 _TICK_APART = 62.0
 """Least distance of two ticks, so that their labels don't meet."""
 _POINTS = 240
-_MARKED, _WORDS = (0.5, 0.9), 190.0
+_MARKED, _WORDS = (0.5, 0.9), 212.0
 """Shares that are marked on the last curve, and the room for the words beside a mark."""
 _UNITS = ((1.0, "s"), (60.0, "min"), (3600.0, "h"), (86_400.0, "d"))
 _TICKS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400, 172_800,
@@ -49,7 +49,7 @@ def simulation_svg(curves: Sequence[Curve], *, title: str, about: str, note: str
     )
     parts = [
         *opening(WIDTH, HEIGHT, title=title, told=told),
-        text(24, 34, short(title, 84), size=17, weight="600"),
+        text(24, 34, short(title, 80), size=17, weight="600"),
         text(24, 56, short(about, 120), size=13, fill=MUTED),
         *_axes(low, high),
         *(line for c, look in zip(curves, _LINES, strict=False) for line in _curve(c, look, low, high)),
