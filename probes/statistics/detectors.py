@@ -1,17 +1,19 @@
 """Shiryaev-Roberts e-detectors: alarms for a change that may come at any time.
 
-Shin, Ramdas & Rinaldo (arXiv 2203.03532): R_t - t is a supermartingale while no stratum is above its p0, so the
-mean number of probes to a false alarm at threshold gamma is at least gamma, and the chance of one within n
-probes of a reset is at most n / gamma, for any predictable choice of stratum and without division by their number.
+Shin, Ramdas & Rinaldo (arXiv 2203.03532): an e-detector R has E[R_T] <= E[T] at every stopping time T while nothing
+has changed, so the mean number of probes to a false alarm at threshold gamma is at least gamma, and the chance of
+one within n probes of a reset is at most n / gamma. Missing probes are left out before they get here.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import lru_cache
 
-from probes.statistics.evalues import tilted_grid
+from probes.statistics.alternatives import log_factors, log_weights, tilted_grid
+from probes.statistics.logs import expit, log1p_exp, log_sum_exp, logit, require_rate
 
 __all__ = ["ShiryaevRobertsEDetector", "StratifiedEDetector"]
 
@@ -20,69 +22,146 @@ __all__ = ["ShiryaevRobertsEDetector", "StratifiedEDetector"]
 class ShiryaevRobertsEDetector:
     """Mixture SR e-detector of one stratum: M_j <- (M_j + 1) LR_j(x), R = sum_j w_j M_j.
 
+    Wherever E[x | past] <= p0 the mean of LR_j is at most 1, so a probe raises R by at most 1 in mean.
+
     Attributes:
-        log_m: log M_j for each alternative; minus infinity at the start.
+        p0: Largest rate that is no drift.
+        q: Alternatives above p0.
+        w: Their weights.
+        log_m: log M_j for each alternative; empty before the first probe.
+        log_r: Natural log of R; minus infinity before the first probe.
     """
 
     p0: float
-    p1: float
-    log_m: tuple[float, float, float] = (-math.inf, -math.inf, -math.inf)
+    q: tuple[float, ...]
+    w: tuple[float, ...]
+    log_m: tuple[float, ...] = ()
+    log_r: float = field(init=False)
 
     def __post_init__(self) -> None:
-        """Refuse rates in the wrong order."""
-        if not 0 < self.p0 < self.p1 < 1:
-            raise ValueError(f"need 0 < p0 < p1 < 1, got p0 = {self.p0}, p1 = {self.p1}")
+        """Refuse rates and weights that make no e-detector, and weigh the evidence once."""
+        weights = log_weights(self.p0, self.q, self.w)
+        if self.log_m and not (len(self.log_m) == len(self.q) and sum(self.log_m) < math.inf):
+            raise ValueError(f"log_m = {self.log_m} must hold one number for each of {len(self.q)} alternatives")
+        log_r = log_sum_exp([w + m for w, m in zip(weights, self.log_m, strict=True)]) if self.log_m else -math.inf
+        object.__setattr__(self, "log_r", log_r)
 
-    def update(self, success: bool) -> ShiryaevRobertsEDetector:
-        """Return the state after one more probe of this stratum."""
-        q, _ = tilted_grid(self.p1)
-        a, b, c = (
-            _log1p_exp(m) + math.log(qj / self.p0 if success else (1 - qj) / (1 - self.p0))
-            for m, qj in zip(self.log_m, q, strict=True)
-        )
-        return replace(self, log_m=(a, b, c))
+    @classmethod
+    def tilted(cls, p0: float, p1: float) -> ShiryaevRobertsEDetector:
+        """Detector over the tilted grid of p1, the smallest rate that must be found quickly."""
+        q, w = tilted_grid(p1)
+        return cls(p0=p0, q=q, w=w)
 
-    @property
-    def log_r(self) -> float:
-        """Natural log of the detector's statistic."""
-        _, w = tilted_grid(self.p1)
-        return _logsumexp([math.log(wj) + m for wj, m in zip(w, self.log_m, strict=True)])
+    def update(self, x: float) -> ShiryaevRobertsEDetector:
+        """Return the state after one more probe of this stratum, see ``log_factors``."""
+        factors = log_factors(self.p0, self.q, x)
+        if self.log_m:
+            factors = tuple([log1p_exp(m) + f for m, f in zip(self.log_m, factors, strict=True)])
+        return ShiryaevRobertsEDetector(p0=self.p0, q=self.q, w=self.w, log_m=factors)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StratifiedEDetector:
-    """One detector for each stratum on its own probe clock, summed: no Bonferroni, any allocation."""
+    """One detector for each stratum on its own probe clock, summed: no Bonferroni, any allocation.
+
+    A probe moves its own stratum alone, so it raises the sum by at most 1 in mean while no stratum is above its null,
+    and the sum is an e-detector in the total number of probes: ARL >= gamma without division by the number of
+    strata, for any choice of stratum that depends on the past alone.
+
+    Attributes:
+        p0: Largest rate that is no drift, of strata that ``nulls`` doesn't name.
+        p1: Smallest rate that must be found quickly. In a stratum with a null of its own it is raised, if need be, to
+            twice that null's odds, or to the odds ratio of p1 and p0 if that is less.
+        nulls: Largest rate that is no drift, by stratum; ``p0`` where a stratum is not named.
+        gamma_warn: Threshold in probes; above 1.
+        gamma_breach: The same, at least ``gamma_warn``.
+        strata: Detectors of the strata probed so far.
+        n: Probes so far.
+    """
 
     p0: float
     p1: float
+    nulls: Mapping[str, float] = field(default_factory=dict)
+    gamma_warn: float | None = None
+    gamma_breach: float | None = None
     strata: Mapping[str, ShiryaevRobertsEDetector] = field(default_factory=dict)
     n: int = 0
 
-    def update(self, stratum: str, success: bool) -> StratifiedEDetector:
+    def __post_init__(self) -> None:
+        """Refuse rates in the wrong order and thresholds that mean nothing or can't be reached."""
+        _checked(self.p0, self.p1, self.gamma_warn, self.gamma_breach)
+        for name, null in self.nulls.items():
+            if not 0 < null < 1:
+                require_rate(f"null of {name}", null)
+
+    def update(self, stratum: str, x: float) -> StratifiedEDetector:
         """Return the state after a probe of this stratum; the other strata stay as they are."""
-        old = self.strata.get(stratum) or ShiryaevRobertsEDetector(p0=self.p0, p1=self.p1)
-        return replace(self, strata={**self.strata, stratum: old.update(success)}, n=self.n + 1)
+        old = self.strata.get(stratum) or self._fresh(stratum)
+        return StratifiedEDetector(
+            p0=self.p0, p1=self.p1, nulls=self.nulls, gamma_warn=self.gamma_warn, gamma_breach=self.gamma_breach,
+            strata={**self.strata, stratum: old.update(x)}, n=self.n + 1,
+        )  # fmt: skip
 
     @property
     def log_r(self) -> float:
         """Natural log of the summed statistic; minus infinity before the first probe."""
-        return _logsumexp([d.log_r for d in self.strata.values()])
+        return log_sum_exp([d.log_r for d in self.strata.values()])
 
-    def drifted(self, gamma: float) -> tuple[str, ...]:
-        """Name the strata that drifted, by e-BH at threshold gamma (arXiv 2501.04130), largest evidence first."""
-        ranked = sorted(self.strata, key=lambda s: self.strata[s].log_r, reverse=True)
+    def log_r_of(self, stratum: str) -> float:
+        """Natural log of one stratum's statistic; minus infinity before its first probe."""
+        found = self.strata.get(stratum)
+        return found.log_r if found else -math.inf
+
+    @property
+    def level(self) -> str:
+        """``breach`` or ``warn`` where the summed statistic is at that threshold now, else empty."""
+        log_r = self.log_r
+        for name, gamma in (("breach", self.gamma_breach), ("warn", self.gamma_warn)):
+            if gamma is not None and log_r >= math.log(gamma):
+                return name
+        return ""
+
+    def e_bh(self, gamma: float) -> tuple[str, ...]:
+        """Name the strata that drifted, largest evidence first: the k largest, by the largest k of R_(k) >= gamma / k.
+
+        e-BH (Wang & Ramdas, arXiv 2009.02824) on e-detectors (Dandapanthula & Ramdas, arXiv 2501.04130). Of the
+        names given at a stopping time T, the expected share that did not drift is at most E[T] / gamma, T in probes
+        of all strata: each name has R >= gamma / k, so that share is at most the sum of R over strata without
+        drift, divided by gamma, and that sum is an e-detector. A clock that counts a probe of all K strata as one
+        step is K times slower, and reads the same threshold as K gamma / k with T in such steps.
+
+        Args:
+            gamma: Patience in probes; ``gamma_warn`` names more than ``gamma_breach``.
+        """
+        _require_threshold("gamma", gamma)
+        ranked = sorted(self.strata, key=lambda name: (-self.strata[name].log_r, name))
         count = 0
         for k, name in enumerate(ranked, 1):
-            if self.strata[name].log_r >= math.log(len(ranked) * gamma / k):
+            if self.strata[name].log_r >= math.log(gamma / k):
                 count = k
         return tuple(ranked[:count])
 
+    def _fresh(self, stratum: str) -> ShiryaevRobertsEDetector:
+        null = self.nulls.get(stratum)
+        if null is None:
+            return ShiryaevRobertsEDetector.tilted(self.p0, self.p1)
+        apart = min(math.log(2), logit(self.p1) - logit(self.p0))
+        return ShiryaevRobertsEDetector.tilted(null, max(self.p1, expit(logit(null) + apart)))
 
-def _log1p_exp(x: float) -> float:
-    """log(1 + e^x) without overflow."""
-    return max(x, 0.0) + math.log1p(math.exp(-abs(x))) if x != -math.inf else 0.0
+
+@lru_cache(maxsize=1024)
+def _checked(p0: float, p1: float, gamma_warn: float | None, gamma_breach: float | None) -> None:
+    require_rate("p0", p0)
+    require_rate("p1", p1)
+    if p1 <= p0:
+        raise ValueError(f"p1 = {p1} must be above p0 = {p0}")
+    for name, gamma in (("gamma_warn", gamma_warn), ("gamma_breach", gamma_breach)):
+        if gamma is not None:
+            _require_threshold(name, gamma)
+    if gamma_warn is not None and gamma_breach is not None and gamma_warn > gamma_breach:
+        raise ValueError(f"gamma_warn = {gamma_warn} must be at most gamma_breach = {gamma_breach}")
 
 
-def _logsumexp(values: list[float]) -> float:
-    top = max(values, default=-math.inf)
-    return top if top == -math.inf else top + math.log(sum(math.exp(v - top) for v in values))
+def _require_threshold(name: str, gamma: float) -> None:
+    if not 1 < gamma < math.inf:
+        raise ValueError(f"{name} = {gamma} must be a finite number of probes above 1")

@@ -9,8 +9,19 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 
-__all__ = ["Decision", "DualEProcessTest", "MixtureEProcess", "SequentialTest", "tilted_grid"]
+from probes.statistics.alternatives import log_factors, log_weights, tilted_grid
+from probes.statistics.logs import log_sum_exp, require_rate
+
+__all__ = [
+    "Decision",
+    "DualEProcessTest",
+    "LikelihoodRatioTest",
+    "MixtureEProcess",
+    "SequentialTest",
+    "tilted_grid",
+]
 
 
 class Decision(StrEnum):
@@ -21,59 +32,76 @@ class Decision(StrEnum):
     ACCEPT = "accept"
 
 
-def tilted_grid(p1: float, *, top: float = 0.9) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Alternatives (p1, mid, top) with weights (.5, .25, .25); mid halves the way on the logit scale.
-
-    Args:
-        p1: The smallest rate that must be found quickly, in (0, 1).
-
-    Returns:
-        Alternatives and their weights.
-    """
-    top = max(top, p1)
-    mid = _expit((_logit(p1) + _logit(top)) / 2)
-    return (p1, mid, top), (0.5, 0.25, 0.25)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MixtureEProcess:
     """Evidence against p <= p0, mixed over alternatives q > p0.
 
-    log E_n = log sum_j w_j (q_j/p0)^S ((1-q_j)/(1-p0))^(n-S), S successes in n.
-    Valid for every p <= p0 under any adaptive sampling, since each factor has mean
-    1 + (p - p0)(q - p0)/(p0(1 - p0)) <= 1.
+    log E_n = log sum_j w_j (q_j/p0)^S ((1-q_j)/(1-p0))^(n-S), S successes in n; a weighed outcome counts by its
+    ``log_factors``. Valid for every p <= p0 under any adaptive sampling, since no factor has a mean above 1.
+
+    Attributes:
+        log_m: Log evidence for each alternative; empty at the start.
     """
 
     p0: float
     q: tuple[float, ...]
     w: tuple[float, ...]
     n: int = 0
-    successes: int = 0
+    log_m: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse rates and weights that make no e-process."""
-        _require_rate("p0", self.p0)
-        if not self.q or len(self.q) != len(self.w) or not math.isclose(sum(self.w), 1.0):
-            raise ValueError("q and w must be equally long and w must sum to 1")
-        for q in self.q:
-            _require_rate("q", q)
-            if q <= self.p0:
-                raise ValueError(f"alternative {q} must be above p0 = {self.p0}")
+        log_weights(self.p0, self.q, self.w)
+        if len(self.log_m) not in (0, len(self.q)) or not -math.inf < sum(self.log_m) < math.inf:
+            raise ValueError(f"log_m = {self.log_m} must hold one number for each of {len(self.q)} alternatives")
 
-    def update(self, success: bool) -> MixtureEProcess:
-        """Return the state after one more probe."""
-        return replace(self, n=self.n + 1, successes=self.successes + bool(success))
+    def update(self, x: float) -> MixtureEProcess:
+        """Return the state after one more outcome, see ``log_factors``."""
+        factors = log_factors(self.p0, self.q, x)
+        log_m = tuple([m + f for m, f in zip(self.log_m, factors, strict=True)]) if self.log_m else factors
+        return MixtureEProcess(p0=self.p0, q=self.q, w=self.w, n=self.n + 1, log_m=log_m)
 
     @property
     def log_e(self) -> float:
-        """Natural log of the e-value."""
-        s, f = self.successes, self.n - self.successes
-        return _logsumexp(
-            [
-                math.log(w) + s * math.log(q / self.p0) + f * math.log((1 - q) / (1 - self.p0))
-                for q, w in zip(self.q, self.w, strict=True)
-            ]
-        )
+        """Natural log of the e-value; 0 at the start."""
+        if not self.log_m:
+            return 0.0
+        weights = log_weights(self.p0, self.q, self.w)
+        return log_sum_exp([w + m for w, m in zip(weights, self.log_m, strict=True)])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LikelihoodRatioTest:
+    """Evidence that a rate is below p1, by the likelihood ratio of p0 against it; it can accept and nothing else.
+
+    (p0/p1)^S ((1-p0)/(1-p1))^(n-S) is an e-process for every p >= p1, so it reaches 1/beta with probability at most
+    beta there. Every outcome is 0 or 1: a weighed one could make a factor negative.
+    """
+
+    p0: float
+    p1: float
+    beta: float = 1e-2
+    n: int = 0
+    successes: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse rates in the wrong order and counts that can't be."""
+        _checked_rates(self.p0, self.p1, self.beta)
+        _require_part(self.successes, self.n)
+
+    def update(self, x: float) -> LikelihoodRatioTest:
+        """Return the state after one more outcome."""
+        return replace(self, n=self.n + 1, successes=self.successes + _bernoulli(x))
+
+    @property
+    def log_e(self) -> float:
+        """Log evidence against p >= p1."""
+        return _log_ratio(self.p1, self.p0, self.successes, self.n - self.successes)
+
+    @property
+    def decision(self) -> Decision:
+        """``ACCEPT`` once it is sure."""
+        return Decision.ACCEPT if self.log_e >= -math.log(self.beta) else Decision.CONTINUE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +109,7 @@ class SequentialTest:
     """Is the rate above p0 (reject) or below p1 (accept)? Stops as soon as either is sure.
 
     Rejects when the mixture e-process against p <= p0 reaches 1/alpha; accepts when the likelihood ratio
-    against p >= p1 reaches 1/beta. False alarm <= alpha, miss <= beta, at any stopping time.
+    against p >= p1 reaches 1/beta. False alarm <= alpha, miss <= beta, at any stopping time. Outcomes are 0 or 1.
 
     Where a judge passes some replies unseen, a reply without harm found may hide some. Such outcomes count against
     the null alone: what is found is at most what is there. To accept, only outcomes of the sampled part count, which
@@ -98,41 +126,43 @@ class SequentialTest:
     unsampled_successes: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse rates in the wrong order."""
-        for name in ("p0", "p1", "alpha", "beta"):
-            _require_rate(name, getattr(self, name))
-        if self.p1 <= self.p0:
-            raise ValueError(f"p1 = {self.p1} must be above p0 = {self.p0}")
+        """Refuse rates in the wrong order and counts that can't be."""
+        _checked_rates(self.p0, self.p1, self.alpha, self.beta)
+        _require_part(self.unsampled_successes, self.unsampled)
+        _require_part(self.successes - self.unsampled_successes, self.n - self.unsampled)
 
-    def update(self, success: bool, *, sampled: bool = True) -> SequentialTest:
+    def update(self, x: float, *, sampled: bool = True) -> SequentialTest:
         """Return the state after one more probe."""
+        x = _bernoulli(x)
         return replace(
             self,
             n=self.n + 1,
-            successes=self.successes + bool(success),
+            successes=self.successes + x,
             unsampled=self.unsampled + (not sampled),
-            unsampled_successes=self.unsampled_successes + (success and not sampled),
+            unsampled_successes=self.unsampled_successes + (0 if sampled else x),
         )
 
     @property
     def log_e(self) -> float:
         """Log evidence against p <= p0: of all outcomes, and in equal parts of the sampled ones if fewer."""
-        q, w = tilted_grid(self.p1)
-        whole = MixtureEProcess(p0=self.p0, q=q, w=w, n=self.n, successes=self.successes)
+        whole = _log_mixture(self.p0, self.p1, self.successes, self.n - self.successes)
         if not self.unsampled:
-            return whole.log_e
-        n, successes = self.n - self.unsampled, self.successes - self.unsampled_successes
-        return _logsumexp([whole.log_e, replace(whole, n=n, successes=successes).log_e]) - math.log(2)
+            return whole
+        return log_sum_exp([whole, _log_mixture(self.p0, self.p1, *self._sampled)]) - math.log(2)
 
     @property
     def decision(self) -> Decision:
         """What the probes so far say."""
-        if self.log_e >= math.log(1 / self.alpha):
+        if self.log_e >= -math.log(self.alpha):
             return Decision.REJECT
-        s = self.successes - self.unsampled_successes
-        f = self.n - self.unsampled - s
-        healthy = s * math.log(self.p0 / self.p1) + f * math.log((1 - self.p0) / (1 - self.p1))
-        return Decision.ACCEPT if healthy >= math.log(1 / self.beta) else Decision.CONTINUE
+        healthy = _log_ratio(self.p1, self.p0, *self._sampled)
+        return Decision.ACCEPT if healthy >= -math.log(self.beta) else Decision.CONTINUE
+
+    @property
+    def _sampled(self) -> tuple[int, int]:
+        """Successes and failures of the part that is judged in full."""
+        successes = self.successes - self.unsampled_successes
+        return successes, self.n - self.unsampled - successes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,9 +170,9 @@ class DualEProcessTest:
     """Has a repaired release recovered to p < theta (accept), or not (reject)?
 
     Recovered: log mean_j (q_j/theta)^S ((1-q_j)/(1-theta))^(n-S) over q = theta/20, theta/5 reaches 1/delta;
-    failed: the likelihood ratio of 2.5 theta (at most .95) against theta reaches 1/alpha, or the cap is reached
-    undecided. False "recovered" <= delta. For "recovered" only outcomes of the sampled part count, see
-    ``SequentialTest``.
+    failed: the likelihood ratio of 2.5 theta (at most half the way from theta to 1) against theta reaches 1/alpha, or
+    the cap is reached undecided. False "recovered" <= delta, false "failed" before the cap <= alpha. For "recovered"
+    only outcomes of the sampled part count, see ``SequentialTest``.
     """
 
     theta: float
@@ -155,18 +185,23 @@ class DualEProcessTest:
     unsampled_successes: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse rates outside (0, 1)."""
+        """Refuse rates outside (0, 1), a cap that stops before the first probe and counts that can't be."""
         for name in ("theta", "delta", "alpha"):
-            _require_rate(name, getattr(self, name))
+            require_rate(name, getattr(self, name))
+        if not self.cap >= 1:
+            raise ValueError(f"cap = {self.cap} must be at least 1")
+        _require_part(self.unsampled_successes, self.unsampled)
+        _require_part(self.successes - self.unsampled_successes, self.n - self.unsampled)
 
-    def update(self, success: bool, *, sampled: bool = True) -> DualEProcessTest:
+    def update(self, x: float, *, sampled: bool = True) -> DualEProcessTest:
         """Return the state after one more probe."""
+        x = _bernoulli(x)
         return replace(
             self,
             n=self.n + 1,
-            successes=self.successes + bool(success),
+            successes=self.successes + x,
             unsampled=self.unsampled + (not sampled),
-            unsampled_successes=self.unsampled_successes + (success and not sampled),
+            unsampled_successes=self.unsampled_successes + (0 if sampled else x),
         )
 
     @property
@@ -174,35 +209,43 @@ class DualEProcessTest:
         """Log evidence for "recovered"."""
         s = self.successes - self.unsampled_successes
         f = self.n - self.unsampled - s
-        return _logsumexp([self._log_ratio(q, s, f) for q in (self.theta / 20, self.theta / 5)]) - math.log(2)
+        ratios = [_log_ratio(self.theta, q, s, f) for q in (self.theta / 20, self.theta / 5)]
+        return log_sum_exp(ratios) - math.log(2)
 
     @property
     def decision(self) -> Decision:
         """``ACCEPT`` is recovered, ``REJECT`` is failed."""
-        if self.log_e >= math.log(1 / self.delta):
+        if self.log_e >= -math.log(self.delta):
             return Decision.ACCEPT
         s, f = self.successes, self.n - self.successes
-        if self._log_ratio(min(2.5 * self.theta, (1 + self.theta) / 2), s, f) >= math.log(1 / self.alpha):
-            return Decision.REJECT
-        return Decision.REJECT if self.n >= self.cap else Decision.CONTINUE
-
-    def _log_ratio(self, q: float, s: int, f: int) -> float:
-        return s * math.log(q / self.theta) + f * math.log((1 - q) / (1 - self.theta))
+        failed = _log_ratio(self.theta, min(2.5 * self.theta, (1 + self.theta) / 2), s, f)
+        return Decision.REJECT if failed >= -math.log(self.alpha) or self.n >= self.cap else Decision.CONTINUE
 
 
-def _require_rate(name: str, value: float) -> None:
-    if not 0 < value < 1:
-        raise ValueError(f"{name} = {value} must lie in (0, 1)")
+def _log_mixture(p0: float, p1: float, successes: int, failures: int) -> float:
+    q, w = tilted_grid(p1)
+    terms = zip(log_weights(p0, q, w), log_factors(p0, q, 1), log_factors(p0, q, 0), strict=True)
+    return log_sum_exp([weight + successes * up + failures * down for weight, up, down in terms])
 
 
-def _logit(p: float) -> float:
-    return math.log(p / (1 - p))
+def _log_ratio(p0: float, q: float, successes: int, failures: int) -> float:
+    return successes * math.log(q / p0) + failures * math.log((1 - q) / (1 - p0))
 
 
-def _expit(x: float) -> float:
-    return 1 / (1 + math.exp(-x))
+@lru_cache(maxsize=1024)
+def _checked_rates(p0: float, p1: float, *errors: float) -> None:
+    for name, value in (("p0", p0), ("p1", p1), *(("an error rate", e) for e in errors)):
+        require_rate(name, value)
+    if p1 <= p0:
+        raise ValueError(f"p1 = {p1} must be above p0 = {p0}")
 
 
-def _logsumexp(values: list[float]) -> float:
-    top = max(values)
-    return top + math.log(sum(math.exp(v - top) for v in values))
+def _require_part(successes: int, n: int) -> None:
+    if not 0 <= successes <= n:
+        raise ValueError(f"{successes} successes in {n} probes: a part can't be larger than its whole")
+
+
+def _bernoulli(x: float) -> int:
+    if x not in (0, 1):
+        raise ValueError(f"outcome {x} must be 0 or 1; leave missing probes out")
+    return int(x)
