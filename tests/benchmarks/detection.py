@@ -57,6 +57,8 @@ _BARS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "judge_ci_coverage_min": (">= 0.94", lambda v: v >= 0.94),
     "peers_beaten": ("", bool),
     "peers_compared": ("", bool),
+    "tuned_peers_beaten": ("", bool),
+    "tuned_peers_compared": ("", bool),
     "replay_identical": ("true", bool),
     "update_microseconds": ("< 20", lambda v: v < 20),
     "null_months": ("= 100", lambda v: v == 100),

@@ -10,16 +10,7 @@ from typing import Any
 import numpy as np
 
 from tests.benchmarks.detection_exact import kl, optimal_cusum
-from tests.benchmarks.detection_streams import (
-    CASES,
-    Design,
-    Ints,
-    adaptive,
-    largest_gap,
-    round_robin,
-    run_lengths,
-    single,
-)
+from tests.benchmarks.detection_streams import CASES, Design, Ints, adaptive, largest_gap, round_robin, run_lengths
 
 __all__ = ["STRATA", "false_alarms", "mean", "measure"]
 
@@ -43,13 +34,13 @@ def measure(*, quick: bool) -> dict[str, Any]:
         for gamma in _GAMMAS:
             rng = np.random.default_rng((_SEED, i, int(gamma)))
             rates = np.full((2000 if quick else 100_000, 1), case.p1)
-            ours, error = mean(run_lengths(case, rates, gamma, single, rng))
+            ours, error = mean(run_lengths(case, rates, gamma, round_robin, rng))
             best = optimal_cusum(case.p0, case.p1, gamma).probes(case.p1)
             ratios[case, gamma] = ours / best
             lorden = np.log(gamma) / kl(case.p1, case.p0)
             name = f"{case} gamma {gamma:g}: delay (CUSUM, ln gamma/KL)"
             rows.append((name, "", f"{ours:.2f} +- {error:.2f} ({best:.2f}, {lorden:.1f}), ratio {ours / best:.3f}"))
-    gap = max(largest_gap(case, strata, adaptive, case.p1, 400, _SEED) for case in CASES for strata in (1, STRATA))
+    gap = max(largest_gap(case, strata, case.p1, 400, _SEED) for case in CASES for strata in (1, STRATA))
     return {
         "arl_over_gamma_min": min(arl.values()),
         "delay_ratio_1e4_max": max(ratios[case, 1e4] for case in CASES[:2]),
@@ -61,7 +52,7 @@ def measure(*, quick: bool) -> dict[str, Any]:
 def false_alarms(*, runs: int) -> tuple[dict[str, float], list[tuple[str, str, str]]]:
     """Mean probes to a false alarm over gamma, at p0 in all strata."""
     found, rows = {}, []
-    policies = (("1 stratum", 1, single), ("round robin", STRATA, round_robin), ("adaptive", STRATA, adaptive))
+    policies = (("1 stratum", 1, round_robin), ("round robin", STRATA, round_robin), ("adaptive", STRATA, adaptive))
     for i, case in enumerate(CASES):
         for j, (name, strata, policy) in enumerate(policies):
             rng = np.random.default_rng((_SEED, 7, i, j))

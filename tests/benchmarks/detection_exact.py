@@ -7,8 +7,8 @@ The count S of successes after n probes is a Markov chain, so the law of the fir
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -48,29 +48,24 @@ class Exit:
 
 
 def decisions(test: SequentialTest, probes: int) -> Corridor:
-    """Ask the test itself where it stops. Evidence grows with each success and shrinks with each failure, so each
-    edge moves up by 0 or 1 a probe.
-    """  # noqa: D205 one sentence says what, the next why it is quick
+    """Ask the test itself where it stops.
+
+    Evidence grows with each success and shrinks with each failure, so neither edge ever moves down.
+    """
 
     def says(n: int, s: int) -> Decision:
-        return SequentialTest(
-            p0=test.p0, p1=test.p1, alpha=test.alpha, beta=test.beta, n=n, successes=s
-        ).decision  # fmt: skip
+        return replace(test, n=n, successes=s).decision
 
     lower, upper = [], []
-    low, high = -1, 1
+    low, high = -1, 0
     for n in range(1, probes + 1):
-        high = _edge(lambda s, n=n: s > n or says(n, s) is Decision.REJECT, high)  # type: ignore[misc]
-        low = _edge(lambda s, n=n: says(n, s + 1) is not Decision.ACCEPT, low)  # type: ignore[misc]
+        while high <= n and says(n, high) is not Decision.REJECT:
+            high += 1
+        while low < n and says(n, low + 1) is Decision.ACCEPT:
+            low += 1
         lower.append(low)
         upper.append(high)
     return Corridor(lower=tuple(lower), upper=tuple(upper))
-
-
-def _edge(there: Callable[[int], bool], start: int) -> int:
-    while not there(start):
-        start += 1
-    return start
 
 
 def exits(corridor: Corridor, rate: float | Sequence[float]) -> Exit:
@@ -132,7 +127,7 @@ def optimal_cusum(p0: float, p1: float, gamma: float) -> Cusum:
     height = 2
     while _run_length(jump, height, p0) < gamma:
         height *= 2
-    below, height = height // 2, height
+    below = height // 2
     while height - below > 1:
         middle = (below + height) // 2
         below, height = (middle, height) if _run_length(jump, middle, p0) < gamma else (below, middle)

@@ -39,9 +39,12 @@ def measure(*, quick: bool) -> dict[str, Any]:
 
 
 def coverage(theta: float, positives: int, negatives: int, *, probes: int = PROBES) -> tuple[float, float, float]:
-    """Coverage of ``RoganGladen.estimate``, of Wilson's interval for the judge's rate, and of a percentile bootstrap
-    of the corrected rate that takes Se and Sp for known (its limit for endless draws, which is a binomial's quantiles).
-    """  # noqa: D205 the three are one list
+    """Sum over all counts of sweep and calibration.
+
+    Returns:
+        Coverage of ``RoganGladen.estimate``, of Wilson's interval for the judge's rate, and of a percentile bootstrap
+        of the corrected rate that takes Se and Sp for known (for endless draws: a binomial's quantiles).
+    """
     rate = theta * SENSITIVITY + (1 - theta) * (1 - SPECIFICITY)
     harmful, law = _likely(probes, rate)
     low, high = wilson(harmful.astype(np.float64), probes)

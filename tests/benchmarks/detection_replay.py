@@ -1,4 +1,4 @@
-"""Kill -9 and replay: ``python -m tests.benchmarks.detection_replay --log FILE`` folds probes and appends them to a log.
+"""Kill -9 and replay: ``python -m tests.benchmarks.detection_replay --log FILE`` folds probes and logs them.
 
 A child that is started on a log goes on where the log ends; a torn last line is dropped. Strata are chosen by the
 evidence so far, so that one bit of difference would soon be seen. Also here: the time of one update.
@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from probes.statistics.allocation import EpsilonGreedyAllocator
 from probes.statistics.confidence import SubBernoulliConfidenceSequence
 from probes.statistics.detectors import ShiryaevRobertsEDetector, StratifiedEDetector
 from probes.statistics.evalues import SequentialTest
@@ -36,6 +37,7 @@ STRATA = 42
 RATE = 0.05
 _SEED = 505
 _SECONDS_MAX = 120.0
+_ALLOCATOR = EpsilonGreedyAllocator(shares={f"s{i}": 1 / STRATA for i in range(STRATA)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,10 +107,8 @@ def run(log: Path, probes: int) -> Folded:
 
 
 def _choose(state: Folded, uniform: float) -> str:
-    of = state.detector.strata
-    if of and uniform < 0.5:
-        return max(of, key=lambda name: of[name].log_r)
-    return f"s{int(uniform * 1e6) % STRATA}"
+    log_r = {name: one.log_r for name, one in state.detector.strata.items()}
+    return _ALLOCATOR.choose(_ALLOCATOR.probabilities(log_r), uniform)
 
 
 def measure(*, quick: bool) -> dict[str, Any]:
@@ -160,7 +160,7 @@ def _microseconds() -> tuple[float, float]:
     """Best of several rounds: one update, the slower of one stratum's detector and 42 strata's; and reading log R."""
     strata = [f"s{i}" for i in range(STRATA)]
     whole = fold((name, False) for name in strata).detector
-    one = ShiryaevRobertsEDetector(p0=0.02, p1=0.10).update(False)
+    one = ShiryaevRobertsEDetector.tilted(0.02, 0.10).update(False)
     turns = iter(range(10**9))
     timers = (
         timeit.Timer(lambda: one.update(True)),
