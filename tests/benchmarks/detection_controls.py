@@ -70,7 +70,7 @@ def one_shot(runs: int, *, gamma: float = 1e6) -> tuple[float, float, float]:
     rng = np.random.default_rng(_SEED + 1)
     healthy = rng.binomial(_HEALTHY, DESIGN.p0 / 2, size=(runs, 1))
     counts = healthy + (rng.random((runs, _LOOKED)) < DESIGN.p1).cumsum(axis=1)
-    over = _log_e(counts.astype(np.float64), _HEALTHY + np.arange(1.0, _LOOKED + 1)) >= math.log(gamma)
+    over = _log_e(counts.astype(np.float64), np.arange(_LOOKED, dtype=np.float64) + _HEALTHY + 1) >= math.log(gamma)
     delay = np.where(over.any(axis=1), over.argmax(axis=1) + 1, _LOOKED)
     restarting = run_lengths(DESIGN, np.full((runs, 1), DESIGN.p1), gamma, round_robin, rng)
     return float(1 - over.any(axis=1).mean()), float(delay.mean()), float(restarting.mean())
@@ -89,7 +89,7 @@ def _log_e(successes: Floats, n: Floats) -> Floats:
 def _gap(probes: int = 500) -> float:
     """Hold it against the library on one stream: the largest difference."""
     outcomes = np.random.default_rng(_SEED + 2).random(probes) < DESIGN.p1
-    ours = _log_e(outcomes.cumsum().astype(np.float64), np.arange(1.0, probes + 1))
+    ours = _log_e(outcomes.cumsum().astype(np.float64), np.arange(1, probes + 1, dtype=np.float64))
     q, w = tilted_grid(DESIGN.p1)
     one, gap = MixtureEProcess(p0=DESIGN.p0, q=q, w=w), 0.0
     for x, found in zip(outcomes.tolist(), ours, strict=True):

@@ -69,7 +69,7 @@ def corridor(targets: Floats, alpha: float = ALPHA) -> Corridor:
     """Find the counts at which the confidence sequence leaves out the n-th target."""
     lower, upper = [], []
     for n, target in enumerate(targets, 1):
-        inside = np.flatnonzero(_log_wealth(np.arange(n + 1.0), n, target) < math.log(1 / alpha))
+        inside = np.flatnonzero(_log_wealth(np.arange(n + 1, dtype=np.float64), n, target) < math.log(1 / alpha))
         lower.append(int(inside[0]) - 1)
         upper.append(int(inside[-1]) + 1)
     return Corridor(lower=tuple(lower), upper=tuple(upper))
@@ -87,7 +87,7 @@ def wilson_corridor(targets: Floats) -> Corridor:
     """Find the counts at which Wilson's interval, as if n had been fixed, leaves out the n-th target."""
     lower, upper = [], []
     for n, target in enumerate(targets, 1):
-        low, high = wilson(np.arange(n + 1.0), n)
+        low, high = wilson(np.arange(n + 1, dtype=np.float64), n)
         inside = np.flatnonzero((low <= target) & (target <= high))
         below = int(np.count_nonzero(high < target))
         lower.append(below - 1)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,7 +130,7 @@ def wilson_alarms(given: Streams, n: int, p0: float = DESIGN.p0) -> Alarms:
     return found
 
 
-def _river(given: Streams) -> Mapping[str, Alarms]:
+def _river(given: Streams) -> dict[str, Alarms]:
     python = PEERS / "river" / "bin" / "python"
     installed(
         PEERS / "river",
@@ -148,7 +147,7 @@ def _river(given: Streams) -> Mapping[str, Alarms]:
     return {f"river {name}": _checked(alarms, given, name) for name, alarms in found.items()}
 
 
-def _checked(alarms: Alarms, given: Sequence[Any], name: str) -> Alarms:
+def _checked(alarms: Alarms, given: Streams, name: str) -> Alarms:
     if len(alarms) != len(given):
         raise SystemExit(f"river's {name} saw {len(alarms)} of {len(given)} streams: such a run can't be compared")
     return alarms

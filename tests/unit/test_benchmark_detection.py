@@ -127,7 +127,7 @@ def test_wilson_s_interval_and_its_corridor() -> None:
     assert high == pytest.approx([0.16113, 0.46870], abs=1e-5)
     found = detection_intervals.wilson_corridor(np.full(20, 0.2))
     for n in range(1, 21):
-        low, high = detection_intervals.wilson(np.arange(n + 1.0), n)
+        low, high = detection_intervals.wilson(np.arange(n + 1, dtype=np.float64), n)
         inside = [found.lower[n - 1] < s < found.upper[n - 1] for s in range(n + 1)]
         assert inside == ((low <= 0.2) & (high >= 0.2)).tolist()
 
