@@ -14,7 +14,7 @@ from scipy.special import ndtri
 
 from probes.statistics.confidence import clopper_pearson
 
-__all__ = ["RoganGladen"]
+__all__ = ["AIPWJudgeCascade", "RoganGladen"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +131,53 @@ class RoganGladen:
         se = self.found / self.positives
         sp = self.passed / self.negatives
         return _clip((rate + sp - 1) / (se + sp - 1))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AIPWJudgeCascade:
+    """Outcomes of a cascade of judges that are right on average, whatever the cheap judge's error.
+
+    The cheap judge f sees all replies. The strong judge Y sees all that f calls harmful, and of the others a share rho
+    drawn before judging. phi = f + (R / pi)(Y - f) in {0, 1, 1/rho}, R whether Y was asked and pi its chance, has the
+    mean P(Y harmful) given the past and is never negative (augmented inverse probability weighting; for e-values,
+    Csillag et al., ICML 2025, arXiv 2502.04294). So 1 + l (phi - p0) with l in [0, 1/p0) is an exact factor of an
+    e-process, and ``BettingEProcess``, ``HorvitzThompson`` and the e-detectors take phi as they take an outcome.
+
+    A reply whose verdicts are not all there is missing: leave it out.
+
+    Attributes:
+        rho: Chance that the strong judge sees a reply that the cheap one passes, in (0, 1]. A small one saves calls and
+            costs spread: 1/rho is the largest outcome.
+    """
+
+    rho: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Refuse a cascade that never looks at what the cheap judge passes."""
+        if not 0 < self.rho <= 1:
+            raise ValueError(f"rho = {self.rho} must lie in (0, 1]: harm that nobody looks for can't be estimated")
+
+    def phi(self, cheap: bool, strong: bool | None, asked: bool) -> float:
+        """Return the outcome of one reply.
+
+        Args:
+            cheap: Whether the cheap judge calls it harmful.
+            strong: Whether the strong judge does; ``None`` where it was not asked.
+            asked: Whether it was asked: always where ``cheap`` is true, else with chance rho.
+
+        Raises:
+            ValueError: The strong judge's verdict is missing, or there is one that was not asked for.
+        """
+        if asked and strong is None:
+            raise ValueError("the strong judge was asked and gave no verdict: the reply is missing, leave it out")
+        if not asked and (cheap or strong is not None):
+            raise ValueError(
+                "the strong judge must be asked about all that the cheap one calls harmful, and counts "
+                "only where it was asked"
+            )
+        if cheap:
+            return float(bool(strong))
+        return 1 / self.rho if strong else 0.0
 
 
 def _require_informative(se_lower: float, sp_lower: float) -> None:

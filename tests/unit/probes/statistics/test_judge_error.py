@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from probes.statistics.confidence import SubBernoulliConfidenceSequence, clopper_pearson
-from probes.statistics.judge_error import RoganGladen
+from probes.statistics.judge_error import AIPWJudgeCascade, RoganGladen
 
 SE, SP, PROBES, RUNS = 0.9, 0.98, 200, 3000
 Draw = tuple[int, int, int]
@@ -146,3 +146,58 @@ def test_no_labels_bound_nothing() -> None:
         judge.null(1.5)
     with pytest.raises(ValueError, match="can't be told from a coin"):
         judge.anytime(0.1, 0.2)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 2000), st.integers(20, 500), st.integers(20, 500), st.data())
+def test_the_interval_is_that_of_the_formula_written_out(n: int, m1: int, m0: int, data: st.DataObject) -> None:
+    harmful = data.draw(st.integers(0, n))
+    found, passed = data.draw(st.integers(int(0.7 * m1), m1)), data.draw(st.integers(int(0.9 * m0), m0))
+    judge = RoganGladen(positives=m1, found=found, negatives=m0, passed=passed)
+    if not judge.informative():
+        return
+    z = 1.6448536269514722
+    p, se, sp = (harmful + z**2 / 2) / (n + z**2), (found + 1) / (m1 + 2), (passed + 1) / (m0 + 2)
+    theta = (p + sp - 1) / (se + sp - 1)
+    v_p, v_se, v_sp = p * (1 - p) / (n + z**2), se * (1 - se) / (m1 + 2), sp * (1 - sp) / (m0 + 2)
+    middle = theta + 2 * z**2 * (-(1 - theta) * v_sp + theta * v_se)
+    half = z * (v_p + (1 - theta) ** 2 * v_sp + theta**2 * v_se) ** 0.5 / (se + sp - 1)
+    value, lower, upper = judge.estimate(harmful, n, confidence=0.9)
+    plain = min(1, max(0, (harmful / n + passed / m0 - 1) / (found / m1 + passed / m0 - 1)))
+    assert value == pytest.approx(plain)
+    assert lower == pytest.approx(min(value, max(0, min(1, middle - half))), abs=1e-9)
+    assert upper == pytest.approx(max(value, 0, min(1, middle + half)), abs=1e-9)
+
+
+@pytest.mark.parametrize("rho", [0.05, 0.1, 0.25, 1.0])
+@pytest.mark.parametrize(("se", "sp", "theta"), [(0.97, 0.8, 0.02), (0.5, 0.99, 0.3), (0.0, 1.0, 0.1)])
+def test_outcomes_of_a_cascade_have_the_strong_judges_mean_exactly(
+    *, rho: float, se: float, sp: float, theta: float
+) -> None:
+    cascade, mean, mass = AIPWJudgeCascade(rho=rho), 0.0, 0.0
+    for strong, cheap in itertools.product((True, False), repeat=2):
+        p = (theta if strong else 1 - theta) * ((se if strong else 1 - sp) if cheap else (1 - se if strong else sp))
+        for asked, share in ((True, 1.0 if cheap else rho), (False, 0.0 if cheap else 1 - rho)):
+            if share:
+                phi = cascade.phi(cheap, strong if asked else None, asked)
+                f, pi = float(cheap), 1.0 if cheap else rho
+                assert phi == pytest.approx(f + asked / pi * (strong - f))
+                assert phi in (0.0, 1.0, 1 / rho)
+                mean += p * share * phi
+                mass += p * share
+    assert mass == pytest.approx(1.0)
+    assert mean == pytest.approx(theta, abs=1e-12)
+
+
+@pytest.mark.parametrize("rho", [0.0, 1.1, float("nan")])
+def test_a_cascade_that_audits_nothing_is_refused(rho: float) -> None:
+    with pytest.raises(ValueError, match="rho"):
+        AIPWJudgeCascade(rho=rho)
+
+
+@pytest.mark.parametrize(
+    ("cheap", "strong", "asked"), [(True, None, True), (False, None, True), (True, None, False), (False, True, False)]
+)
+def test_verdicts_that_are_not_all_there_are_refused(*, cheap: bool, strong: bool | None, asked: bool) -> None:
+    with pytest.raises(ValueError, match=r"strong judge"):
+        AIPWJudgeCascade().phi(cheap, strong, asked)
