@@ -135,7 +135,9 @@ def new_watch(rates: Rates) -> Watch:
     """Begin an epoch."""
     return Watch(
         rates=rates,
-        detector=StratifiedEDetector(p0=rates.p0, p1=rates.p1),
+        detector=StratifiedEDetector(
+            p0=rates.p0, p1=rates.p1, gamma_warn=rates.gamma_warn, gamma_breach=rates.gamma_breach
+        ),
         certificate=SequentialTest(p0=rates.p0, p1=rates.p1, alpha=rates.alpha, beta=rates.beta),
         gauge=SubBernoulliConfidenceSequence(alpha=0.05),
         sampled=SubBernoulliConfidenceSequence(alpha=0.05),

@@ -1,8 +1,12 @@
 """Shiryaev-Roberts e-detectors: alarms for a change that may come at any time.
 
-Shin, Ramdas & Rinaldo (arXiv 2203.03532): an e-detector R has E[R_T] <= E[T] at every stopping time T while nothing
-has changed, so the mean number of probes to a false alarm at threshold gamma is at least gamma, and the chance of
-one within n probes of a reset is at most n / gamma. Missing probes are left out before they get here.
+An e-detector R has E[R_T] <= E[T] at every stopping time T while nothing has changed (Shin, Ramdas & Rinaldo, arXiv
+2203.03532), so the mean number of probes to a false alarm at threshold gamma is at least gamma, and the chance of
+one within n probes of a reset is at most n / gamma. Theirs sum e-processes begun at each probe; ours put the first
+bet of each wholly on a success (x / p0, of mean 1 at p0) and follow the likelihood ratio from there on, since no
+change begins to show in a failure. That is the statistic of Shiryaev and Roberts with the level taken off to which it
+falls in a long row of failures, (1-q)/(q-p0): the same later on, and that much sooner from the start.
+Missing probes are left out before they get here.
 """
 
 from __future__ import annotations
@@ -20,44 +24,69 @@ __all__ = ["ShiryaevRobertsEDetector", "StratifiedEDetector"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShiryaevRobertsEDetector:
-    """Mixture SR e-detector of one stratum: M_j <- (M_j + 1) LR_j(x), R = sum_j w_j M_j.
+    """Mixture e-detector of one stratum: M_j <- M_j LR_j(x) + x / p0, R = sum_j w_j M_j.
 
-    Wherever E[x | past] <= p0 the mean of LR_j is at most 1, so a probe raises R by at most 1 in mean.
+    Wherever E[x | past] <= p0 the means of LR_j(x) and of x / p0 are at most 1, so a probe raises R by at most 1 in
+    mean: R_t - t is a supermartingale.
+
+    Close to gamma, where a success would carry R to R_1 above it, what is above is of no use and is given to the
+    failure instead (Fischer & Ramdas, arXiv 2410.16076): R_0 grows by (R_1 - gamma) p0 / (1 - p0). That is the
+    straight line through R + 1 at x = p0 and gamma at x = 1. Count R as gamma once it is there: then what a probe
+    leads to lies under the line or, where R + 1 is above gamma, under gamma. So min(R, gamma) still grows by at
+    most 1 in mean for all outcomes x >= 0 of mean at most p0, up to the alarm, and at the alarm it is gamma.
 
     Attributes:
         p0: Largest rate that is no drift.
         q: Alternatives above p0.
         w: Their weights.
+        gamma: Threshold at which the alarm is raised; ``None`` where there is none to aim at.
         log_m: log M_j for each alternative; empty before the first probe.
-        log_r: Natural log of R; minus infinity before the first probe.
+        log_r: Natural log of R; minus infinity before the first success.
     """
 
     p0: float
     q: tuple[float, ...]
     w: tuple[float, ...]
+    gamma: float | None = None
     log_m: tuple[float, ...] = ()
     log_r: float = field(init=False)
 
     def __post_init__(self) -> None:
-        """Refuse rates and weights that make no e-detector, and weigh the evidence once."""
+        """Refuse rates, weights and thresholds that make no e-detector, and weigh the evidence once."""
         weights = log_weights(self.p0, self.q, self.w)
+        if self.gamma is not None:
+            _require_threshold("gamma", self.gamma)
         if self.log_m and not (len(self.log_m) == len(self.q) and sum(self.log_m) < math.inf):
             raise ValueError(f"log_m = {self.log_m} must hold one number for each of {len(self.q)} alternatives")
         log_r = log_sum_exp([w + m for w, m in zip(weights, self.log_m, strict=True)]) if self.log_m else -math.inf
         object.__setattr__(self, "log_r", log_r)
 
     @classmethod
-    def tilted(cls, p0: float, p1: float) -> ShiryaevRobertsEDetector:
+    def tilted(cls, p0: float, p1: float, *, gamma: float | None = None) -> ShiryaevRobertsEDetector:
         """Detector over the tilted grid of p1, the smallest rate that must be found quickly."""
         q, w = tilted_grid(p1)
-        return cls(p0=p0, q=q, w=w)
+        return cls(p0=p0, q=q, w=w, gamma=gamma)
 
     def update(self, x: float) -> ShiryaevRobertsEDetector:
         """Return the state after one more probe of this stratum, see ``log_factors``."""
         factors = log_factors(self.p0, self.q, x)
-        if self.log_m:
-            factors = tuple([log1p_exp(m) + f for m, f in zip(self.log_m, factors, strict=True)])
-        return ShiryaevRobertsEDetector(p0=self.p0, q=self.q, w=self.w, log_m=factors)
+        log_m = [m + f for m, f in zip(self.log_m or [-math.inf] * len(self.q), factors, strict=True)]
+        if x > 0:
+            start = math.log(x / self.p0)
+            log_m = [start + log1p_exp(m - start) for m in log_m]
+        if x < 1 and self.gamma is not None and -math.inf < self.log_r < math.log(self.gamma):
+            gift = self._spared(log_m, x, gamma=self.gamma)
+            log_m = [m + gift for m in log_m]
+        return ShiryaevRobertsEDetector(p0=self.p0, q=self.q, w=self.w, gamma=self.gamma, log_m=tuple(log_m))
+
+    def _spared(self, log_m: list[float], x: float, *, gamma: float) -> float:
+        """Log growth that an outcome below 1 is given of what a success would have had above gamma."""
+        weights, ups = log_weights(self.p0, self.q, self.w), log_factors(self.p0, self.q, 1.0)
+        success = sum([math.exp(w + m + up) for w, m, up in zip(weights, self.log_m, ups, strict=True)]) + 1 / self.p0
+        if success <= gamma:
+            return 0.0
+        now = sum([math.exp(w + m) for w, m in zip(weights, log_m, strict=True)])
+        return math.log1p((success - gamma) * (self.p0 - x) / ((1 - self.p0) * now))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +97,9 @@ class StratifiedEDetector:
     and the sum is an e-detector in the total number of probes: ARL >= gamma without division by the number of
     strata, for any choice of stratum that depends on the past alone.
 
+    Each stratum aims at gamma_breach by itself. The sum of min(R_k, gamma_breach) grows by at most 1 in mean and is at
+    least gamma_breach at the breach, which is all that ARL >= gamma_breach needs.
+
     Attributes:
         p0: Largest rate that is no drift, of strata that ``nulls`` doesn't name.
         p1: Smallest rate that must be found quickly. In a stratum with a null of its own it is raised, if need be, to
@@ -77,6 +109,7 @@ class StratifiedEDetector:
         gamma_breach: The same, at least ``gamma_warn``.
         strata: Detectors of the strata probed so far.
         n: Probes so far.
+        log_r: Natural log of the summed statistic R; minus infinity before the first success.
     """
 
     p0: float
@@ -86,13 +119,15 @@ class StratifiedEDetector:
     gamma_breach: float | None = None
     strata: Mapping[str, ShiryaevRobertsEDetector] = field(default_factory=dict)
     n: int = 0
+    log_r: float = field(init=False)
 
     def __post_init__(self) -> None:
         """Refuse rates in the wrong order and thresholds that mean nothing or can't be reached."""
         _checked(self.p0, self.p1, self.gamma_warn, self.gamma_breach)
-        for name, null in self.nulls.items():
-            if not 0 < null < 1:
+        if not self.n:  # once, when it begins; a stratum checks its own null again when it begins
+            for name, null in self.nulls.items():
                 require_rate(f"null of {name}", null)
+        object.__setattr__(self, "log_r", log_sum_exp([d.log_r for d in self.strata.values()]))
 
     def update(self, stratum: str, x: float) -> StratifiedEDetector:
         """Return the state after a probe of this stratum; the other strata stay as they are."""
@@ -102,13 +137,8 @@ class StratifiedEDetector:
             strata={**self.strata, stratum: old.update(x)}, n=self.n + 1,
         )  # fmt: skip
 
-    @property
-    def log_r(self) -> float:
-        """Natural log of the summed statistic; minus infinity before the first probe."""
-        return log_sum_exp([d.log_r for d in self.strata.values()])
-
     def log_r_of(self, stratum: str) -> float:
-        """Natural log of one stratum's statistic; minus infinity before its first probe."""
+        """Natural log of one stratum's statistic; minus infinity before its first success."""
         found = self.strata.get(stratum)
         return found.log_r if found else -math.inf
 
@@ -126,13 +156,15 @@ class StratifiedEDetector:
 
         e-BH (Wang & Ramdas, arXiv 2009.02824) on e-detectors (Dandapanthula & Ramdas, arXiv 2501.04130). Of the
         names given at a stopping time T, the expected share that did not drift is at most E[T] / gamma, T in probes
-        of all strata: each name has R >= gamma / k, so that share is at most the sum of R over strata without
-        drift, divided by gamma, and that sum is an e-detector. A clock that counts a probe of all K strata as one
-        step is K times slower, and reads the same threshold as K gamma / k with T in such steps.
+        of all strata: each of k names has R >= gamma / k, so that share is at most the sum of min(R, gamma) over
+        strata without drift, divided by gamma, and that sum is an e-detector. In steps of one probe of each of K
+        strata, T and gamma are K times smaller, and the threshold reads K gamma / k.
 
         Args:
-            gamma: Patience in probes; ``gamma_warn`` names more than ``gamma_breach``.
+            gamma: Patience in probes, at most ``gamma_breach``; ``gamma_warn`` names more.
         """
+        if self.gamma_breach is not None and gamma > self.gamma_breach:
+            raise ValueError(f"gamma = {gamma} must be at most gamma_breach = {self.gamma_breach}")
         _require_threshold("gamma", gamma)
         ranked = sorted(self.strata, key=lambda name: (-self.strata[name].log_r, name))
         count = 0
@@ -144,9 +176,10 @@ class StratifiedEDetector:
     def _fresh(self, stratum: str) -> ShiryaevRobertsEDetector:
         null = self.nulls.get(stratum)
         if null is None:
-            return ShiryaevRobertsEDetector.tilted(self.p0, self.p1)
+            return ShiryaevRobertsEDetector.tilted(self.p0, self.p1, gamma=self.gamma_breach)
         apart = min(math.log(2), logit(self.p1) - logit(self.p0))
-        return ShiryaevRobertsEDetector.tilted(null, max(self.p1, expit(logit(null) + apart)))
+        p1 = max(self.p1, expit(logit(null) + apart))
+        return ShiryaevRobertsEDetector.tilted(null, p1, gamma=self.gamma_breach)
 
 
 @lru_cache(maxsize=1024)

@@ -14,24 +14,55 @@ from probes.statistics.logs import expit, logit
 
 
 @settings(deadline=None)
-@given(st.lists(st.sampled_from([0, 1, 10.0]), max_size=60), st.floats(0.01, 0.3), st.floats(0, 1))
-def test_a_probe_raises_the_evidence_by_at_most_one_in_mean(outcomes: list[float], p0: float, share: float) -> None:
-    now = ShiryaevRobertsEDetector.tilted(p0, p0 + 0.2)
-    for x in outcomes:
-        now = now.update(x)
-    bound = (math.exp(now.log_r) + 1) * (1 + 1e-9)
-    p = p0 * share
-    assert p * math.exp(now.update(True).log_r) + (1 - p) * math.exp(now.update(False).log_r) <= bound
-    heavy = p / 10
-    assert heavy * math.exp(now.update(10.0).log_r) + (1 - heavy) * math.exp(now.update(0).log_r) <= bound
+@given(
+    st.lists(st.sampled_from([0, 0, 0, 0.5, 1, 10.0]), max_size=60),
+    st.floats(0.01, 0.3),
+    st.floats(0, 1),
+    st.sampled_from([None, 20.0, 1e3]),
+    st.sampled_from([0.5, 1, 10.0]),
+)
+def test_a_probe_raises_the_evidence_by_at_most_one_in_mean(
+    outcomes: list[float], p0: float, share: float, gamma: float | None, x: float
+) -> None:
+    """For every two-point law of mean at most p0, with the evidence counted as gamma once it is there."""
+    now, log_gamma = ShiryaevRobertsEDetector.tilted(p0, p0 + 0.2, gamma=gamma), math.log(gamma or math.inf)
+    for outcome in outcomes:
+        after = now.update(outcome)
+        now = after if after.log_r < log_gamma else now
+
+    def evidence(x: float) -> float:
+        return math.exp(min(now.update(x).log_r, log_gamma))
+
+    p = p0 * share / x
+    assert p * evidence(x) + (1 - p) * evidence(0) <= (math.exp(now.log_r) + 1) * (1 + 1e-9)
+
+
+def test_at_the_null_the_mean_is_one_higher_and_nothing_is_lost_above_the_threshold() -> None:
+    now = ShiryaevRobertsEDetector.tilted(0.1, 0.4, gamma=50.0).update(1)
+    assert math.exp(now.update(1).log_r) > 50.0
+    assert 0.1 * 50.0 + 0.9 * math.exp(now.update(0).log_r) == pytest.approx(math.exp(now.log_r) + 1, rel=1e-12)
+    aimless = ShiryaevRobertsEDetector.tilted(0.1, 0.4).update(1)
+    assert aimless.log_r == now.log_r
+    assert aimless.update(0).log_r < now.update(0).log_r
 
 
 def test_the_evidence_is_that_of_the_recursion_in_plain_numbers() -> None:
     detector, m = ShiryaevRobertsEDetector(p0=0.1, q=(0.3, 0.9), w=(0.75, 0.25)), [0.0, 0.0]
-    for x in (1, 0, 0, 1, 1, 0):
+    assert detector.log_r == detector.update(0).log_r == -math.inf
+    for x in (0, 1, 0, 0, 1, 1, 0):
         detector = detector.update(x)
-        m = [(mj + 1) * (q / 0.1 if x else (1 - q) / 0.9) for mj, q in zip(m, (0.3, 0.9), strict=True)]
-        assert math.exp(detector.log_r) == pytest.approx(0.75 * m[0] + 0.25 * m[1], rel=1e-12)
+        m = [mj * (q / 0.1 if x else (1 - q) / 0.9) + x / 0.1 for mj, q in zip(m, (0.3, 0.9), strict=True)]
+        assert (math.exp(detector.log_r) if m[0] else 0) == pytest.approx(0.75 * m[0] + 0.25 * m[1], rel=1e-12)
+
+
+@given(st.lists(st.booleans(), max_size=40))
+def test_the_evidence_is_shiryaev_and_roberts_above_the_level_they_fall_to(outcomes: list[bool]) -> None:
+    p0, q = 0.1, 0.3
+    level = (1 - q) / (q - p0)
+    detector, theirs = ShiryaevRobertsEDetector(p0=p0, q=(q,), w=(1.0,)), level
+    for x in outcomes:
+        detector, theirs = detector.update(x), (theirs + 1) * (q / p0 if x else (1 - q) / (1 - p0))
+    assert math.exp(detector.log_r) == pytest.approx(theirs - level, rel=1e-9, abs=1e-9 * theirs)
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=40), st.data())
@@ -39,11 +70,12 @@ def test_one_more_success_never_lowers_the_evidence(outcomes: list[bool], data: 
     changed = data.draw(st.integers(0, len(outcomes) - 1))
     logs = []
     for x in (False, True):
-        detector = ShiryaevRobertsEDetector.tilted(0.05, 0.2)
+        detector = ShiryaevRobertsEDetector.tilted(0.05, 0.2, gamma=1e3)
         for i, outcome in enumerate(outcomes):
-            detector = detector.update(x if i == changed else outcome)
-        logs.append(detector.log_r)
-    assert logs[0] < logs[1]
+            after = detector.update(x if i == changed else outcome)
+            detector = after if detector.log_r < math.log(1e3) else detector
+        logs.append(min(detector.log_r, math.log(1e3)))
+    assert logs[0] <= logs[1]
 
 
 @settings(deadline=None)
@@ -56,7 +88,7 @@ def test_a_log_replayed_in_pieces_gives_the_same_state_to_the_bit(
             state = state.update(stratum, x)
         return state
 
-    start = StratifiedEDetector(p0=0.05, p1=0.2, nulls={"b": 0.4}, gamma_warn=1e4, gamma_breach=1e6)
+    start = StratifiedEDetector(p0=0.05, p1=0.2, nulls={"b": 0.4}, gamma_warn=20, gamma_breach=1e3)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(log)), max_size=5)))
     pieces = start
     for a, b in pairwise([0, *cuts, len(log)]):
@@ -78,7 +110,9 @@ def test_levels_follow_the_thresholds_and_strata_stay_apart() -> None:
     assert set(levels) == {"", "warn", "breach"}
     alone = detector.log_r
     detector = detector.update("b", 0)
-    assert detector.log_r_of("a") == alone < detector.log_r
+    assert detector.log_r_of("a") == alone == detector.log_r
+    detector = detector.update("b", 1)
+    assert detector.log_r == pytest.approx(math.log(math.exp(alone) + 1 / 0.05))
     assert StratifiedEDetector(p0=0.05, p1=0.2).update("a", 1).level == ""
 
 
@@ -95,6 +129,8 @@ def test_e_bh_names_what_drifted_and_ranks_it() -> None:
     twin = StratifiedEDetector(p0=0.05, p1=0.2, strata=dict.fromkeys("ba", detector.strata["much"]), n=80)
     assert twin.e_bh(1.9 * level) == ("a", "b")
     assert twin.e_bh(2.1 * level) == ()
+    with pytest.raises(ValueError, match="at most gamma_breach"):
+        StratifiedEDetector(p0=0.05, p1=0.2, gamma_breach=1e4).e_bh(1e5)
 
 
 def test_a_null_of_its_own_moves_the_smallest_alternative_up() -> None:
@@ -129,6 +165,8 @@ def test_thresholds_without_meaning_or_out_of_reach_are_refused(gamma: float) ->
         StratifiedEDetector(p0=0.1, p1=0.5, gamma_warn=gamma)
     with pytest.raises(ValueError, match="gamma_breach"):
         StratifiedEDetector(p0=0.1, p1=0.5, gamma_breach=gamma)
+    with pytest.raises(ValueError, match="gamma"):
+        ShiryaevRobertsEDetector.tilted(0.1, 0.5, gamma=gamma)
     with pytest.raises(ValueError, match="gamma"):
         StratifiedEDetector(p0=0.1, p1=0.5).e_bh(gamma)
 
