@@ -30,7 +30,7 @@ def measure(*, quick: bool) -> dict[str, Any]:
     """Simulate."""
     months, probes = (10, 6000) if quick else (MONTHS, _PROBES)
     rng = np.random.default_rng(_SEED)
-    state, rows = Runs(DESIGN, months, STRATA), np.arange(months)
+    state, rows = Runs(DESIGN, months, STRATA, _GAMMA), np.arange(months)
     unconfirmed = remedied = asked = bursts = 0
     burst = np.zeros(months, dtype=np.bool_)
     for _ in range(probes):

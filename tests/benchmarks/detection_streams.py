@@ -18,7 +18,7 @@ from probes.statistics.detectors import ShiryaevRobertsEDetector, StratifiedEDet
 
 __all__ = [
     "CASES", "Bools", "Design", "Floats", "Ints", "Policy", "Runs", "adaptive", "dealt", "largest_gap", "round_robin",
-    "run_lengths",
+    "run_lengths", "runs_to_alarm",
 ]  # fmt: skip
 
 Bools = NDArray[np.bool_]
@@ -55,26 +55,46 @@ class Runs:
         r: Statistic of each run and stratum.
         n: Probes of each run.
         surveyed: Those of them that ``dealt`` dealt, by run.
+        slack: What the sum of min(R, gamma) could still have grown in mean at the null, by run: 1 a probe, less what
+            it does grow by. E[T] = E[sum of min(R, gamma) at T] + E[slack] at every stopping time T.
     """
 
-    def __init__(self, design: Design, runs: int, strata: int) -> None:
-        """Start at zero."""
+    def __init__(self, design: Design, runs: int, strata: int, gamma: float) -> None:
+        """Start at zero; the alarm is raised at gamma."""
         one = ShiryaevRobertsEDetector.tilted(design.p0, design.p1)
         q, self._w = np.array(one.q), np.array(one.w)
-        self._factors = np.stack([(1 - q) / (1 - design.p0), q / design.p0])
+        self._failure, self._success = (1 - q) / (1 - design.p0), q / design.p0
+        self._p0, self._gamma = design.p0, gamma
         self._rows = np.arange(runs)
         self.m = np.zeros((runs, strata, len(q)))
         self.r = np.zeros((runs, strata))
         self.n = 0
         self.surveyed = np.zeros(runs, dtype=np.int64)
+        self.slack = np.zeros(runs)
 
     def update(self, stratum: Ints, success: Bools) -> None:
-        """Add one probe to each run: M <- (M + 1) LR."""
+        """Add one probe to each run: M <- M LR + x / p0, and a failure gets what a success would have above gamma."""
         at = self._rows, stratum
-        now = (self.m[at] + 1) * self._factors[success.astype(np.int64)]
-        self.m[at] = now
-        self.r[at] = now @ self._w
+        before, r = self.m[at], self.r[at]
+        up, down = before * self._success + 1 / self._p0, before * self._failure
+        high, low = up @ self._w, down @ self._w
+        spared = (high > self._gamma) & (r > 0) & (r < self._gamma)
+        odds = self._p0 / (1 - self._p0)
+        gift = np.divide((high - self._gamma) * odds, low, out=np.zeros_like(r), where=spared)
+        after = np.where(success[:, None], up, down * (1 + gift)[:, None])
+        mean = self._p0 * self._cut(high) + (1 - self._p0) * self._cut(low * (1 + gift))
+        self.slack += self._cut(r) + 1 - mean
+        self.m[at] = after
+        self.r[at] = after @ self._w
         self.n += 1
+
+    def _cut(self, r: Floats) -> Floats:
+        cut: Floats = np.minimum(r, self._gamma)
+        return cut
+
+    def compensated(self) -> Floats:
+        """Sum of min(R, gamma) and slack, of each run: the same mean as the probes so far have, at the null."""
+        return self._cut(self.r).sum(axis=1) + self.slack
 
     def hottest(self) -> tuple[Ints, Floats]:
         """Find the stratum of largest R in each run, and that R."""
@@ -88,7 +108,7 @@ class Runs:
 
     def keep(self, rows: Bools) -> None:
         """Drop the other runs."""
-        self.m, self.r, self.surveyed = self.m[rows], self.r[rows], self.surveyed[rows]
+        self.m, self.r, self.surveyed, self.slack = self.m[rows], self.r[rows], self.surveyed[rows], self.slack[rows]
         self._rows = np.arange(len(self.r))
 
 
@@ -112,7 +132,7 @@ def adaptive(state: Runs, uniform: Floats) -> Ints:
     return np.minimum(chosen.astype(np.int64), strata - 1)
 
 
-def dealt(state: Runs, uniform: Floats, *, above: float = 10.0) -> Ints:
+def dealt(state: Runs, uniform: Floats, *, above: float = 1.0) -> Ints:
     """Deal the survey's probes to one stratum after the other; hunt with the rest where R is above a level."""
     hot, top = state.hottest()
     survey = (top <= above) | (uniform < _EPSILON)
@@ -130,23 +150,34 @@ def run_lengths(
         rates: True rate of each run (row) and stratum (column).
         most: Probes after which a run counts as ended.
     """
+    return runs_to_alarm(design, rates, gamma, policy, rng, most=most)[0]
+
+
+def runs_to_alarm(
+    design: Design, rates: Floats, gamma: float, policy: Policy, rng: np.random.Generator, *, most: int = 10**7
+) -> tuple[Ints, Floats]:
+    """Do the same, and give ``Runs.compensated`` at the alarm: at the null it has the same mean and far less spread."""
+    compensated = np.zeros(len(rates))
     lengths = np.full(len(rates), most, dtype=np.int64)
     alive = np.arange(len(rates))
-    state = Runs(design, *rates.shape)
+    state = Runs(design, len(rates), rates.shape[1], gamma)
     ended = np.zeros(len(rates), dtype=np.bool_)
     while state.n < most and len(alive):
         uniform = rng.random((2, len(alive)))
         stratum = policy(state, uniform[0])
         state.update(stratum, uniform[1] < rates[np.arange(len(alive)), stratum])
-        fresh = ~ended & (state.r.sum(axis=1) >= gamma)
-        if not fresh.any():
+        over = state.r.sum(axis=1) >= gamma
+        if not over.any():
             continue
+        fresh = over & ~ended
         lengths[alive[fresh]] = state.n
+        compensated[alive[fresh]] = state.compensated()[fresh]
+        state.restart(over)
         ended |= fresh
         if ended.all() or ended.mean() > 1 - _ALIVE_MIN:
             state.keep(~ended)
             alive, rates, ended = alive[~ended], rates[~ended], ended[~ended]
-    return lengths
+    return lengths, compensated
 
 
 def largest_gap(design: Design, strata: int, rate: float, probes: int, seed: int) -> float:
@@ -161,15 +192,16 @@ def largest_gap(design: Design, strata: int, rate: float, probes: int, seed: int
     rng = np.random.default_rng(seed)
     names = [str(i) for i in range(strata)]
     allocator = EpsilonGreedyAllocator(shares=dict.fromkeys(names, 1 / strata), epsilon=_EPSILON)
-    detector = fresh = StratifiedEDetector(p0=design.p0, p1=design.p1)
-    state, gap = Runs(design, 1, strata), 0.0
+    detector = fresh = StratifiedEDetector(p0=design.p0, p1=design.p1, gamma_breach=_RESTART)
+    state, gap = Runs(design, 1, strata, _RESTART), 0.0
     for uniform in rng.random((probes, 2, 1)):
         stratum, success = adaptive(state, uniform[0]), uniform[1] < rate
         log_r = {name: one.log_r for name, one in detector.strata.items()}
         chosen = allocator.choose(allocator.probabilities(log_r), float(uniform[0, 0]))
         state.update(stratum, success)
         detector = detector.update(chosen, bool(success[0]))
-        gap = max(gap, abs(math.log(state.r.sum()) - detector.log_r))
+        total = float(state.r.sum())
+        gap = max(gap, abs(math.log(total) - detector.log_r) if total > 0 else math.exp(detector.log_r))
         if chosen != names[int(stratum[0])] or not gap <= _GAP_MAX:
             raise SystemExit(f"probe {state.n}: the recursion is not the library's any more ({gap=}, {chosen=})")
         if detector.log_r >= math.log(_RESTART):

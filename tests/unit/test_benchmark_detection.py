@@ -84,7 +84,7 @@ def test_the_chain_of_the_cusum_is_its_simulation(rate: float) -> None:
 def test_runs_side_by_side_end_where_the_library_s_detector_does() -> None:
     case = detection_streams.CASES[0]
     assert detection_streams.largest_gap(case, 5, 0.1, 300, 1) < 1e-9
-    detector, n = StratifiedEDetector(p0=case.p0, p1=case.p1), 0
+    detector, n = StratifiedEDetector(p0=case.p0, p1=case.p1, gamma_breach=1e5), 0
     while detector.log_r < math.log(1e5):
         detector, n = detector.update(str(n % 2), n % 2 == 0), n + 1
     sure = np.tile([1.0, 0.0], (7, 1))
@@ -95,6 +95,15 @@ def test_runs_side_by_side_end_where_the_library_s_detector_does() -> None:
     assert cut.tolist() == [2] * 7
 
 
+def test_the_compensated_length_has_the_mean_of_the_plain_one_and_less_spread() -> None:
+    case, rng = detection_streams.CASES[1], np.random.default_rng(8)
+    for strata, policy in ((1, detection_streams.round_robin), (5, detection_streams.adaptive)):
+        plain, sure = detection_streams.runs_to_alarm(case, np.full((1500, strata), case.p0), 100, policy, rng)
+        assert sure.min() >= 100 * (1 - 1e-9)
+        assert sure.std() < plain.std() / 2
+        assert abs((plain - sure).mean()) <= 3 * (plain - sure).std() / 1500**0.5
+
+
 def test_another_recursion_than_the_library_s_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(detection_streams, "adaptive", detection_streams.round_robin)
     with pytest.raises(SystemExit, match="not the library's"):
@@ -102,7 +111,7 @@ def test_another_recursion_than_the_library_s_is_refused(monkeypatch: pytest.Mon
 
 
 def test_a_dealt_survey_asks_each_stratum_once_in_turn() -> None:
-    state = detection_streams.Runs(detection_streams.CASES[0], 2, 4)
+    state = detection_streams.Runs(detection_streams.CASES[0], 2, 4, 1e6)
     chosen = []
     for _ in range(8):
         chosen.append(detection_streams.dealt(state, np.array([0.9, 0.1])))
