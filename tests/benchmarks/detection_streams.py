@@ -94,7 +94,8 @@ class Runs:
 
     def compensated(self) -> Floats:
         """Sum of min(R, gamma) and slack, of each run: the same mean as the probes so far have, at the null."""
-        return self._cut(self.r).sum(axis=1) + self.slack
+        total: Floats = self._cut(self.r).sum(axis=1) + self.slack
+        return total
 
     def hottest(self) -> tuple[Ints, Floats]:
         """Find the stratum of largest R in each run, and that R."""

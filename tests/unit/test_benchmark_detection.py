@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +15,18 @@ from probes.statistics.confidence import SubBernoulliConfidenceSequence
 from probes.statistics.detectors import StratifiedEDetector
 from probes.statistics.evalues import Decision, SequentialTest
 from probes.statistics.judge_error import RoganGladen
-from tests.benchmarks import detection, detection_exact, detection_intervals, detection_replay, detection_streams
+from tests.benchmarks import (
+    detection,
+    detection_exact,
+    detection_intervals,
+    detection_replay,
+    detection_river,
+    detection_streams,
+)
 from tests.benchmarks.detection_controls import bursts
 from tests.benchmarks.detection_judge import SENSITIVITY, SPECIFICITY, coverage
 from tests.benchmarks.detection_months import confirmed
 from tests.benchmarks.detection_peers import Seen, beats, ours, seen, wilson_alarms
-from tests.benchmarks.detection_river import alarms
 
 TEST = SequentialTest(p0=0.2, p1=0.6, alpha=0.1, beta=0.2)
 
@@ -173,7 +181,14 @@ class EveryThird:
 
 
 def test_a_peer_starts_anew_after_each_signal_and_with_each_stream() -> None:
-    assert alarms(EveryThird, [[1] * 7, [0, 1, 0, 1, 0, 1, 1], []]) == [[3, 6], [6], []]
+    assert detection_river.alarms(EveryThird, [[1] * 7, [0, 1, 0, 1, 0, 1, 1], []]) == [[3, 6], [6], []]
+
+
+def test_the_peer_s_script_needs_nothing_of_ours_to_start() -> None:
+    tree = ast.parse(Path(detection_river.__file__).read_text())
+    imported = {node.module for node in tree.body if isinstance(node, ast.ImportFrom)}
+    imported |= {name.name for node in tree.body if isinstance(node, ast.Import) for name in node.names}
+    assert imported <= sys.stdlib_module_names | {"collections.abc"}
 
 
 def test_alarms_before_the_change_are_false_and_silence_counts_as_the_end() -> None:
