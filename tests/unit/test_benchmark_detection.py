@@ -17,6 +17,7 @@ from probes.statistics.evalues import Decision, SequentialTest
 from probes.statistics.judge_error import RoganGladen
 from tests.benchmarks import (
     detection,
+    detection_delays,
     detection_exact,
     detection_intervals,
     detection_replay,
@@ -110,6 +111,14 @@ def test_the_compensated_length_has_the_mean_of_the_plain_one_and_less_spread() 
         assert sure.min() >= 100 * (1 - 1e-9)
         assert sure.std() < plain.std() / 2
         assert abs((plain - sure).mean()) <= 3 * (plain - sure).std() / 1500**0.5
+        assert strata > 1 or sure.mean() == pytest.approx(100, rel=1e-3)
+
+
+def test_a_count_that_the_martingale_contradicts_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = np.array([900, 1000, 1100]), np.array([2000.0, 2001.0, 2002.0])
+    monkeypatch.setattr(detection_delays, "runs_to_alarm", lambda *_: said)
+    with pytest.raises(SystemExit, match="martingale"):
+        detection_delays.false_alarms(runs=3)
 
 
 def test_another_recursion_than_the_library_s_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,6 +136,7 @@ def test_a_dealt_survey_asks_each_stratum_once_in_turn() -> None:
     assert [c.tolist() for c in chosen] == [[i % 4] * 2 for i in range(8)]
     state.update(np.array([2, 2]), np.array([True, True]))
     assert detection_streams.dealt(state, np.array([0.9, 0.1])).tolist() == [2, 0]
+    assert detection_streams.dealt(state, np.array([0.1, 0.1])).tolist() == [0, 1], "the hunt dealt nothing"
 
 
 @pytest.mark.parametrize("target", [0.005, 0.3])
@@ -231,7 +241,7 @@ def test_a_log_that_lost_its_end_is_gone_on_with_to_the_same_bit(tmp_path: Path)
     detection_replay.run(torn, 60)
     torn.write_bytes(torn.read_bytes()[:-1000])
     assert not torn.read_bytes().endswith(b"\n")
-    assert len(detection_replay.read(torn)) < 60
+    assert len(detection_replay.read(torn)) < len(detection_replay.read(tmp_path / "whole")) == 60
     assert detection_replay.run(torn, 60).digest == whole.digest
     assert torn.read_bytes() == (tmp_path / "whole").read_bytes()
     assert detection_replay.run(tmp_path / "short", 59).digest != whole.digest
