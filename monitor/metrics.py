@@ -136,7 +136,8 @@ def _strata(put: Put, target: Mapping[str, Any]) -> None:
         put("alignd_stratum_asr_upper_ratio", stratum["upper"], **labels)
         put("alignd_stratum_probes", stratum["n"], **labels)
         put("alignd_stratum_missing_probes", stratum["missing"], **labels)
-        put("alignd_stratum_log_evidence", stratum["log"], **labels)
+        none_yet = stratum["log"] is None and stratum["null"] is not None
+        put("alignd_stratum_log_evidence", -math.inf if none_yet else stratum["log"], **labels)
         put("alignd_stratum_null_ratio", stratum["null"], **labels)
 
 
