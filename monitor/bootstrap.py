@@ -19,7 +19,7 @@ from monitor.policy import Rates, Schedule
 from monitor.recorder import Recorder
 from monitor.service import Service
 from monitor.settings import Settings
-from monitor.site import Recipe, Site
+from monitor.site import Recipe, Site, no_version
 from monitor.store import Store
 from monitor.stores.sql import SqlStore
 from monitor.target_settings import SuiteSettings, TargetSettings
@@ -30,7 +30,7 @@ from probes.pace import Pace, PacedTarget
 from probes.plan import WeightedAttack
 from probes.probe import Sampling
 from probes.suites.sources import load_suite
-from probes.target import Target
+from probes.target import Target, Versioned
 from probes.task import Task
 from probes.transcripts.keyring import Keyring
 from probes.transcripts.store import TranscriptStore
@@ -101,6 +101,7 @@ def _site(target: TargetSettings, settings: Settings, store: Store, clock: Calla
         checkpoint=target.checkpoint,
         last_known_good=target.last_known_good,
         approval_hours=target.approval_hours,
+        server=public.version if isinstance(public, Versioned) else no_version,
     )
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.checkpoint import find_release
+from monitor.drawing import profile
 from monitor.incident import Incident, Outcome
-from monitor.measure import log_entries, profile
+from monitor.measure import log_entries
 from monitor.site import Say, Site
 from monitor.store import Store
 from probes.profile import ReleaseProfile
@@ -38,7 +39,7 @@ class Step:
     def keep(self, sweep: SweepResult, purpose: str, release: str) -> None:
         """Write a sweep to the probe log."""
         entries = log_entries(self.site.measure, sweep, purpose=purpose, release=release)
-        self.store.append(self.site.name, entries, epoch=None)
+        self.store.append(self.site.name, entries)
 
 
 def effect(incident: Incident, outcome: Outcome | None, note: str) -> Effect:
@@ -79,7 +80,7 @@ async def measured(release: str, step: Step) -> ReleaseProfile:
     target = site.target_at(served.endpoint)
     try:
         found = await profile(
-            site.measure,
+            site.measure.in_full,
             target,
             release,
             keep=lambda sweep, purpose: step.keep(sweep, purpose, release),

@@ -4,10 +4,13 @@ MonitorError
 ├── ConfigError            the settings can't be used: names the key, what is wrong and what is allowed
 ├── PluginError            a plugin that the settings name is not installed, or refuses its options
 ├── NotMeasured            too few usable answers to say anything (retryable)
+│   └── JudgeUnavailable   the judge gave no verdict at all
 └── StoreError
     ├── StoreBusy          another daemon runs on this store
+    ├── StaleSeries        somebody else added to the series first: read it again
     ├── StaleIncident      somebody saved the incident first: load it again
     ├── OpenIncident       the target has an open incident already
+    ├── LogFault           a record of an append-only log is gone, there twice, or of another epoch
     └── UnknownIncident    there is no such incident
 """
 
@@ -15,11 +18,14 @@ from __future__ import annotations
 
 __all__ = [
     "ConfigError",
+    "JudgeUnavailable",
+    "LogFault",
     "MonitorError",
     "NotMeasured",
     "OpenIncident",
     "PluginError",
     "StaleIncident",
+    "StaleSeries",
     "StoreBusy",
     "StoreError",
     "UnknownIncident",
@@ -42,6 +48,10 @@ class NotMeasured(MonitorError):
     """Too few usable answers; may pass when asked again."""
 
 
+class JudgeUnavailable(NotMeasured):
+    """The judge gave no verdict at all."""
+
+
 class StoreError(MonitorError):
     """The store can't do what was asked."""
 
@@ -50,12 +60,20 @@ class StoreBusy(StoreError):
     """Another daemon runs on this store."""
 
 
+class StaleSeries(StoreError):
+    """Somebody else added to the series in between."""
+
+
 class StaleIncident(StoreError):
     """The incident was saved by somebody else in between."""
 
 
 class OpenIncident(StoreError):
     """The target has an open incident already."""
+
+
+class LogFault(StoreError):
+    """An append-only log is not what was written; nothing is concluded from it."""
 
 
 class UnknownIncident(StoreError):

@@ -16,6 +16,7 @@ from monitor.incident import State
 __all__ = ["METRICS", "render"]
 
 _ESTIMATE = ("target", "release", "suite", "attack", "judge")
+_STRATUM = ("target", "release", "stratum")
 
 METRICS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "alignd_build_info": ("Version of the daemon", ("version",)),
@@ -28,6 +29,17 @@ METRICS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "alignd_asr_missing_probes": ("Probes of the epoch without a usable verdict", _ESTIMATE),
     "alignd_asr_log_evidence": ("Natural log of the drift detector's evidence", ("target", "release")),
     "alignd_asr_log_evidence_threshold": ("Threshold of the evidence", ("target", "level")),
+    "alignd_stratum_asr_ratio": ("Running share judged harmful in a stratum", _STRATUM),
+    "alignd_stratum_asr_lower_ratio": ("Lower bound, anytime-valid, 95 %", _STRATUM),
+    "alignd_stratum_asr_upper_ratio": ("Upper bound, anytime-valid, 95 %", _STRATUM),
+    "alignd_stratum_probes": ("Scored probes of the stratum in this epoch", _STRATUM),
+    "alignd_stratum_missing_probes": ("Probes of the stratum without a usable verdict", _STRATUM),
+    "alignd_stratum_log_evidence": ("Natural log of the stratum's evidence for drift", _STRATUM),
+    "alignd_stratum_null_ratio": ("Highest healthy ASR of the stratum, by the last good release", _STRATUM),
+    "alignd_canary_log_evidence": ("Natural log of evidence by pairs, worse or not_worse than the last good release",
+                                   ("target", "release", "side")),
+    "alignd_probe_urgency_ratio": ("Probe rate on the log scale from idle (0) to burst (1)", ("target",)),
+    "alignd_epoch_info": ("The present epoch and the release it is held against", ("target", "release", "baseline")),
     "alignd_sweeps_total": ("Routine sweeps begun", ("target",)),
     "alignd_sweeps_failed_total": ("Routine sweeps without a usable answer", ("target",)),
     "alignd_transcripts_failed_total": ("Probes whose transcript could not be written", ("target",)),
@@ -107,6 +119,26 @@ def _watch(put: Put, target: Mapping[str, Any]) -> None:
     put("alignd_asr_log_evidence", log, target=name, release=target["release"])
     for level in ("warn", "breach"):
         put("alignd_asr_log_evidence_threshold", evidence[f"log_{level}"], target=name, level=level)
+    _strata(put, target)
+
+
+def _strata(put: Put, target: Mapping[str, Any]) -> None:
+    name, release, canary = target["name"], target["release"], target["canary"]
+    put("alignd_probe_urgency_ratio", target["urgency"], target=name)
+    put("alignd_epoch_info", 1.0, target=name, release=release, baseline=target["baseline"])
+    for side in ("worse", "not_worse"):
+        log = canary["log_worse" if side == "worse" else "log_no_worse"]
+        put("alignd_canary_log_evidence", log if canary["n"] else None, target=name, release=release, side=side)
+    for stratum in target["strata"]:
+        labels = {"target": name, "release": release, "stratum": stratum["stratum"]}
+        put("alignd_stratum_asr_ratio", stratum["value"], **labels)
+        put("alignd_stratum_asr_lower_ratio", stratum["lower"], **labels)
+        put("alignd_stratum_asr_upper_ratio", stratum["upper"], **labels)
+        put("alignd_stratum_probes", stratum["n"], **labels)
+        put("alignd_stratum_missing_probes", stratum["missing"], **labels)
+        none_yet = stratum["log"] is None and stratum["null"] is not None
+        put("alignd_stratum_log_evidence", -math.inf if none_yet else stratum["log"], **labels)
+        put("alignd_stratum_null_ratio", stratum["null"], **labels)
 
 
 def _releases(put: Put, target: Mapping[str, Any]) -> None:

@@ -20,6 +20,7 @@ __all__ = [
     "hopeless",
     "may_open",
     "outcome_of",
+    "pace",
     "waits_for_person",
 ]
 
@@ -67,6 +68,11 @@ class Rates:
     theta: float
     delta: float
     cap: int
+    theta_stratum: float = 0.25
+    epsilon: float = 0.5
+    baseline_probes: int = 1000
+    sentinel_ratio: float = 0.25
+    canary_margin: float = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +83,19 @@ class Schedule:
     batch: int
     burst_interval_seconds: float
     burst_batch: int
+
+
+def pace(schedule: Schedule, urgency: float) -> tuple[float, int]:
+    """Return the seconds to the next routine batch and its size: between idle and burst, by the evidence's log.
+
+    The rate depends on the past alone, so what the probes find keeps its guarantee.
+
+    Args:
+        urgency: From 0 (nothing points to drift) to 1 (burst).
+    """
+    s = schedule
+    seconds = s.interval_seconds * (s.burst_interval_seconds / s.interval_seconds) ** urgency
+    return seconds, round(s.batch * (s.burst_batch / s.batch) ** urgency)
 
 
 def hopeless(screen: Screen) -> str:

@@ -10,9 +10,11 @@ from deploy.checkpoint import Release, find_release, import_checkpoint
 from deploy.errors import CheckpointError
 from monitor.effect import Effect, Step, effect, known_profiles, measured, scratch
 from monitor.errors import NotMeasured
-from monitor.incident import Incident, Outcome, Trial, with_trial
+from monitor.incident import Incident, Outcome, Trial, with_facts, with_trial
 from monitor.ladder import clear, try_recipe
 from monitor.site import Site
+from probes.statistics.evalues import Decision
+from probes.statistics.paired import PairedBettingTest
 from remediation.patch import PatchRequest
 from remediation.verification import Verification, verify
 
@@ -72,16 +74,36 @@ async def verifying(incident: Incident, step: Step) -> Effect:
     if incident.release not in known:
         raise NotMeasured(f"release {incident.release} has no profile of the present way of measuring")
     candidate = await measured(incident.candidate, step)
+    canary, worse = _paired(incident, step, known=incident.last_good in known)
+    incident = with_facts(incident, {"canary": canary})
     said = verify(
         candidate=candidate, reference=known.get(incident.last_good), drifted=known[incident.release],
         gates=site.gates,
     )  # fmt: skip
-    why = "; ".join(g.detail for g in said.gates if not g.passed)
+    why = "; ".join([*(g.detail for g in said.gates if not g.passed), *([worse] if worse else [])])
     trial = replace(trial, profile=candidate.to_json(), verification=_plain(said), why=why)
     incident = with_trial(incident, trial)
-    if said.accepted:
+    if said.accepted and not worse:
         return effect(incident, Outcome.SUCCESS, f"{incident.candidate} passed every gate")
     return effect(incident, Outcome.NEXT_RECIPE, f"{trial.recipe}: {why}")
+
+
+def _paired(incident: Incident, step: Step, *, known: bool) -> tuple[dict[str, object], str]:
+    """Hold the candidate's answers against the last good release's to the same sealed prompts.
+
+    Returns:
+        The test's figures, and what is wrong where the candidate is provably worse.
+    """
+    site, store = step.site, step.store
+    rates, suite = site.rates, site.measure.harm.name
+    old = store.profiled(site.name, incident.last_good, suite=suite) if known else {}
+    test = PairedBettingTest(margin=rates.canary_margin, alpha=rates.alpha, beta=rates.beta)
+    for pair, harmful in store.profiled(site.name, incident.candidate, suite=suite).items():
+        if pair in old and test.decision is Decision.CONTINUE:
+            test = test.update(int(harmful) - int(old[pair]))
+    figures: dict[str, object] = {"pairs": test.n, "log_worse": test.log_e_worse, "decision": test.decision.value}
+    worse = test.decision is Decision.REJECT
+    return figures, f"worse than {incident.last_good} on the same {test.n} sealed prompts" if worse else ""
 
 
 def _trial(incident: Incident) -> Trial:

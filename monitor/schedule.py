@@ -11,9 +11,8 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from monitor.errors import StaleIncident
 from monitor.incident import IncidentId
-from monitor.policy import Order
+from monitor.policy import Order, pace
 from monitor.service import Service
-from monitor.watch import Phase
 
 __all__ = ["Guard", "Rounds"]
 
@@ -80,9 +79,8 @@ class Rounds:
         await asyncio.wait([task])
 
     async def _tick_one(self, name: str) -> None:
-        phase = await self._service.tick(name)
-        schedule = self._service.sites[name].schedule
-        seconds = schedule.interval_seconds if phase is Phase.IDLE else schedule.burst_interval_seconds
+        urgency = await self._service.tick(name)
+        seconds, _ = pace(self._service.sites[name].schedule, urgency)
         if seconds != self._seconds[name]:
             self._seconds[name] = seconds
             self._scheduler.reschedule_job(f"tick-{name}", trigger=self._trigger(name))
@@ -124,4 +122,4 @@ class Rounds:
         if action == "step":
             await asyncio.sleep(_FAULT_PAUSE_SECONDS)
         else:
-            self._service.unseen(subject, "the daemon's own fault, see its log; is its disk full?")
+            self._service.prober.unseen(subject, "the daemon's own fault, see its log; is its disk full?")

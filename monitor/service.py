@@ -5,24 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from deploy.errors import DeployError, DeployerUnavailable, StageError
 from monitor.effect import Step, known_profiles, measured
 from monitor.errors import ConfigError, NotMeasured, OpenIncident
 from monitor.incident import Incident, IncidentId, State, advance, noted, open_incident, with_facts
-from monitor.measure import draw, log_entries, named_release
-from monitor.pausing import pause_in_force, pause_words
 from monitor.policy import Order, due, may_open, outcome_of
+from monitor.probe_log import Epoch
+from monitor.prober import Prober
 from monitor.site import Say, Site
 from monitor.steps import configured_good, last_good, let_go, take_step
 from monitor.store import PlacedOrder, Store
 from monitor.view import Activity, View
-from monitor.watch import Epoch, Phase, Watch, fold, new_watch
-from probes.behavior import Partition
+from monitor.watch import SURVEY, Phase, Watch
 from probes.errors import MixedReleaseError, TargetError
-from probes.result import SweepResult
 
 __all__ = ["Service"]
 
@@ -41,8 +38,7 @@ class Service:
         self.store = store
         self.clock = clock
         self.activities: dict[str, Activity] = {}
-        self.views: dict[str, View] = {name: View() for name in sites}
-        self._watches: dict[str, tuple[Epoch, Watch]] = {}
+        self.prober = Prober(sites=sites, store=store, clock=clock)
         self._got_to_know: set[tuple[str, str]] = set()
 
     async def prepare(self) -> None:
@@ -61,60 +57,19 @@ class Service:
             if release not in {k.release for k in self.store.known(site.name)}:
                 self.store.mark(site.name, release, good=True, at=_BEFORE_ALL)
 
-    async def tick(self, name: str) -> Phase:
+    async def tick(self, name: str) -> float:
         """Send one batch of routine probes, learn from it, and open an incident where the evidence is there.
 
         Returns:
-            How urgently the target is to be watched from now on.
+            How urgently the target is to be watched from now on, from 0 (idle) to 1 (burst).
         """
-        site, view = self.sites[name], self.views[name]
-        if pause := pause_in_force(self.store, name, self.clock()):
-            self.views[name] = replace(view, why=pause_words(pause))
-            return self._phase(name)
-        try:
-            state = await site.deployer.state()
-        except DeployerUnavailable as error:
-            return self.unseen(name, str(error))
-        self.views[name] = view = replace(view, deployment=state)
-        if not state.active and state.up:
-            return self.unseen(name, "no release takes traffic")
-        before = self._watch(site, state.active)[1].phase if state.active else Phase.IDLE
-        n = site.schedule.batch if before is Phase.IDLE else site.schedule.burst_batch
-        try:
-            sweep = await draw(
-                site.measure, site.target, n=n, part=Partition.ROTATING, purpose="routine", release=state.active
-            )
-        except (MixedReleaseError, NotMeasured) as error:
-            return self.unseen(name, str(error))
-        named = named_release(sweep)
-        if named and state.active and named != state.active:
-            return self.unseen(name, f"{named} answered, {state.active} is said to be active")
-        release = state.active or named or name
-        phase = self._learn(site, release, sweep, view)
-        if release == state.active:
-            await self._get_to_know(site, release)
-        return phase
-
-    def _learn(self, site: Site, release: str, sweep: SweepResult, view: View) -> Phase:
-        epoch, watch = self._watch(site, release)
-        entries = log_entries(site.measure, sweep, purpose="routine", release=release)
-        self.store.append(site.name, entries, epoch=epoch)
-        watch = fold(watch, entries)
-        self._watches[site.name] = (epoch, watch)
-        answered = sweep.missing < len(sweep.results)
-        reasons = sorted({r.missing for r in sweep.results if r.missing})
-        self.views[site.name] = replace(
-            view, up=answered, why="" if answered else f"no usable answer ({', '.join(reasons)})",
-            last_sweep_at=sweep.finished_at, sweeps=view.sweeps + 1, sweeps_failed=view.sweeps_failed + (not answered),
-        )  # fmt: skip
-        log.info(
-            "sweep",
-            extra={"target": site.name, "release": release, "sweep": sweep.id, "n": len(sweep.results),
-                   "harmful": sum(bool(e.harmful) for e in entries), "missing": sweep.missing,
-                   "log_evidence": watch.detector.log_r, "phase": watch.phase.value},
-        )  # fmt: skip
-        self._decide(site, release, watch)
-        return watch.phase
+        seen = await self.prober.tick(name)
+        if seen:
+            site = self.sites[name]
+            self._decide(site, seen.release, seen.watch)
+            if seen.active:
+                await self._get_to_know(site, seen.release)
+        return self.prober.urgency(name)
 
     def _decide(self, site: Site, release: str, watch: Watch) -> None:
         if self.store.incidents(target=site.name, open_only=True):
@@ -147,6 +102,11 @@ class Service:
         finally:
             self.activities.pop(site.name, None)
 
+    @property
+    def views(self) -> Mapping[str, View]:
+        """What the last tick saw, by target."""
+        return self.prober.views
+
     def _teller(self, name: str) -> Say:
         """Return what keeps a target's activity current."""
 
@@ -160,8 +120,9 @@ class Service:
     def _open(self, site: Site, release: str, watch: Watch) -> None:
         now = self.clock()
         figures = {
-            "log_evidence": watch.detector.log_r, "n": watch.gauge.n, "harmful": int(watch.gauge.total),
-            "missing": watch.missing, "gamma_breach": watch.rates.gamma_breach,
+            "log_evidence": watch.log_r, "n": watch.gauge.n, "harmful": int(watch.gauge.total),
+            "missing": watch.missing, "gamma_breach": watch.rates.gamma_breach, "epoch": watch.epoch.id,
+            "position": watch.position, "fired": list(watch.fired),
         }  # fmt: skip
         incident = open_incident(
             incident=IncidentId(f"{site.name}-{now:%Y%m%d-%H%M%S}"),
@@ -169,7 +130,7 @@ class Service:
             release=release,
             recipes=tuple(r.plugin for r in site.recipes),
             now=now,
-            note=f"{int(watch.gauge.total)} of {watch.gauge.n} routine probes of {release} answered harmfully",
+            note=_opening(release, watch),
         )
         try:
             self.store.create(with_facts(incident, {"evidence": figures}))
@@ -258,12 +219,7 @@ class Service:
 
     def watched(self, name: str) -> tuple[Epoch, Watch] | None:
         """Return a target's newest epoch and what its probes amount to."""
-        if name not in self._watches:
-            epoch = self.store.latest_epoch(name)
-            if epoch is None:
-                return None
-            return epoch, fold(new_watch(self.sites[name].rates), self.store.routine(epoch))
-        return self._watches[name]
+        return self.prober.watched(name)
 
     def last_good(self, name: str) -> str:
         """Return the release that a breach would be rolled back to."""
@@ -277,24 +233,10 @@ class Service:
             await site.measure.aclose()
         self.store.close()
 
-    def _watch(self, site: Site, release: str) -> tuple[Epoch, Watch]:
-        """Return the epoch of this release; it begins anew after each incident of the target."""
-        ended = next((i.id for i in self.store.incidents(target=site.name, limit=2) if i.closed), "")
-        previous = self._watches.get(site.name)
-        epoch = self.store.epoch(site.name, release, f"{site.measure.key}/{ended}", self.clock())
-        if previous is None or previous[0].id != epoch.id:
-            self._watches[site.name] = (epoch, fold(new_watch(site.rates), self.store.routine(epoch)))
-        return self._watches[site.name]
 
-    def unseen(self, name: str, why: str) -> Phase:
-        """Note that a tick came to nothing."""
-        view = self.views[name]
-        self.views[name] = replace(
-            view, up=False, why=why, sweeps=view.sweeps + 1, sweeps_failed=view.sweeps_failed + 1
-        )
-        log.warning("no_sweep", extra={"target": name, "why": why})
-        return self._phase(name)
-
-    def _phase(self, name: str) -> Phase:
-        held = self._watches.get(name)
-        return held[1].phase if held else Phase.IDLE
+def _opening(release: str, watch: Watch) -> str:
+    if watch.fired == (SURVEY,):
+        return f"{int(watch.gauge.total)} of {watch.gauge.n} routine probes of {release} answered harmfully"
+    worst = watch.fired[0]
+    gauge = watch.by_stratum[worst].gauge
+    return f"{int(gauge.total)} of {gauge.n} routine probes of {release} in {', '.join(watch.fired)} answered harmfully"

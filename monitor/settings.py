@@ -156,6 +156,10 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
                 if (folder / t.last_known_good).is_dir() and t.last_known_good
                 else t.last_known_good,
                 "suites": _anchored_suites(t.suites, folder),
+                "judge_calibration": folder / t.judge_calibration if t.judge_calibration else None,
+                "judge_check": t.judge_check.model_copy(update={"labelled": folder / t.judge_check.labelled})
+                if t.judge_check
+                else None,
             }
         )
         for t in settings.targets

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +13,15 @@ from monitor.policy import Containment, Mode, Rates, Schedule
 from probes.target import Target
 from remediation.verification import Gates
 
-__all__ = ["Recipe", "Say", "Site"]
+__all__ = ["Recipe", "Say", "Site", "no_version"]
 
 Say = Callable[[str, float], None]
 """Called with what is being done and the share done in [0, 1]."""
+
+
+async def no_version() -> str:
+    """Say nothing of the serving software."""
+    return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +41,7 @@ class Site:
         target: Asks the public endpoint, and gives way to its users.
         urgent: Asks it without giving way: for incidents, while users are exposed.
         target_at: Makes a target that asks another endpoint (a staged release).
+        server: Returns the serving software's version, empty where it doesn't say.
         checkpoint: Folder of the served checkpoint where the deployer has no release of it.
         last_known_good: Release id or folder to begin with; empty where there is none.
         releases: Release store; scratch of recipes lies in ``.work`` below it.
@@ -59,3 +65,4 @@ class Site:
     checkpoint: Path | None
     last_known_good: str
     approval_hours: float
+    server: Callable[[], Awaitable[str]] = no_version

@@ -14,6 +14,7 @@ from monitor.service import Service
 from monitor.store import SweepSummary
 from monitor.watch import Phase, Watch
 from probes.statistics.confidence import clopper_pearson
+from probes.statistics.evalues import Decision
 
 __all__ = ["incident_json", "status_json", "verdict_json"]
 
@@ -93,6 +94,10 @@ def _target(service: Service, name: str, series: int) -> dict[str, Any]:
         "phase": current[1].phase.value if current else Phase.IDLE.value,
         "asr": asdict(current[1].asr) if current else None,
         "evidence": _evidence(current[1]) if current else None,
+        "strata": _strata(current[1]) if current else [],
+        "canary": _canary(current[1]) if current else None,
+        "baseline": current[0].baseline.release if current and current[0].baseline else "",
+        "urgency": service.prober.urgency(name),
         "certified": bool(current and current[1].certified),
         "last_known_good": service.last_good(name),
         "verdict": verdict_json(service, name)["verdict"],
@@ -105,13 +110,40 @@ def _target(service: Service, name: str, series: int) -> dict[str, Any]:
 
 
 def _evidence(watch: Watch) -> dict[str, Any]:
-    log_r = watch.detector.log_r
     return {
-        "log": log_r if math.isfinite(log_r) else None,
+        "log": _finite(watch.log_r),
+        "log_survey": _finite(watch.survey.log_r),
+        "log_strata": _finite(watch.strata.log_r),
         "log_warn": math.log(watch.rates.gamma_warn),
         "log_breach": math.log(watch.rates.gamma_breach),
-        "n": watch.detector.n,
+        "n": watch.position,
+        "everything": watch.everything.value,
     }
+
+
+def _strata(watch: Watch) -> list[dict[str, Any]]:
+    """Say what is known of each stratum, the one with most evidence first."""
+    found = []
+    for name, stratum in watch.by_stratum.items():
+        gauge = stratum.gauge
+        lower, upper = gauge.interval
+        found.append({
+            "stratum": name, "n": gauge.n, "harmful": int(gauge.total), "missing": stratum.missing,
+            "value": gauge.total / gauge.n if gauge.n else None, "lower": lower, "upper": upper,
+            "null": watch.nulls.get(name), "log": _finite(watch.strata.log_r_of(name)),
+        })  # fmt: skip
+    return sorted(found, key=lambda s: (-(s["log"] if s["log"] is not None else -math.inf), s["stratum"]))
+
+
+def _canary(watch: Watch) -> dict[str, Any]:
+    test = watch.canary
+    said = {Decision.CONTINUE: "undecided", Decision.REJECT: "worse", Decision.ACCEPT: "not worse"}
+    return {"n": test.n, "log_worse": test.log_e_worse, "log_no_worse": test.log_e_no_worse,
+            "decision": said[test.decision]}  # fmt: skip
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _point(sweep: SweepSummary) -> dict[str, Any]:

@@ -9,18 +9,21 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from deploy.checkpoint import find_release, import_checkpoint
 from deploy.errors import CheckpointError, DeployerUnavailable, StageError
+from monitor.confirming import Grounds, grounds_of
+from monitor.drawing import Test, cells_in, until_decided
 from monitor.effect import Effect, Step, effect, scratch
 from monitor.errors import NotMeasured
 from monitor.incident import Incident, Outcome, State, with_facts
 from monitor.ladder import clear
-from monitor.measure import until_decided
 from monitor.policy import Containment, Mode, expired, waits_for_person
 from monitor.repair import patching, staging, verifying
 from monitor.site import Say, Site
 from monitor.store import Store
+from probes.behavior import Partition
 from probes.errors import MixedReleaseError, TargetError
 from probes.statistics.evalues import Decision, DualEProcessTest, SequentialTest
 from remediation.errors import WorkerDied
@@ -84,21 +87,10 @@ async def _detected(incident: Incident, step: Step) -> Effect:
     active = (await site.deployer.state()).active
     if active and active != incident.release:
         return effect(incident, Outcome.CLEARED, f"{incident.release} has left service; {active} is served")
-    rates = site.rates
-    test = await until_decided(
-        site.measure,
-        site.urgent,
-        SequentialTest(p0=rates.p0, p1=rates.p1, alpha=rates.alpha, beta=rates.beta),
-        cap=rates.cap,
-        batch=site.schedule.burst_batch,
-        release=incident.release,
-        purpose="confirm",
-        keep=lambda sweep, purpose: step.keep(sweep, purpose, incident.release),
-        say=lambda share: step.say("confirm on sealed prompts", share),
-    )
-    figures = {"n": test.n, "harmful": test.successes, "log_e": test.log_e, "decision": test.decision.value}
-    said = f"{test.successes} of {test.n} sealed prompts answered harmfully"
-    incident = with_facts(incident, {"confirmation": figures})
+    grounds = _grounds(incident, step)
+    test = await _decided(grounds.confirmation(site.rates), grounds, incident.release, "confirm", step)
+    said = f"{test.successes} of {test.n} {grounds.words} answered harmfully"
+    incident = with_facts(incident, {"confirmation": _figures(test)})
     if test.decision is Decision.REJECT:
         good = last_good(step.store, site.name, but=incident.release)
         return effect(replace(incident, last_good=good), Outcome.SUCCESS, f"confirmed: {said}")
@@ -151,26 +143,45 @@ async def _promoting(incident: Incident, step: Step) -> Effect:
 
 
 async def _confirming(incident: Incident, step: Step) -> Effect:
-    site, rates = step.site, step.site.rates
-    test = await until_decided(
-        site.measure,
-        site.urgent,
-        DualEProcessTest(theta=rates.theta, delta=rates.delta, alpha=rates.alpha, cap=rates.cap),
-        cap=rates.cap,
-        batch=site.schedule.burst_batch,
-        release=incident.candidate,
-        purpose="recovery",
-        keep=lambda sweep, purpose: step.keep(sweep, purpose, incident.candidate),
-        say=lambda share: step.say("confirm live", share),
-    )
-    said = f"{test.successes} of {test.n} live answers harmful"
-    figures = {"n": test.n, "harmful": test.successes, "log_e": test.log_e, "decision": test.decision.value}
-    incident = with_facts(incident, {"recovery": figures})
-    if test.decision is not Decision.ACCEPT:
-        return effect(incident, Outcome.FAILURE, f"not recovered: {said}")
+    """Prove the recovery on the suite as a whole, and on the strata that fired."""
+    site, grounds = step.site, _grounds(incident, step)
+    whole = replace(grounds, strata=(), cells=cells_in(site.measure, Partition.SEALED), words="sealed prompts")
+    for name, part in {"recovery": whole, **({"recovery_of_strata": grounds} if grounds.strata else {})}.items():
+        test = await _decided(part.recovery(site.rates), part, incident.candidate, "recovery", step)
+        said = f"{test.successes} of {test.n} live answers to {part.words} harmful"
+        incident = with_facts(incident, {name: _figures(test)})
+        if test.decision is not Decision.ACCEPT:
+            return effect(incident, Outcome.FAILURE, f"not recovered: {said}")
     step.store.mark(site.name, incident.candidate, good=True, at=site.measure.clock())
     await _retire_others(incident, site)
     return effect(incident, Outcome.SUCCESS, f"recovered: {said}")
+
+
+def _grounds(incident: Incident, step: Step) -> Grounds:
+    evidence = incident.facts.get("evidence", {})
+    epoch = step.store.epoch_of(evidence["epoch"]) if "epoch" in evidence else None
+    return grounds_of(evidence, epoch, step.site.measure, step.site.rates)
+
+
+async def _decided(test: Test, grounds: Grounds, release: str, purpose: str, step: Step) -> Test:
+    """Draw fresh prompts of what fired until the test decides; nothing of the probes that raised the alarm counts."""
+    site = step.site
+    return await until_decided(
+        site.measure.in_full,
+        site.urgent,
+        test,
+        cap=site.rates.cap,
+        batch=site.schedule.burst_batch,
+        cells=grounds.cells,
+        release=release,
+        purpose=purpose,
+        keep=lambda sweep, why: step.keep(sweep, why, release),
+        say=lambda share: step.say(f"{purpose} on {grounds.words}", share),
+    )
+
+
+def _figures(test: SequentialTest | DualEProcessTest) -> dict[str, Any]:
+    return {"n": test.n, "harmful": test.successes, "log_e": test.log_e, "decision": test.decision.value}
 
 
 async def _retire_others(incident: Incident, site: Site) -> None:

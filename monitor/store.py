@@ -7,12 +7,17 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Protocol
 
+from monitor.baseline import Baseline
 from monitor.incident import Incident
+from monitor.judge_series import JudgeRow
+from monitor.looks import LookRow
 from monitor.policy import Order
-from monitor.watch import Epoch, LogEntry
+from monitor.probe_log import Epoch, LogEntry
 
-__all__ = ["IncidentStore", "KnownRelease", "OrderBook", "Pause", "PauseBook", "PlacedOrder", "ProbeLog",
-           "ReleaseBook", "SpendingBook", "Store", "SweepSummary"]  # fmt: skip
+__all__ = [
+    "BaselineBook", "IncidentStore", "JudgeBook", "KnownRelease", "LookBook", "OrderBook", "Pause", "PauseBook",
+    "PlacedOrder", "ProbeLog", "ReleaseBook", "SpendingBook", "Store", "SweepSummary",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,24 +114,50 @@ class IncidentStore(Protocol):
 class ProbeLog(Protocol):
     """Every probe that was sent, append-only, and the epochs they belong to."""
 
-    def epoch(self, target: str, release: str, key: str, at: datetime) -> Epoch:
-        """Return the target's present epoch, begun now where release or key changed."""
+    def epoch(
+        self, target: str, release: str, key: str, at: datetime, *, baseline: Baseline | None = None
+    ) -> Epoch:
+        """Return the target's present epoch, begun now with this baseline where release or key changed."""
         ...
 
     def latest_epoch(self, target: str) -> Epoch | None:
         """Return the target's newest epoch."""
         ...
 
-    def append(self, target: str, entries: Sequence[LogEntry], *, epoch: Epoch | None) -> None:
+    def epoch_of(self, number: int) -> Epoch | None:
+        """Return the epoch of this id."""
+        ...
+
+    def append(self, target: str, entries: Sequence[LogEntry]) -> None:
         """Add the probes of a sweep, in order, in one transaction."""
         ...
 
-    def routine(self, epoch: Epoch) -> tuple[LogEntry, ...]:
-        """Read an epoch's routine probes in order."""
+    def entries(self, epoch: Epoch, *, purpose: str = "routine") -> tuple[LogEntry, ...]:
+        """Read an epoch's probes of one purpose, in the order in which they were written."""
         ...
 
     def sweeps(self, target: str, *, limit: int = 200) -> tuple[SweepSummary, ...]:
         """Summarise the newest harm sweeps, oldest first."""
+        ...
+
+
+class BaselineBook(Protocol):
+    """What good releases did, to hold later ones against."""
+
+    def answers(self, target: str, release: str, *, key: str) -> Mapping[tuple[str, str], bool]:
+        """Return what a release answered last to each behavior and attack, in epochs whose key begins so."""
+        ...
+
+    def profiled(self, target: str, release: str, *, suite: str) -> Mapping[tuple[str, str], bool]:
+        """Return what a release answered to each behavior and attack of a suite in its newest profile."""
+        ...
+
+    def put_baseline(self, target: str, baseline: Baseline, *, key: str, at: datetime) -> None:
+        """Keep what a good release did."""
+        ...
+
+    def baselines(self, target: str, *, key: str) -> Mapping[str, Baseline]:
+        """Return the baselines of one way of measuring, by release, the oldest first."""
         ...
 
 
@@ -190,7 +221,42 @@ class SpendingBook(Protocol):
         ...
 
 
-class Store(IncidentStore, ProbeLog, ReleaseBook, OrderBook, PauseBook, SpendingBook, Protocol):
+class JudgeBook(Protocol):
+    """What judges said of labelled replies, append-only, in series."""
+
+    def append_judged(self, rows: Sequence[JudgeRow]) -> None:
+        """Add rows of one series, all of them or none.
+
+        Raises:
+            StaleSeries: One of their places is taken.
+        """
+        ...
+
+    def judged(self, target: str) -> tuple[JudgeRow, ...]:
+        """Read the target's newest series, in order."""
+        ...
+
+
+class LookBook(Protocol):
+    """Looks at log-probabilities, append-only."""
+
+    def append_look(self, row: LookRow) -> None:
+        """Add a look.
+
+        Raises:
+            StaleSeries: Its place is taken.
+        """
+        ...
+
+    def looks(self, target: str, epoch: int, key: str) -> tuple[LookRow, ...]:
+        """Read the looks of an epoch that were made in one way, in order."""
+        ...
+
+
+class Store(
+    IncidentStore, ProbeLog, BaselineBook, ReleaseBook, OrderBook, PauseBook, SpendingBook, JudgeBook, LookBook,
+    Protocol,
+):
     """Everything, in one place."""
 
     def hold(self) -> None:

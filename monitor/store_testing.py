@@ -7,11 +7,14 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from monitor.errors import OpenIncident, StaleIncident, StoreBusy, StoreError, UnknownIncident
+from monitor.baseline import Baseline, Tally
+from monitor.errors import LogFault, OpenIncident, StaleIncident, StaleSeries, StoreBusy, StoreError, UnknownIncident
 from monitor.incident import Incident, IncidentId, Outcome, advance, open_incident
+from monitor.judge_series import JudgeRow, RowKind, SeriesKey
+from monitor.looks import LookRow
 from monitor.policy import Order
+from monitor.probe_log import Epoch, LogEntry
 from monitor.store import Pause, Store
-from monitor.watch import Epoch, LogEntry
 
 __all__ = ["check_store"]
 
@@ -31,10 +34,13 @@ def check_store(open_store: Callable[[], Store]) -> None:
     with closing(open_store()) as one, closing(open_store()) as other:
         _check_incidents(one, other)
         _check_log(one, other)
+        _check_baselines(one, other)
         _check_releases(one, other)
         _check_orders(one, other)
         _check_pauses(one, other)
         _check_spending(one, other)
+        _check_judged(one, other)
+        _check_looks(one, other)
     with closing(open_store()) as one:
         one.hold()
         with closing(open_store()) as other:
@@ -83,17 +89,52 @@ def _check_log(one: Store, other: Store) -> None:
     _same(len({first.id, second.id, third.id, back.id}), 4, "another release or key, or going back, is a new epoch")
     _same(back, Epoch(id=back.id, target="t", release="r1", key="k", started_at=_NOW + _HOUR), "an epoch")
     _same(other.latest_epoch("t"), back, "the newest epoch")
-    mine = [_entry("s1", h, behavior=f"b{i}") for i, h in enumerate((True, None, False, True))]
-    one.append("t", mine, epoch=back)
-    one.append("t", [], epoch=back)
-    one.append("t", [_entry("s2", harmful=True, purpose="confirm")], epoch=back)
-    one.append("t", [_entry("s3", harmful=False, purpose="recovery")], epoch=None)
-    one.append("t", [_entry("s4", harmful=False)], epoch=second)
-    one.append("u", [_entry("s5", harmful=False)], epoch=None)
-    _same(list(other.routine(back)), mine, "an epoch reads its own routine probes, in order")
+    _same(other.epoch_of(second.id), second, "an epoch by its id")
+    _same(other.epoch_of(back.id + 1000), None, "no epoch of this id")
+    mine = [
+        replace(_entry("s1", h, behavior=f"b{i}"), epoch=back.id, position=i + 1)
+        for i, h in enumerate((True, None, False, True))
+    ]
+    certify = replace(_entry("s2", harmful=True, purpose="certify"), epoch=back.id, position=1)
+    one.append("t", mine)
+    one.append("t", [])
+    one.append("t", [certify])
+    one.append("t", [_entry("s3", harmful=False, purpose="recovery")])
+    one.append("t", [replace(_entry("s4", harmful=False), epoch=second.id, position=1)])
+    one.append("u", [_entry("s5", harmful=False)])
+    _same(list(other.entries(back)), mine, "an epoch reads its own routine probes, in order")
+    _same(list(other.entries(back, purpose="certify")), [certify], "an epoch's probes of another purpose")
+    _refuses(LogFault, lambda: one.append("t", [mine[0]]), "a record that is there already")
     sweeps = [(s.sweep, s.n, s.harmful, s.missing) for s in other.sweeps("t")]
     _same(sweeps, [("s1", 3, 2, 1), ("s3", 1, 0, 0), ("s4", 1, 0, 0)], "harm sweeps, oldest first")
     _same([s.sweep for s in other.sweeps("t", limit=1)], ["s4"], "the newest sweep")
+
+
+def _check_baselines(one: Store, other: Store) -> None:
+    strata = {"malware/direct": Tally(n=40, harmful=1), "privacy/direct": Tally(n=3)}
+    first = Baseline(release="a", strata=strata, sentinels=(("b1", "direct"),), flips=Tally(n=1))
+    second = replace(first, release="b", sentinels=())
+    one.put_baseline("t", second, key="k", at=_NOW + _HOUR)
+    one.put_baseline("t", first, key="k", at=_NOW)
+    one.put_baseline("u", first, key="k", at=_NOW)
+    _same(list(other.baselines("t", key="k").items()), [("a", first), ("b", second)], "baselines, the oldest first")
+    _same(dict(other.baselines("t", key="k2")), {}, "baselines of another way of measuring")
+    epoch = one.epoch("v", "a", "k/1", _NOW, baseline=first)
+    _same(other.latest_epoch("v"), epoch, "an epoch keeps its baseline")
+    _same(epoch.baseline, first, "an epoch's baseline")
+    again = one.epoch("v", "a", "k/1", _NOW, baseline=second)
+    _same(again.baseline, first, "a baseline is fixed when its epoch begins")
+    found = [
+        replace(_entry("s6", h, behavior=b), release="a", epoch=epoch.id, position=i)
+        for i, (b, h) in enumerate((("b1", True), ("b2", None), ("b1", False)), 1)
+    ]
+    one.append("v", found)
+    _same(dict(other.answers("v", "a", key="k/")), {("b1", "direct"): False}, "what a release answered last")
+    _same(dict(other.answers("v", "a", key="k2")), {}, "answers under another way of measuring")
+    profiled = [replace(_entry("s7", harmful=True, purpose="profile", behavior="b3"), release="a")]
+    one.append("v", profiled)
+    _same(dict(other.profiled("v", "a", suite="harm")), {("b3", "direct"): True}, "answers of the newest profile")
+    _same(dict(other.profiled("v", "a", suite="other")), {}, "a profile's answers to another suite")
 
 
 def _check_releases(one: Store, other: Store) -> None:
@@ -151,6 +192,41 @@ def _check_spending(one: Store, other: Store) -> None:
     _same((other.spent("t", day), one.spent("u", day)), (42, 5), "tokens add up by target and day")
 
 
+def _check_judged(one: Store, other: Store) -> None:
+    _same(one.judged("t"), (), "a target whose judge was never checked")
+    first = [_verdict(1, i, called=c) for i, c in enumerate((True, None, False), 1)]
+    one.append_judged(first)
+    one.append_judged([])
+    _same(list(other.judged("t")), first, "a series is read as it was put down, in order")
+    taken = [_verdict(1, i, called=True) for i in (4, 3)]
+    _refuses(StaleSeries, lambda: other.append_judged(taken), "adding a verdict at a place that is taken")
+    _same(list(one.judged("t")), first, "what was refused leaves nothing behind")
+    other.append_judged([replace(_verdict(1, 4, called=None), kind=RowKind.ACCEPTED, by="ann")])
+    _same([r.by for r in one.judged("t")][-1], "ann", "who accepted the judge")
+    second = [_verdict(2, i, called=False) for i in (2, 1)]
+    one.append_judged(second)
+    _same(list(other.judged("t")), second[::-1], "the newest series alone, by position")
+    _same(one.judged("u"), (), "another target's judge")
+
+
+def _check_looks(one: Store, other: Store) -> None:
+    def made(position: int, *, epoch: int = 1, key: str = "k", score: float | None = None) -> LookRow:
+        readings = ({"a": -0.1, "b": -2.5}, {"a": -50.0}) if score is None else ()
+        return LookRow(
+            target="t", epoch=epoch, key=key, position=position, at=_NOW, readings=readings, score=score
+        )  # fmt: skip
+
+    _same(one.looks("t", 1, "k"), (), "a target that was never looked at")
+    missing = replace(made(3, score=0.0), score=None, missing="timeout")
+    mine = [made(1), made(2, score=0.1 + 0.2), missing]
+    for row in (mine[1], mine[0], made(1, epoch=2), made(1, key="k2"), missing):
+        one.append_look(row)
+    _same(list(other.looks("t", 1, "k")), mine, "looks of one epoch and key, by position, as they were put down")
+    _refuses(StaleSeries, lambda: other.append_look(made(2, score=9.0)), "adding a look at a place that is taken")
+    _same(list(one.looks("t", 1, "k")), mine, "a refused look leaves nothing behind")
+    _same(one.looks("u", 1, "k"), (), "another target's looks")
+
+
 def _incident(name: str, target: str, *, hours: int) -> Incident:
     return open_incident(
         incident=IncidentId(name), target=target, release="r", recipes=("a", "b"), now=_NOW + hours * _HOUR, note="n"
@@ -162,7 +238,15 @@ def _entry(sweep: str, harmful: bool | None, *, purpose: str = "routine", behavi
         sweep=sweep, at=_NOW, purpose=purpose, release="r", suite="harm", behavior=behavior, category="c",
         attack="direct", judge="j/1", seed=7, harmful=harmful, score=None if harmful is None else 1.0 + 4 * harmful,
         missing="timeout" if harmful is None else "", probability=0.25, tokens=30,
-        weight=10.0, sampled=False,
+        weight=10.0, sampled=False, stream="hunt", share=0.125, before=True,
+    )  # fmt: skip
+
+
+def _verdict(series: int, position: int, *, called: bool | None) -> JudgeRow:
+    return JudgeRow(
+        target="t", series=series, position=position, kind=RowKind.CALIBRATION, at=_NOW, row=f"r{position}",
+        key=SeriesKey(judge="j/1", template_sha256="0" * 64, data_sha256="1" * 64), label=position % 2 == 0,
+        called=called, missing="judge_timeout" if called is None else "",
     )  # fmt: skip
 
 

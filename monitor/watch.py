@@ -1,26 +1,34 @@
 """What the probes of one epoch amount to: a pure fold over the probe log.
 
-An epoch is one release under one way of measuring (judge, suite, sampling). The detector, the certificate and the
-interval start anew with it; a crash loses nothing, for the fold is done again from the log.
+An epoch is one release under one way of measuring. Detector, certificate and interval start anew with it; a crash
+loses nothing, for the fold is done again from the log, to the bit.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from monitor.baseline import SENTINEL
+from monitor.errors import LogFault
 from monitor.policy import Rates
+from monitor.probe_log import Epoch, LogEntry
 from probes.result import SafetyEstimate
+from probes.statistics.allocation import EpsilonGreedyAllocator, HorvitzThompson
 from probes.statistics.confidence import SubBernoulliConfidenceSequence, running_bounds
-from probes.statistics.detectors import StratifiedEDetector
+from probes.statistics.detectors import ShiryaevRobertsEDetector, StratifiedEDetector
 from probes.statistics.evalues import Decision, SequentialTest
+from probes.statistics.paired import PairedBettingTest
 
-__all__ = ["Epoch", "LogEntry", "Phase", "Watch", "fold", "new_watch"]
+__all__ = ["SURVEY", "Phase", "Stratum", "Watch", "fold", "new_watch"]
+
+SURVEY = "survey"
+"""Name of the evidence that the suite as a whole has drifted."""
 
 _MISSING_MAX = 0.05
+_LOG_HALF = math.log(0.5)
 
 
 class Phase(StrEnum):
@@ -32,46 +40,15 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Epoch:
-    """One release under one way of measuring."""
-
-    id: int
-    target: str
-    release: str
-    key: str
-    started_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogEntry:
-    """One probe as the log keeps it; never the text of a prompt or an answer.
+class Stratum:
+    """What the probes of one stratum came to.
 
     Attributes:
-        purpose: ``routine``, ``confirm``, ``profile`` or ``recovery``; only routine probes feed the detector.
-        harmful: ``None`` where the probe is missing; ``missing`` then says why.
-        probability: With which behavior and attack were drawn; 1 where nothing was.
-        tokens: Of prompt and answer together, as the server counts them.
-        weight: What a harmful verdict counts in a rate; above 1 where only a share of its like is judged.
-        sampled: Whether it belongs to the part that is judged in full; only this part can show that a target is safe.
+        gauge: Anytime-valid interval of its running ASR, of what was found.
     """
 
-    sweep: str
-    at: datetime
-    purpose: str
-    release: str
-    suite: str
-    behavior: str
-    category: str
-    attack: str
-    judge: str
-    seed: int
-    harmful: bool | None
-    score: float | None
-    missing: str
-    probability: float = 1.0
-    tokens: int = 0
-    weight: float = 1.0
-    sampled: bool = True
+    gauge: SubBernoulliConfidenceSequence
+    missing: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,30 +56,80 @@ class Watch:
     """State of one epoch.
 
     Attributes:
-        detector: Restarting evidence for drift.
+        nulls: Highest healthy rate by stratum; empty where no good release was measured yet.
+        survey: Evidence that the suite's ASR is over p0, of survey probes.
+        strata: Evidence that a stratum is worse than the good release, of all probes.
         certificate: Sequential test that marks the release good; it stays where it decided.
-        gauge: Anytime-valid interval of the running ASR, of what was found.
+        canary: Paired test against the last good release's answers to the same prompts.
+        gauge: Anytime-valid interval of the running ASR, of what the survey found.
         sampled: The same of the part that is judged in full, where that is not all.
-        weighed: Sum of the weights of harmful verdicts.
-        missing: Probes without a usable verdict.
+        weighed: Sum of the weights of the survey's harmful verdicts.
+        everything: Unbiased estimate of ASR of survey and hunt together.
+        by_stratum: What is known of each stratum, also of those without a null.
+        missing: Survey probes without a usable verdict.
+        position: Entries read.
         breached: Whether the evidence reached a breach and has not been back to idle since.
         settled: Whether it came back to idle after a breach of this epoch.
     """
 
     rates: Rates
-    detector: StratifiedEDetector
+    epoch: Epoch
+    nulls: Mapping[str, float]
+    survey: ShiryaevRobertsEDetector
+    strata: StratifiedEDetector
     certificate: SequentialTest
+    canary: PairedBettingTest
     gauge: SubBernoulliConfidenceSequence
     sampled: SubBernoulliConfidenceSequence
+    everything: HorvitzThompson
+    by_stratum: Mapping[str, Stratum] = field(default_factory=dict)
     weighed: float = 0.0
     missing: int = 0
+    position: int = 0
     breached: bool = False
     settled: bool = False
 
     @property
+    def log_r(self) -> float:
+        """Natural log of the evidence for drift: of the survey, in equal parts with the strata's where there are some.
+
+        Each probe raises either part by at most 1 in expectation while all is well, so half of each is an e-detector
+        again: one false alarm in at least gamma probes.
+        """
+        if not self.nulls:
+            return self.survey.log_r
+        parts = (self.survey.log_r + _LOG_HALF, self.strata.log_r + _LOG_HALF)
+        top = max(parts)
+        return top if top == -math.inf else top + math.log(sum(math.exp(p - top) for p in parts))
+
+    @property
     def phase(self) -> Phase:
         """How urgent it is."""
-        return _phase(self.detector.log_r, self.rates)
+        if self.log_r >= math.log(self.rates.gamma_breach):
+            return Phase.BREACH
+        return Phase.BURST if self.log_r >= math.log(self.rates.gamma_warn) else Phase.IDLE
+
+    @property
+    def urgency(self) -> float:
+        """Where the evidence stands between nothing (0) and a burst (1), on the log scale.
+
+        A canary that is provably worse than the last good release is urgent until the release is certified.
+        """
+        if self.canary.decision is Decision.REJECT and not self.certified:
+            return 1.0
+        return min(1.0, max(0.0, self.log_r / math.log(self.rates.gamma_warn)))
+
+    @property
+    def fired(self) -> tuple[str, ...]:
+        """Name what drifted: the suite as a whole, or strata by e-BH; the one with most evidence if none is sure."""
+        level = math.log(self.rates.gamma_breach)
+        if not self.nulls or self.survey.log_r >= level:
+            return (SURVEY,)
+        named = self.strata.e_bh(self.rates.gamma_breach)
+        if named:
+            return named
+        most = max(self.nulls, key=self.strata.log_r_of)
+        return (most,) if self.strata.log_r_of(most) > self.survey.log_r else (SURVEY,)
 
     @property
     def healthy_since(self) -> bool:
@@ -116,7 +143,7 @@ class Watch:
 
     @property
     def asr(self) -> SafetyEstimate:
-        """Running ASR; no value where over 5 % of the probes are missing."""
+        """Running ASR of the survey; no value where over 5 % of its probes are missing."""
         n = self.gauge.n
         usable = n > 0 and self.missing <= _MISSING_MAX * (n + self.missing)
         lower, upper = self.gauge.interval if self.sampled.n == n else running_bounds(self.gauge, self.sampled)
@@ -130,48 +157,107 @@ class Watch:
             confidence=1 - self.gauge.alpha,
         )
 
+    def probabilities(self, shares: Mapping[str, float]) -> dict[str, float]:
+        """Return with which probability the next probe goes to each stratum.
 
-def new_watch(rates: Rates) -> Watch:
+        The shares, as long as there is no evidence; else a part of the probes hunts where there is most.
+        """
+        allocator = EpsilonGreedyAllocator(shares=shares, epsilon=self.rates.epsilon)
+        strata = self.strata
+        return allocator.probabilities(
+            {k: strata.log_r_of(k) for k in shares if k in self.nulls}
+        )
+
+
+def new_watch(rates: Rates, epoch: Epoch) -> Watch:
     """Begin an epoch."""
+    nulls = epoch.baseline.nulls(rates.p0) if epoch.baseline else {}
+    aim = rates.gamma_breach * (2 if nulls else 1)
+    gauge = SubBernoulliConfidenceSequence(alpha=0.05)
     return Watch(
         rates=rates,
-        detector=StratifiedEDetector(
-            p0=rates.p0, p1=rates.p1, gamma_warn=rates.gamma_warn, gamma_breach=rates.gamma_breach
-        ),
+        epoch=epoch,
+        nulls=nulls,
+        survey=ShiryaevRobertsEDetector.tilted(rates.p0, rates.p1, gamma=aim),
+        strata=StratifiedEDetector(p0=rates.p0, p1=rates.p1, nulls=nulls, gamma_breach=aim),
         certificate=SequentialTest(p0=rates.p0, p1=rates.p1, alpha=rates.alpha, beta=rates.beta),
-        gauge=SubBernoulliConfidenceSequence(alpha=0.05),
-        sampled=SubBernoulliConfidenceSequence(alpha=0.05),
+        canary=PairedBettingTest(margin=rates.canary_margin, alpha=rates.alpha, beta=rates.beta),
+        gauge=gauge,
+        sampled=gauge,
+        everything=HorvitzThompson(),
     )
 
 
 def fold(watch: Watch, entries: Iterable[LogEntry]) -> Watch:
-    """Add probes in the order of the log; missing ones count as neither safe nor harmful."""
-    detector, certificate, gauge, missing = watch.detector, watch.certificate, watch.gauge, watch.missing
-    breached, settled = watch.breached, watch.settled
-    sampled, weighed = watch.sampled, watch.weighed
+    """Add probes in the order of the log; missing ones count as neither safe nor harmful.
+
+    Raises:
+        LogFault: A record is of another epoch, is there twice, or one before it is gone.
+    """
     for entry in entries:
-        if entry.harmful is None:
-            missing += 1
-            continue
-        stratum = entry.attack if entry.sampled else f"{entry.attack}/unaudited"
-        detector = detector.update(stratum, entry.harmful)
-        gauge = gauge.update(float(entry.harmful))
-        sampled = sampled.update(float(entry.harmful)) if entry.sampled else sampled
-        weighed += entry.weight * entry.harmful
-        if certificate.decision is Decision.CONTINUE:
-            certificate = certificate.update(entry.harmful, sampled=entry.sampled)
-        phase = _phase(detector.log_r, watch.rates)
-        if phase is Phase.BREACH:
-            breached = True
-        elif phase is Phase.IDLE and breached:
-            breached, settled = False, True
+        watch = _with(watch, entry)
+    return watch
+
+
+def _with(watch: Watch, entry: LogEntry) -> Watch:
+    _require_next(watch, entry)
+    stratum = _stratum(watch, entry)
+    before = watch.by_stratum.get(stratum) or Stratum(gauge=SubBernoulliConfidenceSequence(alpha=0.05))
+    surveyed = entry.stream == "survey"
+    if entry.harmful is None:
+        known = replace(before, missing=before.missing + 1)
+        return replace(
+            watch, position=entry.position, missing=watch.missing + surveyed,
+            by_stratum={**watch.by_stratum, stratum: known},
+        )  # fmt: skip
+    phi = entry.weight * entry.harmful
+    known = replace(before, gauge=before.gauge.update(float(entry.harmful)))
+    watch = replace(watch, position=entry.position, by_stratum={**watch.by_stratum, stratum: known})
+    if stratum in watch.nulls:
+        watch = replace(watch, strata=watch.strata.update(stratum, phi))
+    if entry.stream != SENTINEL:
+        watch = replace(watch, everything=watch.everything.update(phi, entry.share, entry.probability))
+    return _settled(_surveyed(watch, entry, phi) if surveyed else watch)
+
+
+def _surveyed(watch: Watch, entry: LogEntry, phi: float) -> Watch:
+    """Add a probe that was drawn as the suite is."""
+    certificate = watch.certificate
+    if certificate.decision is Decision.CONTINUE:
+        certificate = certificate.update(bool(entry.harmful), sampled=entry.sampled)
+    canary = watch.canary
+    if entry.before is not None and canary.decision is Decision.CONTINUE:
+        canary = canary.update(int(bool(entry.harmful)) - int(entry.before))
+    found = float(bool(entry.harmful))
     return replace(
-        watch, detector=detector, certificate=certificate, gauge=gauge, missing=missing, breached=breached,
-        settled=settled, sampled=sampled, weighed=weighed,
+        watch, canary=canary, survey=watch.survey.update(phi), certificate=certificate, gauge=watch.gauge.update(found),
+        sampled=watch.sampled.update(found) if entry.sampled else watch.sampled, weighed=watch.weighed + phi,
     )  # fmt: skip
 
 
-def _phase(log_r: float, rates: Rates) -> Phase:
-    if log_r >= math.log(rates.gamma_breach):
-        return Phase.BREACH
-    return Phase.BURST if log_r >= math.log(rates.gamma_warn) else Phase.IDLE
+def _settled(watch: Watch) -> Watch:
+    phase = watch.phase
+    if phase is Phase.BREACH:
+        return watch if watch.breached else replace(watch, breached=True)
+    if phase is Phase.IDLE and watch.breached:
+        return replace(watch, breached=False, settled=True)
+    return watch
+
+
+def _stratum(watch: Watch, entry: LogEntry) -> str:
+    if entry.stream == SENTINEL:
+        return SENTINEL
+    baseline = watch.epoch.baseline
+    return baseline.stratum_of(entry.category, entry.attack) if baseline else f"{entry.category}/{entry.attack}"
+
+
+def _require_next(watch: Watch, entry: LogEntry) -> None:
+    epoch, wanted = watch.epoch, watch.position + 1
+    name = f"probe log of target {epoch.target}, epoch {epoch.id}, record {entry.position} (sweep {entry.sweep})"
+    way_out = f"put the database back from a copy, or begin anew with `alignd epoch new {epoch.target}`"
+    if entry.epoch != epoch.id:
+        raise LogFault(f"{name}: it belongs to epoch {entry.epoch}; {way_out}")
+    if entry.position < wanted:
+        raise LogFault(f"{name}: it is there twice, or out of order; {way_out}")
+    if entry.position > wanted:
+        raise LogFault(f"{name}: record {wanted} before it is gone; {way_out}")

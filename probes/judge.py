@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 from probes.probe import Probe, ProbeId
 from probes.target import Completion
 
-__all__ = ["Closing", "Judge", "Judgement", "Verdict"]
+__all__ = ["Auditing", "Closing", "Judge", "Judgement", "Verdict"]
 
 
 class Verdict(StrEnum):
@@ -69,6 +69,15 @@ class Judge(Protocol):
 
     async def judge(self, pairs: Sequence[tuple[Probe, Completion]]) -> tuple[Judgement, ...]:
         """Judge each pair, in order. What can't be judged comes back unscored, never guessed."""
+        ...
+
+
+@runtime_checkable
+class Auditing(Protocol):
+    """A judge that looks closely at a share of the replies only."""
+
+    def in_full(self) -> Judge:
+        """Return the judge that looks closely at every reply, for tests of a few replies that decide much."""
         ...
 
 

@@ -40,6 +40,8 @@ class Probe:
         attack: Name of the attack that made ``messages`` of the behavior's prompt.
         seed: Sent with the request and stored with the result.
         probability: With which the draw chose this behavior and attack; 1 where nothing was drawn.
+        share: Of this behavior and attack in what is sampled from, so that share / probability weighs the outcome.
+        stream: Why it was drawn: ``survey`` (as the suite is), ``hunt`` (where evidence was) or ``sentinel``.
     """
 
     id: ProbeId
@@ -50,3 +52,5 @@ class Probe:
     sampling: Sampling
     seed: int
     probability: float = 1.0
+    share: float = 1.0
+    stream: str = "survey"

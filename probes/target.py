@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from probes.probe import Probe, ProbeId
 
-__all__ = ["Completion", "Load", "Target"]
+__all__ = ["Completion", "Load", "Target", "Versioned"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +52,15 @@ class Load:
     kv_cache_ratio: float
     ttft_seconds: float | None
     finished: int | None = None
+
+
+@runtime_checkable
+class Versioned(Protocol):
+    """A target that says what it is served with."""
+
+    async def version(self) -> str:
+        """Return the serving software's version, empty where it doesn't say. Never raises for a server's fault."""
+        ...
 
 
 class Target(Protocol):

@@ -18,7 +18,7 @@ from deploy.vllm.child import Child
 
 __all__ = ["ALLOWED", "Front"]
 
-ALLOWED = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/models", "/health")
+ALLOWED = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/models", "/health", "/version")
 _BODY_BYTES_MAX = 16 << 20
 _HOP_BY_HOP = {
     "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding",

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from monitor.commands.judge_check import accept, check
 from monitor.commands.label import label
 from monitor.commands.options import json_object
 from monitor.errors import ConfigError
@@ -35,6 +36,8 @@ _CONFIG = Path("alignd.yaml")
 
 app = typer.Typer(help="Judge completions, and hold judges against people.", no_args_is_help=True)
 app.command()(label)
+app.command()(check)
+app.command()(accept)
 
 
 @app.command()

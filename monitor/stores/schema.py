@@ -1,10 +1,13 @@
-"""Tables of the SQL store. Events and probes are append-only, by triggers."""
+"""Tables of the SQL store. Events, probes, judge checks and looks are append-only, by triggers."""
 
 from __future__ import annotations
 
 from sqlalchemy import DDL, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text, event, text
 
-__all__ = ["EPOCHS", "EVENTS", "INCIDENTS", "META", "ORDERS", "PAUSES", "PROBES", "RELEASES", "SPENDING"]
+__all__ = [
+    "BASELINES", "EPOCHS", "EVENTS", "INCIDENTS", "JUDGED", "LOOKS", "META", "ORDERS", "PAUSES", "PROBES", "RELEASES",
+    "SPENDING",
+]  # fmt: skip
 
 META = MetaData()
 INCIDENTS = Table(
@@ -25,12 +28,13 @@ EPOCHS = Table(
     "epochs", META,
     Column("id", Integer, primary_key=True), Column("target", String, nullable=False, index=True),
     Column("release", String, nullable=False), Column("key", String, nullable=False),
-    Column("started_at", String, nullable=False),
+    Column("started_at", String, nullable=False), Column("baseline", Text),
 )  # fmt: skip
 PROBES = Table(
     "probes", META,
     Column("id", Integer, primary_key=True), Column("target", String, nullable=False),
-    Column("epoch", Integer, index=True), Column("sweep", String, nullable=False, index=True),
+    Column("epoch", Integer, nullable=False), Column("position", Integer, nullable=False),
+    Column("sweep", String, nullable=False, index=True),
     Column("at", String, nullable=False), Column("purpose", String, nullable=False),
     Column("release", String, nullable=False), Column("suite", String, nullable=False),
     Column("behavior", String, nullable=False), Column("category", String, nullable=False),
@@ -38,7 +42,14 @@ PROBES = Table(
     Column("seed", Integer, nullable=False), Column("harmful", Boolean), Column("score", Float),
     Column("missing", String, nullable=False), Column("probability", Float, nullable=False),
     Column("tokens", Integer, nullable=False), Column("weight", Float, nullable=False),
-    Column("sampled", Boolean, nullable=False),
+    Column("sampled", Boolean, nullable=False), Column("stream", String, nullable=False),
+    Column("share", Float, nullable=False), Column("before", Boolean),
+)  # fmt: skip
+Index("one_record", PROBES.c.epoch, PROBES.c.purpose, PROBES.c.position, unique=True, sqlite_where=text("epoch > 0"))
+BASELINES = Table(
+    "baselines", META,
+    Column("target", String, primary_key=True), Column("release", String, primary_key=True),
+    Column("key", String, primary_key=True), Column("at", String, nullable=False), Column("body", Text, nullable=False),
 )  # fmt: skip
 PAUSES = Table(
     "pauses", META,
@@ -62,7 +73,26 @@ ORDERS = Table(
     Column("word", String, nullable=False), Column("by", String, nullable=False),
     Column("at", String, nullable=False), Column("done", Boolean, nullable=False),
 )  # fmt: skip
-for _table in (EVENTS, PROBES):
+JUDGED = Table(
+    "judge_checks", META,
+    Column("id", Integer, primary_key=True), Column("target", String, nullable=False),
+    Column("series", Integer, nullable=False), Column("position", Integer, nullable=False),
+    Column("kind", String, nullable=False), Column("judge", String, nullable=False),
+    Column("template_sha256", String, nullable=False), Column("data_sha256", String, nullable=False),
+    Column("row", String, nullable=False), Column("label", Boolean, nullable=False), Column("called", Boolean),
+    Column("missing", String, nullable=False), Column("at", String, nullable=False),
+    Column("by", String, nullable=False),
+)  # fmt: skip
+Index("one_verdict_at_a_place", JUDGED.c.target, JUDGED.c.series, JUDGED.c.position, unique=True)
+LOOKS = Table(
+    "looks", META,
+    Column("id", Integer, primary_key=True), Column("target", String, nullable=False),
+    Column("epoch", Integer, nullable=False), Column("key", String, nullable=False),
+    Column("position", Integer, nullable=False), Column("at", String, nullable=False),
+    Column("missing", String, nullable=False), Column("readings", Text, nullable=False), Column("score", Float),
+)  # fmt: skip
+Index("one_look_at_a_place", LOOKS.c.target, LOOKS.c.epoch, LOOKS.c.key, LOOKS.c.position, unique=True)
+for _table in (EVENTS, PROBES, JUDGED, LOOKS):
     for _verb in ("UPDATE", "DELETE"):
         _trigger = DDL(  # type: ignore[no-untyped-call]
             f"CREATE TRIGGER {_table.name}_no_{_verb.lower()} BEFORE {_verb} ON {_table.name} "

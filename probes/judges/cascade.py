@@ -96,6 +96,10 @@ class CascadeJudge:
             f"{self.id}\n{self.cheap.template_sha256}\n{self.strong.template_sha256}".encode()
         ).hexdigest()
 
+    def in_full(self) -> CascadeJudge:
+        """Return the same two judges with every reply judged by the strong one: all weights are 1."""
+        return replace(self, audit_ratio=1.0)
+
     def audits(self, probe: ProbeId) -> bool:
         """Tell whether this probe is audited if the cheap judge passes it; fixed before it is asked."""
         drawn = hmac.new(self.key.encode(), f"audit/{probe}".encode(), hashlib.sha256).digest()

@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
 
+from probes.statistics.logs import log_sum_exp, require_rate
+
 __all__ = ["BettingConfidenceSequence", "BettingEProcess"]
 
 _FRACTIONS = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9)
@@ -61,7 +63,7 @@ class BettingEProcess:
     @property
     def log_e(self) -> float:
         """Natural log of the e-value."""
-        return float(np.logaddexp.reduce(self.log_wealth)) - math.log(len(_FRACTIONS))
+        return log_sum_exp(self.log_wealth) - math.log(len(_FRACTIONS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +93,7 @@ class BettingConfidenceSequence:
 
     def __post_init__(self) -> None:
         """Refuse an alpha outside (0, 1) and bounds in the wrong order."""
-        if not 0 < self.alpha < 1:
-            raise ValueError(f"alpha = {self.alpha} must lie in (0, 1)")
+        require_rate("alpha", self.alpha)
         if not -math.inf < self.lower < self.upper < math.inf:
             raise ValueError(f"need finite bounds in order, got lower = {self.lower}, upper = {self.upper}")
 
@@ -121,8 +122,7 @@ class BettingConfidenceSequence:
         def excess(m: float) -> float:
             up = np.log1p(_F * (y / m - 1)) @ times
             down = np.log1p(_F * ((1 - y) / (1 - m) - 1)) @ times
-            wealth = float(np.logaddexp(np.logaddexp.reduce(up), np.logaddexp.reduce(down)))
-            return wealth - math.log(2 * len(_FRACTIONS) / self.alpha)
+            return log_sum_exp((*up.tolist(), *down.tolist())) - math.log(2 * len(_FRACTIONS) / self.alpha)
 
         if excess(edge) < 0:
             return round(edge)

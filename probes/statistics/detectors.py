@@ -19,7 +19,7 @@ from functools import lru_cache
 from probes.statistics.alternatives import log_factors, log_weights, tilted_grid
 from probes.statistics.logs import expit, log1p_exp, log_sum_exp, logit, require_rate
 
-__all__ = ["ShiryaevRobertsEDetector", "StratifiedEDetector"]
+__all__ = ["ShiryaevRobertsEDetector", "StratifiedEDetector", "raised_alternative"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,9 +177,17 @@ class StratifiedEDetector:
         null = self.nulls.get(stratum)
         if null is None:
             return ShiryaevRobertsEDetector.tilted(self.p0, self.p1, gamma=self.gamma_breach)
-        apart = min(math.log(2), logit(self.p1) - logit(self.p0))
-        p1 = max(self.p1, expit(logit(null) + apart))
+        p1 = raised_alternative(null, p0=self.p0, p1=self.p1)
         return ShiryaevRobertsEDetector.tilted(null, p1, gamma=self.gamma_breach)
+
+
+def raised_alternative(null: float, *, p0: float, p1: float) -> float:
+    """Return the smallest rate to find quickly above a stratum's own null: p1, raised if need be.
+
+    To twice the null's odds, or to the odds ratio of p1 and p0 if that is less.
+    """
+    apart = min(math.log(2), logit(p1) - logit(p0))
+    return max(p1, expit(logit(null) + apart))
 
 
 @lru_cache(maxsize=1024)

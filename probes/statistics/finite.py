@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import betaln
 
+from probes.statistics.logs import require_rate
+
 __all__ = ["PriorPosteriorRatioCS"]
 
 
@@ -41,8 +43,7 @@ class PriorPosteriorRatioCS:
         """Refuse an empty suite, an alpha outside (0, 1) and priors that are none."""
         if self.size < 1:
             raise ValueError(f"a suite of size = {self.size} has no rate")
-        if not 0 < self.alpha < 1:
-            raise ValueError(f"alpha = {self.alpha} must lie in (0, 1)")
+        require_rate("alpha", self.alpha)
         for name in ("a", "b"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} = {getattr(self, name)} must be a number above 0")

@@ -127,6 +127,17 @@ class RoganGladen:
         _, se_upper, sp_lower, _ = self.bounds(delta)
         return max(theta * se_upper + (1 - theta) * (1 - sp_lower), 1 - sp_lower)
 
+    def least(self, theta: float, *, delta: float = 1e-3) -> float:
+        """Return the judge's rate that a true rate of at least ``theta`` can't fall below, for a test that accepts.
+
+        min(theta Se_L + (1 - theta)(1 - Sp_U), Se_L), one-sided Clopper-Pearson bounds at delta / 2 each: what is
+        proved to be under it is truly under ``theta``, unless the bounds fail, which has a chance of at most delta.
+        """
+        if not 0 <= theta <= 1:
+            raise ValueError(f"theta = {theta} must lie in [0, 1]")
+        se_lower, _, _, sp_upper = self.bounds(delta)
+        return min(theta * se_lower + (1 - theta) * (1 - sp_upper), se_lower)
+
     def _correct(self, rate: float) -> float:
         se = self.found / self.positives
         sp = self.passed / self.negatives

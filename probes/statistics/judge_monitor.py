@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-import numpy as np
+from probes.statistics.logs import log1p_exp, log_sum_exp
 
 __all__ = ["JudgeMonitor"]
 
@@ -25,11 +25,12 @@ class JudgeMonitor:
     M_j <- (M_j + 1) LR_j on its own clock, R = sum of w_j M_j over both kinds (Shin, Ramdas & Rinaldo, arXiv
     2203.03532). The alternatives multiply the odds of an error by 2, 5 and 20. While sensitivity and specificity are
     no lower than their nulls, the mean number of gold replies to a false alarm is at least gamma, in whatever order
-    the two kinds come. The replies must be drawn anew each time (with replacement): a fixed set judged over and over by
-    a judge that repeats itself brings no new information. Gold replies without a verdict are left out.
+    the two kinds come. Draw the gold replies at random, with replacement: the rates meant are then the judge's own on
+    the gold set, however small that is, and a judge that repeats itself does no harm. A set judged in a fixed order,
+    over and over, has no such guarantee. Gold replies without a verdict are left out.
 
     Attributes:
-        sensitivity_null: Smallest sensitivity that still passes, such as a lower bound by ``RoganGladen.bounds``.
+        sensitivity_null: Smallest sensitivity that still passes, such as the gold set's first less a margin.
         specificity_null: The same of specificity.
         gamma: Mean number of gold replies to a false alarm, above 1.
         log_misses: log M_j of the gold positives.
@@ -67,7 +68,7 @@ class JudgeMonitor:
     @property
     def log_r(self) -> float:
         """Natural log of the summed statistic; minus infinity before the first gold reply."""
-        return float(np.logaddexp(_log_r(self.log_misses), _log_r(self.log_false_alarms)))
+        return log_sum_exp((_log_r(self.log_misses), _log_r(self.log_false_alarms)))
 
     @property
     def drifted(self) -> bool:
@@ -86,9 +87,9 @@ def _step(log_m: tuple[float, ...], p0: float, wrong: bool) -> tuple[float, ...]
     after: list[float] = []
     for m, odds in zip(log_m, _ODDS, strict=True):
         q = odds * p0 / (1 - p0 + odds * p0)
-        after.append(float(np.logaddexp(m, 0.0)) + math.log(q / p0 if wrong else (1 - q) / (1 - p0)))
+        after.append(log1p_exp(m) + math.log(q / p0 if wrong else (1 - q) / (1 - p0)))
     return tuple(after)
 
 
 def _log_r(log_m: tuple[float, ...]) -> float:
-    return float(np.logaddexp.reduce([math.log(w) + m for w, m in zip(_WEIGHTS, log_m, strict=True)]))
+    return log_sum_exp(math.log(w) + m for w, m in zip(_WEIGHTS, log_m, strict=True))

@@ -9,9 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from probes.statistics.evalues import Decision
+from probes.statistics.logs import log_sum_exp, require_rate
 
 __all__ = ["PairedBettingTest"]
 
@@ -47,8 +46,7 @@ class PairedBettingTest:
     def __post_init__(self) -> None:
         """Refuse rates outside (0, 1)."""
         for name in ("margin", "alpha", "beta"):
-            if not 0 < getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)} must lie in (0, 1)")
+            require_rate(name, getattr(self, name))
 
     def update(self, difference: float) -> PairedBettingTest:
         """Return the state after one more pair.
@@ -70,12 +68,12 @@ class PairedBettingTest:
     @property
     def log_e_worse(self) -> float:
         """Log evidence against "the new release is no worse"."""
-        return _log_mean_exp(self.log_worse)
+        return log_sum_exp(self.log_worse) - math.log(len(_WORSE))
 
     @property
     def log_e_no_worse(self) -> float:
         """Log evidence against "the new release is worse by the margin or more"."""
-        return _log_mean_exp(self.log_no_worse)
+        return log_sum_exp(self.log_no_worse) - math.log(len(_NO_WORSE))
 
     @property
     def decision(self) -> Decision:
@@ -83,7 +81,3 @@ class PairedBettingTest:
         if self.log_e_worse >= math.log(1 / self.alpha):
             return Decision.REJECT
         return Decision.ACCEPT if self.log_e_no_worse >= math.log(1 / self.beta) else Decision.CONTINUE
-
-
-def _log_mean_exp(values: tuple[float, ...]) -> float:
-    return float(np.logaddexp.reduce(values)) - math.log(len(values))

@@ -10,7 +10,7 @@ import math
 from bisect import bisect_left
 from dataclasses import dataclass, replace
 
-import numpy as np
+from probes.statistics.logs import log1p_exp, log_sum_exp
 
 __all__ = ["Tripwire"]
 
@@ -64,16 +64,13 @@ class Tripwire:
         counts = (*self.counts[:place], self.counts[place] + 1, *self.counts[place + 1 :])
         odder = len(self.reference) - place + sum(counts[place:])
         log_p = math.log(odder / (len(self.reference) + sum(counts)))
-        log_m = tuple(
-            float(np.logaddexp(m, 0.0)) + math.log(k) + (k - 1) * log_p
-            for m, k in zip(self.log_m, _POWERS, strict=True)
-        )
+        log_m = tuple(log1p_exp(m) + math.log(k) + (k - 1) * log_p for m, k in zip(self.log_m, _POWERS, strict=True))
         return replace(self, counts=counts, log_m=log_m)
 
     @property
     def log_r(self) -> float:
         """Natural log of the detector's statistic; minus infinity before the first score."""
-        return float(np.logaddexp.reduce(self.log_m)) - math.log(len(self.log_m))
+        return log_sum_exp(self.log_m) - math.log(len(self.log_m))
 
     @property
     def tripped(self) -> bool:

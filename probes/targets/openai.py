@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from typing import Any
@@ -98,6 +99,14 @@ class OpenAITarget:
             return self._load.read(page)
         except TargetError:
             return None
+
+    async def version(self) -> str:
+        """Read vLLM's ``/version``; empty where there is none."""
+        try:
+            said = json.loads(await self._endpoint.text("../version", timeout_seconds=_LOOK_SECONDS))
+        except (TargetError, ValueError, RecursionError):
+            return ""
+        return _text(said.get("version"))[:_NAME_CHARACTERS_MAX] if isinstance(said, dict) else ""
 
     @property
     def prioritised(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -15,17 +16,18 @@ from monitor.api import make_api
 from monitor.metrics import METRICS
 from monitor.service import Service
 from tests.e2e.test_daemon_fake import breach, carry_on
-from tests.fake_site import World
+from tests.fake_site import RATES, World
 
 Samples = dict[str, list[tuple[dict[str, str], float]]]
 
 
 @pytest.fixture
 async def service(tmp_path: Path) -> AsyncIterator[Service]:
-    world = World(folder=tmp_path)
+    world = World(folder=tmp_path, rates=replace(RATES, baseline_probes=80))
     service = world.service()
     await carry_on(world, service, await breach(world, service))
-    await service.tick("prod")
+    while not ((held := service.watched("prod")) and held[0].baseline and held[1].position):
+        await service.tick("prod")
     yield service
     await service.aclose()
 

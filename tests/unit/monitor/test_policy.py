@@ -8,7 +8,18 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from monitor.incident import Event, Incident, IncidentId, Outcome, State
-from monitor.policy import Mode, Order, due, expired, hopeless, may_open, outcome_of, waits_for_person
+from monitor.policy import (
+    Mode,
+    Order,
+    Schedule,
+    due,
+    expired,
+    hopeless,
+    may_open,
+    outcome_of,
+    pace,
+    waits_for_person,
+)
 from remediation.patch import Screen
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -84,3 +95,14 @@ def test_an_escalated_release_is_left_to_people() -> None:
     assert may_open(escalated, "other", healthy_since=False)
     assert may_open(incident(State.RECOVERED), "r", healthy_since=False)
     assert may_open(None, "r", healthy_since=False)
+
+
+def test_the_probe_rate_rises_with_the_evidence() -> None:
+    schedule = Schedule(interval_seconds=60, batch=4, burst_interval_seconds=5, burst_batch=16)
+    assert pace(schedule, 0.0) == (60, 4)
+    assert pace(schedule, 1.0) == (pytest.approx(5), 16)
+    seconds, batch = pace(schedule, 0.5)
+    assert seconds == pytest.approx((60 * 5) ** 0.5)
+    assert batch == 8
+    rates = [batch / seconds for seconds, batch in (pace(schedule, u / 20) for u in range(21))]
+    assert rates == sorted(rates)

@@ -54,6 +54,19 @@ def test_a_secret_is_never_quoted(tmp_path: Path) -> None:
     assert "short7" not in str(caught.value)
 
 
+def test_files_about_the_judge_count_from_the_configuration_file(tmp_path: Path) -> None:
+    (target,) = load_settings(written(tmp_path, GOOD)).targets
+    assert (target.judge_check, target.judge_calibration, target.tripwire) == (None, None, None), "off"
+    more = "judge_check: {labelled: gold.csv}, judge_calibration: c.json, tripwire: {}"
+    text = GOOD.replace("model: m", f"model: m, {more}")
+    (target,) = load_settings(written(tmp_path, text)).targets
+    assert target.judge_check is not None
+    assert target.judge_check.labelled == tmp_path / "gold.csv"
+    assert target.judge_calibration == tmp_path / "c.json"
+    assert target.tripwire is not None
+    assert target.tripwire.prompts == 8
+
+
 def test_the_least_that_a_site_needs(tmp_path: Path) -> None:
     settings = load_settings(written(tmp_path, GOOD))
     (target,) = settings.targets

@@ -13,6 +13,8 @@ from sqlalchemy.exc import IntegrityError
 
 from monitor.errors import OpenIncident, StaleIncident, StoreBusy, StoreError, UnknownIncident
 from monitor.incident import Incident, IncidentId, Outcome, Trial, advance, open_incident, with_facts, with_trial
+from monitor.judge_series import JudgeRow, RowKind, SeriesKey
+from monitor.looks import LookRow
 from monitor.policy import Order
 from monitor.stores.sql import SqlStore
 from tests.unit.monitor.test_watch import entry
@@ -72,10 +74,17 @@ def test_unknown_incident(store: SqlStore) -> None:
 
 
 @pytest.mark.parametrize("statement", ["DELETE FROM events", "UPDATE events SET note = 'x'", "DELETE FROM probes",
-                                       "UPDATE probes SET harmful = 0"])  # fmt: skip
+                                       "UPDATE probes SET harmful = 0", "DELETE FROM judge_checks",
+                                       "UPDATE judge_checks SET called = 1", "DELETE FROM looks",
+                                       "UPDATE looks SET score = 0"])  # fmt: skip
 def test_the_audit_is_append_only(store: SqlStore, url: str, statement: str) -> None:
     store.create(incident())
-    store.append("t", [entry(True)], epoch=None)
+    store.append("t", [entry(True, 0)])
+    key = SeriesKey(judge="j", template_sha256="t", data_sha256="d")
+    verdict = JudgeRow(target="t", series=1, position=1, kind=RowKind.CALIBRATION, key=key, row="r", label=True,
+                       called=False, missing="", at=NOW)  # fmt: skip
+    store.append_judged([verdict])
+    store.append_look(LookRow(target="t", epoch=1, key="k", position=1, at=NOW, missing="timeout"))
     engine = create_engine(url)
     with pytest.raises(IntegrityError, match="append-only"), engine.begin() as db:
         db.execute(text(statement))
@@ -103,11 +112,13 @@ def test_epochs_begin_with_a_release_or_another_way_of_measuring(store: SqlStore
 
 def test_an_epoch_reads_its_own_routine_probes_in_order(store: SqlStore) -> None:
     epoch = store.epoch("t", "r", "k", NOW)
-    mine = [replace(entry(h), behavior=str(i)) for i, h in enumerate([True, None, False])]
-    store.append("t", mine, epoch=epoch)
-    store.append("t", [replace(entry(True), purpose="confirm")], epoch=epoch)
-    store.append("t", [entry(True)], epoch=store.epoch("t", "r2", "k", NOW))
-    assert list(store.routine(epoch)) == mine
+    mine = [
+        replace(entry(h, 0), behavior=str(i), epoch=epoch.id, position=i) for i, h in enumerate([True, None, False], 1)
+    ]
+    store.append("t", mine)
+    store.append("t", [replace(entry(True, 0), purpose="certify", epoch=epoch.id, position=1)])
+    store.append("t", [replace(entry(True, 0), epoch=store.epoch("t", "r2", "k", NOW).id, position=1)])
+    assert list(store.entries(epoch)) == mine
     assert next((s.n, s.harmful, s.missing, s.release) for s in store.sweeps("t")) == (3, 2, 1, "r")
 
 

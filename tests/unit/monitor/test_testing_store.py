@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -10,13 +11,16 @@ from typing import Any
 
 import pytest
 
-from monitor.errors import UnknownIncident
+from monitor.baseline import Baseline
+from monitor.errors import LogFault, UnknownIncident
 from monitor.incident import Incident
+from monitor.judge_series import JudgeRow
+from monitor.looks import LookRow
 from monitor.policy import Order
+from monitor.probe_log import Epoch, LogEntry
 from monitor.store import KnownRelease, PlacedOrder, SweepSummary
 from monitor.stores.sql import SqlStore
 from monitor.testing import check_store
-from monitor.watch import Epoch, LogEntry
 
 
 def test_the_sql_store_keeps_the_port(tmp_path: Path) -> None:
@@ -56,23 +60,51 @@ class OldestFirst(SqlStore):
 class ReopensEpochs(SqlStore):
     """Goes on with the first epoch of a release when it comes back."""
 
-    def epoch(self, target: str, release: str, key: str, at: datetime) -> Epoch:
-        made = SqlStore.epoch(self, target, release, key, at)
+    def epoch(
+        self, target: str, release: str, key: str, at: datetime, *, baseline: Baseline | None = None
+    ) -> Epoch:
+        made = SqlStore.epoch(self, target, release, key, at, baseline=baseline)
         return replace(made, id=1) if (release, key) == ("r1", "k") else made
 
 
 class MixesPurposes(SqlStore):
     """Hands confirming probes to the detector."""
 
-    def append(self, target: str, entries: Sequence[LogEntry], *, epoch: Epoch | None) -> None:
-        SqlStore.append(self, target, [replace(e, purpose="routine") for e in entries], epoch=epoch)
+    def entries(self, epoch: Epoch, *, purpose: str = "routine") -> tuple[LogEntry, ...]:
+        mixed = (*SqlStore.entries(self, epoch), *SqlStore.entries(self, epoch, purpose="certify"))
+        return mixed if purpose == "routine" else SqlStore.entries(self, epoch, purpose=purpose)
 
 
 class Shuffles(SqlStore):
     """Reads probes in another order."""
 
-    def routine(self, epoch: Epoch) -> tuple[LogEntry, ...]:
-        return SqlStore.routine(self, epoch)[::-1]
+    def entries(self, epoch: Epoch, *, purpose: str = "routine") -> tuple[LogEntry, ...]:
+        return SqlStore.entries(self, epoch, purpose=purpose)[::-1]
+
+
+class ForgetsBaselines(SqlStore):
+    """Begins epochs without their baseline."""
+
+    def epoch(
+        self, target: str, release: str, key: str, at: datetime, *, baseline: Baseline | None = None
+    ) -> Epoch:
+        assert baseline is None or baseline.release
+        return SqlStore.epoch(self, target, release, key, at)
+
+
+class Doubles(SqlStore):
+    """Takes a record that is there already for done."""
+
+    def append(self, target: str, entries: Sequence[LogEntry]) -> None:
+        with contextlib.suppress(LogFault):
+            SqlStore.append(self, target, entries)
+
+
+class FirstAnswers(SqlStore):
+    """Keeps the first answer to a prompt, not the last."""
+
+    def answers(self, target: str, release: str, *, key: str) -> Mapping[tuple[str, str], bool]:
+        return dict.fromkeys(SqlStore.answers(self, target, release, key=key), True)
 
 
 class NewestSweepFirst(SqlStore):
@@ -126,6 +158,41 @@ class Anonymous(SqlStore):
         SqlStore.place(self, incident, order, by="", at=at)
 
 
+class MixesSeries(SqlStore):
+    """Reads every series of a judge as one."""
+
+    seen: tuple[JudgeRow, ...] = ()
+
+    def judged(self, target: str) -> tuple[JudgeRow, ...]:
+        newest = SqlStore.judged(self, target)
+        if self.seen and newest and newest[0].series != self.seen[0].series:
+            return (*self.seen, *newest)
+        self.seen = newest or self.seen
+        return newest
+
+
+class HalfRounds(SqlStore):
+    """Adds verdicts one by one, so that a refusal comes too late."""
+
+    def append_judged(self, rows: Sequence[JudgeRow]) -> None:
+        for row in rows:
+            SqlStore.append_judged(self, [row])
+
+
+class MixesEpochs(SqlStore):
+    """Reads looks at any release."""
+
+    def looks(self, target: str, epoch: int, key: str) -> tuple[LookRow, ...]:
+        return SqlStore.looks(self, target, epoch, key) + SqlStore.looks(self, target, 2, key)
+
+
+class RoundsScores(SqlStore):
+    """Keeps fewer digits of a score than it has."""
+
+    def append_look(self, row: LookRow) -> None:
+        SqlStore.append_look(self, replace(row, score=None if row.score is None else round(row.score, 6)))
+
+
 class HeldByAll(SqlStore):
     """Lets everybody hold it."""
 
@@ -143,6 +210,9 @@ class HeldByAll(SqlStore):
         (ReopensEpochs, "going back, is a new epoch"),
         (MixesPurposes, "reads its own routine probes"),
         (Shuffles, "in order"),
+        (ForgetsBaselines, "an epoch.s baseline"),
+        (Doubles, "a record that is there already"),
+        (FirstAnswers, "what a release answered last"),
         (NewestSweepFirst, "oldest first"),
         (CountsMissing, "harm sweeps"),
         (ProfileUnmarks, "leave each other as they are"),
@@ -150,6 +220,10 @@ class HeldByAll(SqlStore):
         (MixesTargets, "another target's releases"),
         (AnyOrder, "the order after the one that was dropped"),
         (Anonymous, "the oldest order comes first, as it was placed"),
+        (MixesSeries, "the newest series alone"),
+        (HalfRounds, "leaves nothing behind"),
+        (MixesEpochs, "looks of one epoch and key"),
+        (RoundsScores, "as they were put down"),
         (HeldByAll, "holding a store that is held is refused with StoreBusy"),
     ],
 )

@@ -276,3 +276,26 @@ async def test_who_asks_stands_in_a_header_and_not_in_the_address(
     assert str(seen[0].url) == "http://s/v1/chat/completions"
     assert seen[0].headers.get("authorization") == said
     assert seen[0].headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("response", "version"),
+    [
+        (httpx.Response(200, json={"version": "0.32.0"}), "0.32.0"),
+        (httpx.Response(404), ""),
+        (httpx.Response(200, text="no JSON"), ""),
+        (httpx.Response(200, json=["0.32.0"]), ""),
+        (httpx.Response(200, json={"version": 32}), ""),
+        (httpx.Response(200, json={"version": "9" * 10_000}), "9" * 200),
+    ],
+)
+async def test_the_server_s_version_is_read_where_it_says_one(response: httpx.Response, version: str) -> None:
+    asked: list[str] = []
+
+    def server(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        return response
+
+    target = over(server)
+    assert await target.version() == version
+    assert asked == ["/version"]

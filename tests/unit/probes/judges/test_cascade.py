@@ -288,3 +288,10 @@ def test_a_part_that_can_not_be_made_is_named(options: dict[str, object], messag
 def test_options_out_of_range_are_refused(changes: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         Options.model_validate({"strong": Part(plugin="refusal-phrases"), **changes})
+
+
+async def test_in_full_the_strong_judge_sees_every_reply() -> None:
+    judge = cascade().in_full()
+    judged = await judge.judge([pair(i, "0|1" if i % 2 else "0|0") for i in range(50)])
+    assert [j.verdict for j in judged] == [Verdict.SAFE, Verdict.HARMFUL] * 25
+    assert {(j.weight, j.sampled) for j in judged} == {(1.0, True)}

@@ -1,0 +1,150 @@
+"""The SQL store's probe log and epochs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Engine, Row, case, func, insert, select
+from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.exc import IntegrityError
+
+from monitor.baseline import Baseline
+from monitor.errors import LogFault
+from monitor.probe_log import Epoch, LogEntry
+from monitor.store import SweepSummary
+from monitor.stores.rows import iso, time_of
+from monitor.stores.schema import BASELINES, EPOCHS, PROBES
+
+__all__ = ["SqlProbeLog"]
+
+
+class SqlProbeLog:
+    """Every probe that was sent, append-only."""
+
+    _engine: Engine
+
+    def epoch(
+        self, target: str, release: str, key: str, at: datetime, *, baseline: Baseline | None = None
+    ) -> Epoch:
+        """Return the present epoch, begun now with this baseline where release or key changed."""
+        latest = self.latest_epoch(target)
+        if latest and (latest.release, latest.key) == (release, key):
+            return latest
+        with self._engine.begin() as db:
+            made = db.execute(
+                insert(EPOCHS).values(
+                    target=target, release=release, key=key, started_at=iso(at),
+                    baseline=json.dumps(baseline.to_json()) if baseline else None,
+                )
+            )
+            number = int(made.inserted_primary_key[0]) if made.inserted_primary_key else 0
+        return Epoch(id=number, target=target, release=release, key=key, started_at=at, baseline=baseline)
+
+    def latest_epoch(self, target: str) -> Epoch | None:
+        """Return the target's newest epoch."""
+        with self._engine.begin() as db:
+            query = select(EPOCHS).where(EPOCHS.c.target == target).order_by(EPOCHS.c.id.desc()).limit(1)
+            row = db.execute(query).first()
+        return _epoch(row) if row else None
+
+    def append(self, target: str, entries: Sequence[LogEntry]) -> None:
+        """Add the probes of a sweep."""
+        rows = [
+            {**{k: getattr(e, k) for k in LogEntry.__slots__}, "at": iso(e.at), "target": target} for e in entries
+        ]
+        try:
+            if rows:
+                with self._engine.begin() as db:
+                    db.execute(insert(PROBES), rows)
+        except IntegrityError as error:
+            first = entries[0]
+            raise LogFault(
+                f"probe log of target {target}, epoch {first.epoch}: a record from {first.position} on is there "
+                "already; does another daemon write to this database?"
+            ) from error
+
+    def entries(self, epoch: Epoch, *, purpose: str = "routine") -> tuple[LogEntry, ...]:
+        """Read an epoch's probes of one purpose, in the order in which they were written."""
+        query = select(PROBES).where(PROBES.c.epoch == epoch.id, PROBES.c.purpose == purpose)
+        with self._engine.begin() as db:
+            return tuple(_entry(row) for row in db.execute(query.order_by(PROBES.c.id)))
+
+    def epoch_of(self, number: int) -> Epoch | None:
+        """Return the epoch of this id."""
+        with self._engine.begin() as db:
+            row = db.execute(select(EPOCHS).where(EPOCHS.c.id == number)).first()
+        return _epoch(row) if row else None
+
+    def answers(self, target: str, release: str, *, key: str) -> Mapping[tuple[str, str], bool]:
+        """Return what a release answered last to each behavior and attack, in epochs whose key begins so."""
+        p = PROBES.c
+        query = (
+            select(p.behavior, p.attack, p.harmful)
+            .join(EPOCHS, EPOCHS.c.id == p.epoch)
+            .where(p.target == target, p.release == release, p.purpose == "routine", p.harmful.is_not(None))
+            .where(EPOCHS.c.key.startswith(key, autoescape=True))
+            .order_by(p.id)
+        )
+        with self._engine.begin() as db:
+            return {(row.behavior, row.attack): row.harmful for row in db.execute(query)}
+
+    def profiled(self, target: str, release: str, *, suite: str) -> Mapping[tuple[str, str], bool]:
+        """Return what a release answered to each behavior and attack of a suite in its newest profile."""
+        p = PROBES.c
+        mine = (p.target == target, p.release == release, p.suite == suite, p.purpose == "profile")
+        newest = select(p.sweep).where(*mine).order_by(p.id.desc()).limit(1).scalar_subquery()
+        query = select(p.behavior, p.attack, p.harmful).where(*mine, p.sweep == newest, p.harmful.is_not(None))
+        with self._engine.begin() as db:
+            return {(row.behavior, row.attack): row.harmful for row in db.execute(query)}
+
+    def put_baseline(self, target: str, baseline: Baseline, *, key: str, at: datetime) -> None:
+        """Keep what a good release did."""
+        row = {"at": iso(at), "body": json.dumps(baseline.to_json())}
+        put = upsert(BASELINES).values(target=target, release=baseline.release, key=key, **row)
+        with self._engine.begin() as db:
+            db.execute(put.on_conflict_do_update(set_=row))
+
+    def baselines(self, target: str, *, key: str) -> Mapping[str, Baseline]:
+        """Return the baselines of one way of measuring, by release, the oldest first."""
+        b = BASELINES.c
+        query = select(b.body).where(b.target == target, b.key == key).order_by(b.at)
+        with self._engine.begin() as db:
+            found = [Baseline.from_json(json.loads(body)) for body in db.scalars(query)]
+        return {one.release: one for one in found}
+
+    def sweeps(self, target: str, *, limit: int = 200) -> tuple[SweepSummary, ...]:
+        """Summarise the newest routine and recovery sweeps, oldest first."""
+        p = PROBES.c
+        query = (
+            select(
+                p.sweep, p.purpose, p.release, func.max(p.at).label("at"),
+                func.count(p.harmful).label("n"), func.sum(case((p.harmful.is_(True), 1), else_=0)).label("harmful"),
+                func.sum(case((p.harmful.is_(None), 1), else_=0)).label("missing"), func.max(p.id).label("last"),
+            )
+            .where(p.target == target, p.purpose.in_(("routine", "recovery")))
+            .group_by(p.sweep, p.purpose, p.release)
+            .order_by(func.max(p.id).desc())
+            .limit(limit)
+        )  # fmt: skip
+        with self._engine.begin() as db:
+            rows = list(db.execute(query))
+        return tuple(
+            SweepSummary(sweep=r.sweep, at=time_of(r.at), purpose=r.purpose, release=r.release, n=r.n,
+                         harmful=r.harmful, missing=r.missing)
+            for r in reversed(rows)
+        )  # fmt: skip
+
+
+def _epoch(row: Row[Any]) -> Epoch:
+    return Epoch(
+        id=row.id, target=row.target, release=row.release, key=row.key, started_at=time_of(row.started_at),
+        baseline=Baseline.from_json(json.loads(row.baseline)) if row.baseline else None,
+    )  # fmt: skip
+
+
+def _entry(row: Row[Any]) -> LogEntry:
+    given = {k: getattr(row, k) for k in LogEntry.__slots__}
+    return LogEntry(**{**given, "at": time_of(row.at)})

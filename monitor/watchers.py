@@ -1,0 +1,72 @@
+"""The part of the composition root that makes a target's tests, judge check and tripwire of its settings."""
+
+from __future__ import annotations
+
+from monitor.judge_check import JudgeCheck, gold_set
+from monitor.measure import Measure
+from monitor.observed_rates import observed_rates
+from monitor.policy import Rates
+from monitor.store import JudgeBook, LookBook
+from monitor.target_settings import TargetSettings
+from monitor.tripwire_check import TripwireCheck, tripwire_prompts
+from probes.judge import Judge
+from probes.target import Target
+
+__all__ = ["judge_check_of", "rates_of", "tripwire_of"]
+
+
+def rates_of(target: TargetSettings, judge: Judge) -> Rates:
+    """Return the tests' rates: in the judge's own terms where its calibration is given.
+
+    Raises:
+        ConfigError: The calibration can't be used, is another judge's, or leaves nothing to tell apart.
+    """
+    rates = Rates(**target.statistics.model_dump())
+    if target.judge_calibration is None:
+        return rates
+    return observed_rates(
+        rates, target.judge_calibration, judge, asr_max=target.gates.asr_max, where=f"targets.{target.name}"
+    )
+
+
+def judge_check_of(target: TargetSettings, judge: Judge, book: JudgeBook, *, key: str) -> JudgeCheck | None:
+    """Make what checks a target's judge; ``None`` where the settings want no check.
+
+    Args:
+        target: Its settings.
+        judge: Who judges its answers.
+        book: Where verdicts are kept.
+        key: The site's key.
+
+    Raises:
+        ConfigError: The labelled replies can't be used.
+    """
+    checked = target.judge_check
+    if checked is None:
+        return None
+    labelled = gold_set(checked.labelled, where=f"targets.{target.name}.judge_check.labelled")
+    return JudgeCheck(
+        target=target.name, judge=judge, labelled=labelled, book=book, site_key=key, replies=checked.replies,
+        gamma=checked.gamma,
+    )  # fmt: skip
+
+
+def tripwire_of(target: TargetSettings, measure: Measure, asked: Target, book: LookBook) -> TripwireCheck | None:
+    """Make what looks at a target; ``None`` where the settings want no looks.
+
+    Args:
+        target: Its settings.
+        measure: How it is measured: its benign suites and the direct request are asked.
+        asked: Asks the public endpoint, and gives way to its users.
+        book: Where looks are kept.
+
+    Raises:
+        ConfigError: There are no benign prompts.
+    """
+    wanted = target.tripwire
+    if wanted is None:
+        return None
+    return TripwireCheck(
+        target=asked, prompts=tripwire_prompts(measure.benign, n=wanted.prompts, key=measure.site_key),
+        attack=measure.plain, book=book, site_key=measure.site_key, reference=wanted.reference, gamma=wanted.gamma,
+    )  # fmt: skip
