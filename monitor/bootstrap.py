@@ -15,7 +15,7 @@ from monitor.executors.local import LocalExecutor
 from monitor.measure import Measure
 from monitor.pausing import pause_in_force
 from monitor.plugins import make_plugin, plugin_names
-from monitor.policy import Rates, Schedule
+from monitor.policy import Schedule
 from monitor.recorder import Recorder
 from monitor.service import Service
 from monitor.settings import Settings
@@ -23,6 +23,7 @@ from monitor.site import Recipe, Site, no_version
 from monitor.store import Store
 from monitor.stores.sql import SqlStore
 from monitor.target_settings import SuiteSettings, TargetSettings
+from monitor.watchers import judge_check_of, rates_of, tripwire_of
 from probes.behavior import Suite, SuiteKind
 from probes.errors import SuiteError
 from probes.judge import Judge
@@ -75,8 +76,10 @@ def recorder_of(settings: Settings) -> Recorder:
 
 def _site(target: TargetSettings, settings: Settings, store: Store, clock: Callable[[], datetime]) -> Site:
     where = f"targets.{target.name}"
-    statistics, schedule = target.statistics, target.schedule
+    key = settings.key.get_secret_value()
+    measure = _measure(target, key, clock)
     public, urgent = target_at(target, target.endpoint), target.load.model_copy(update={"yields": False})
+    asked = pace_of(target, public, store, clock)
     for recipe in target.recipes:
         if recipe.plugin not in (names := plugin_names("alignd.patchers")):
             raise ConfigError(f"{where}.recipes: no recipe {recipe.plugin!r}; there are: {', '.join(names)}")
@@ -85,22 +88,24 @@ def _site(target: TargetSettings, settings: Settings, store: Store, clock: Calla
         endpoint=target.endpoint,
         mode=target.mode,
         containment=target.containment,
-        target=pace_of(target, public, store, clock),
+        target=asked,
         urgent=pace_of(target.model_copy(update={"load": urgent}), public, store, clock),
         target_at=lambda endpoint: target_at(target, endpoint),
-        measure=replace(
-            _measure(target, settings.key.get_secret_value(), clock), recorder=recorder_of(settings)
-        ),
+        measure=replace(measure, recorder=recorder_of(settings)),
         deployer=_deployer(target),
         executor=LocalExecutor(timeout_seconds=target.patch_timeout_seconds),
         recipes=tuple(Recipe(plugin=r.plugin, options=r.options) for r in target.recipes),
         gates=Gates(**target.gates.model_dump()),
-        rates=Rates(**statistics.model_dump()),
-        schedule=Schedule(**schedule.model_dump()),
+        rates=rates_of(target, measure.judge),
+        schedule=Schedule(**target.schedule.model_dump()),
         releases=settings.releases,
         checkpoint=target.checkpoint,
         last_known_good=target.last_known_good,
         approval_hours=target.approval_hours,
+        judge_check=judge_check_of(target, measure.judge, store, key=key),
+        judge_check_hours=target.judge_check.interval_hours if target.judge_check else 0.0,
+        tripwire=tripwire_of(target, measure, asked, store),
+        tripwire_seconds=target.tripwire.interval_seconds if target.tripwire else 0.0,
         server=public.version if isinstance(public, Versioned) else no_version,
     )
 

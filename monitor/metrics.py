@@ -16,6 +16,7 @@ from monitor.incident import State
 __all__ = ["METRICS", "render"]
 
 _ESTIMATE = ("target", "release", "suite", "attack", "judge")
+_JUDGE = ("target", "judge")
 _STRATUM = ("target", "release", "stratum")
 
 METRICS: Mapping[str, tuple[str, tuple[str, ...]]] = {
@@ -40,6 +41,18 @@ METRICS: Mapping[str, tuple[str, tuple[str, ...]]] = {
                                    ("target", "release", "side")),
     "alignd_probe_urgency_ratio": ("Probe rate on the log scale from idle (0) to burst (1)", ("target",)),
     "alignd_epoch_info": ("The present epoch and the release it is held against", ("target", "release", "baseline")),
+    "alignd_judge_frozen": ("1 while the judge's verdicts decide nothing, for it drifted", _JUDGE),
+    "alignd_judge_log_evidence": ("Natural log of the evidence that the judge drifted", _JUDGE),
+    "alignd_judge_log_evidence_threshold": ("Where that freezes remediation", _JUDGE),
+    "alignd_judge_sensitivity_ratio": ("Share of labelled harmful replies that the judge finds", (*_JUDGE, "bound")),
+    "alignd_judge_specificity_ratio": ("Share of labelled safe replies that the judge passes", (*_JUDGE, "bound")),
+    "alignd_judge_checked_replies": ("Verdicts on labelled replies since the judge was calibrated", _JUDGE),
+    "alignd_judge_missing_replies": ("Labelled replies without a verdict since then", _JUDGE),
+    "alignd_judge_checked_timestamp_seconds": ("When the judge was last checked", _JUDGE),
+    "alignd_tripwire_tripped": ("1 while first tokens' log-probabilities have moved", ("target",)),
+    "alignd_tripwire_log_evidence": ("Natural log of the evidence that they moved", ("target",)),
+    "alignd_tripwire_looks": ("Looks of this epoch", ("target",)),
+    "alignd_tripwire_missing_looks": ("Looks of this epoch without a reading", ("target",)),
     "alignd_sweeps_total": ("Routine sweeps begun", ("target",)),
     "alignd_sweeps_failed_total": ("Routine sweeps without a usable answer", ("target",)),
     "alignd_transcripts_failed_total": ("Probes whose transcript could not be written", ("target",)),
@@ -88,6 +101,8 @@ class _StatusCollector:
         put("alignd_build_info", 1.0, version=status["version"])
         for target in status["targets"]:
             _watch(put, target)
+            _judge(put, target)
+            _tripwire(put, target)
             _releases(put, target)
             _incidents(put, target["name"], [i for i in status["incidents"] if i["target"] == target["name"]])
         return families.values()
@@ -136,8 +151,37 @@ def _strata(put: Put, target: Mapping[str, Any]) -> None:
         put("alignd_stratum_asr_upper_ratio", stratum["upper"], **labels)
         put("alignd_stratum_probes", stratum["n"], **labels)
         put("alignd_stratum_missing_probes", stratum["missing"], **labels)
-        put("alignd_stratum_log_evidence", stratum["log"], **labels)
-        put("alignd_stratum_null_ratio", stratum["null"], **labels)
+        if stratum["null"] is not None:
+            log = -math.inf if stratum["log"] is None else stratum["log"]
+            put("alignd_stratum_log_evidence", log, **labels)
+            put("alignd_stratum_null_ratio", stratum["null"], **labels)
+
+
+def _judge(put: Put, target: Mapping[str, Any]) -> None:
+    state, labels = target["judge_check"], {"target": target["name"], "judge": target["judge"]}
+    if state is None:
+        return
+    put("alignd_judge_frozen", float(bool(target["frozen"])), **labels)
+    put("alignd_judge_log_evidence", state["log_evidence"], **labels)
+    put("alignd_judge_log_evidence_threshold", state["log_threshold"], **labels)
+    put("alignd_judge_checked_replies", state["n"], **labels)
+    put("alignd_judge_missing_replies", state["missing"], **labels)
+    if state["checked_at"]:
+        at = datetime.fromisoformat(state["checked_at"]).timestamp()
+        put("alignd_judge_checked_timestamp_seconds", at, **labels)
+    for part in ("sensitivity", "specificity"):
+        for bound in ("value", "lower", "upper"):
+            put(f"alignd_judge_{part}_ratio", state[part][bound], **labels, bound=bound)
+
+
+def _tripwire(put: Put, target: Mapping[str, Any]) -> None:
+    state, name = target["tripwire"], target["name"]
+    if state is None:
+        return
+    put("alignd_tripwire_tripped", float(state["tripped"]), target=name)
+    put("alignd_tripwire_log_evidence", state["log_evidence"], target=name)
+    put("alignd_tripwire_looks", state["n"], target=name)
+    put("alignd_tripwire_missing_looks", state["missing"], target=name)
 
 
 def _releases(put: Put, target: Mapping[str, Any]) -> None:

@@ -52,9 +52,17 @@ class Seen:
 class Prober:
     """Watches targets. Kept in memory is only what the store would give again."""
 
-    def __init__(self, *, sites: Mapping[str, Site], store: Store, clock: Callable[[], datetime]) -> None:
-        """Take the watched targets and the store."""
+    def __init__(
+        self,
+        *,
+        sites: Mapping[str, Site],
+        store: Store,
+        clock: Callable[[], datetime],
+        tripped: Callable[[str], bool] = lambda _: False,
+    ) -> None:
+        """Take the watched targets, the store, and what tells whether a target's tripwire is tripped."""
         self.sites = sites
+        self._tripped = tripped
         self.store = store
         self.clock = clock
         self.views: dict[str, View] = {name: View() for name in sites}
@@ -87,7 +95,7 @@ class Prober:
                 self._append(site, sweep, held[0], purpose="certify", after=len(self._certify_entries(held[0])))
             self._note(site, sweep)
             return None
-        n = pace(site.schedule, held[1].urgency if held else 0.0)[1]
+        n = pace(site.schedule, self.urgency(site.name))[1]
         sweep = await draw_routine(
             site.measure, site.target, n=n, routine=self._routine(site, held), release=state.active
         )
@@ -152,7 +160,9 @@ class Prober:
         Where they are all known and the survey is long enough, the release gets its baseline: its next epoch is held
         against that.
         """
-        if watch.urgency > _CALM or self._has_baseline(site, epoch.release) or not self._good(site, epoch.release):
+        if self.urgency(site.name) > _CALM or not self._good(site, epoch.release):
+            return ()
+        if epoch.release in self.store.baselines(site.name, key=site.measure.key):
             return ()
         pairs, entries = _sentinel_pairs(site), self._certify_entries(epoch)
         if open_pairs := still_to_ask(pairs, entries):
@@ -171,9 +181,6 @@ class Prober:
 
     def _certify_entries(self, epoch: Epoch) -> tuple[LogEntry, ...]:
         return self.store.entries(epoch, purpose="certify")
-
-    def _has_baseline(self, site: Site, release: str) -> bool:
-        return release in self.store.baselines(site.name, key=site.measure.key)
 
     def _good(self, site: Site, release: str) -> bool:
         return release in {k.release for k in self.store.known(site.name) if k.good}
@@ -230,7 +237,7 @@ class Prober:
     def urgency(self, name: str) -> float:
         """Return how urgently a target is to be probed, from 0 to 1."""
         held = self._watches.get(name)
-        return held[1].urgency if held else 0.0
+        return max(held[1].urgency if held else 0.0, float(self._tripped(name)))
 
     def phase(self, name: str) -> Phase:
         """Return where a target's evidence stands."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.interval import IntervalTrigger
@@ -16,12 +17,16 @@ from monitor.service import Service
 
 __all__ = ["Guard", "Rounds"]
 
-Guard = Callable[[str, str, Awaitable[None]], Awaitable[bool]]
+Work = Callable[[str], Coroutine[None, None, None]]
+"""What is done for a target, by its name."""
+Guard = Callable[[str, str, Awaitable[None]], Coroutine[None, None, bool]]
 """Awaits an action, logging under its name and subject what goes wrong; says whether it went well."""
 
 _RECONCILE_SECONDS = 1.0
 _FAULT_PAUSE_SECONDS = 10.0
 _ALIVE_SECONDS = 30.0
+_JUDGE_SECONDS = 60.0
+"""Between looks whether a check of the judge is due."""
 _PURGE_SECONDS = 86_400.0
 
 
@@ -35,7 +40,7 @@ class Rounds:
         self._scheduler = AsyncIOScheduler(timezone="UTC")
         self._seconds: dict[str, float] = {}
         self._steps: dict[IncidentId, asyncio.Task[None]] = {}
-        self._ticks: set[asyncio.Task[None]] = set()
+        self._ticks: set[asyncio.Task[Any]] = set()
         self._cancelled: set[IncidentId] = set()
         self._last_round = time.monotonic()
 
@@ -47,6 +52,10 @@ class Rounds:
                 self._tick, self._trigger(name), args=[name], id=f"tick-{name}", max_instances=1, coalesce=True,
                 misfire_grace_time=60, next_run_time=self._service.clock(),
             )  # fmt: skip
+            if site.judge_check:
+                self._every(_JUDGE_SECONDS, "check_judge", self._service.checks.check_judge, name)
+            if site.tripwire:
+                self._every(site.tripwire_seconds, "look", self._service.look, name)
         self._scheduler.add_job(
             self._round, IntervalTrigger(seconds=_RECONCILE_SECONDS, timezone="UTC"), id="reconcile", max_instances=1,
             coalesce=True, misfire_grace_time=60,
@@ -56,6 +65,14 @@ class Rounds:
             coalesce=True, misfire_grace_time=3600, next_run_time=self._service.clock(),
         )  # fmt: skip
         self._scheduler.start()
+
+    def _every(self, seconds: float, action: str, work: Work, name: str) -> None:
+        """Do something for a target again and again, beside its batches."""
+        self._scheduler.add_job(
+            self._beside, IntervalTrigger(seconds=seconds, timezone="UTC"), args=[action, work, name],
+            id=f"{action}-{name}", max_instances=1, coalesce=True, misfire_grace_time=60,
+            next_run_time=self._service.clock(),
+        )  # fmt: skip
 
     def healthy(self) -> bool:
         """Whether the round over the incidents still goes."""
@@ -72,8 +89,15 @@ class Rounds:
     def _trigger(self, name: str) -> IntervalTrigger:
         return IntervalTrigger(seconds=self._seconds[name], timezone="UTC")
 
+    async def _beside(self, action: str, work: Work, name: str) -> None:
+        await self._cancellable(self._guard(action, name, work(name)))
+
     async def _tick(self, name: str) -> None:
-        task = asyncio.create_task(self._guarded("tick", name, self._tick_one(name)))
+        await self._cancellable(self._guarded("tick", name, self._tick_one(name)))
+
+    async def _cancellable(self, work: Coroutine[None, None, Any]) -> None:
+        """Await what ``stop`` may cancel."""
+        task = asyncio.create_task(work)
         self._ticks.add(task)
         task.add_done_callback(self._ticks.discard)
         await asyncio.wait([task])

@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from deploy.errors import DeployError, DeployerUnavailable, StageError
+from monitor.checks import Checks
 from monitor.effect import Step, known_profiles, measured
 from monitor.errors import ConfigError, NotMeasured, OpenIncident
 from monitor.incident import Incident, IncidentId, State, advance, noted, open_incident, with_facts
+from monitor.pausing import pause_in_force
 from monitor.policy import Order, due, may_open, outcome_of
 from monitor.probe_log import Epoch
 from monitor.prober import Prober
@@ -38,7 +40,8 @@ class Service:
         self.store = store
         self.clock = clock
         self.activities: dict[str, Activity] = {}
-        self.prober = Prober(sites=sites, store=store, clock=clock)
+        self.checks = Checks(sites=sites, clock=clock)
+        self.prober = Prober(sites=sites, store=store, clock=clock, tripped=self.checks.tripped)
         self._got_to_know: set[tuple[str, str]] = set()
 
     async def prepare(self) -> None:
@@ -72,7 +75,7 @@ class Service:
         return self.prober.urgency(name)
 
     def _decide(self, site: Site, release: str, watch: Watch) -> None:
-        if self.store.incidents(target=site.name, open_only=True):
+        if self.store.incidents(target=site.name, open_only=True) or self.checks.frozen(site.name):
             return
         if watch.phase is Phase.BREACH:
             previous = self.store.incidents(target=site.name, limit=1)
@@ -83,6 +86,11 @@ class Service:
         if watch.certified and watch.phase is Phase.IDLE and release not in good:
             self.store.mark(site.name, release, good=True, at=self.clock())
             log.info("certified", extra={"target": site.name, "release": release, "n": watch.certificate.n})
+
+    async def look(self, name: str) -> None:
+        """Look at a target's first tokens, where its release is known."""
+        if not pause_in_force(self.store, name, self.clock()) and (current := self.watched(name)):
+            await self.checks.look(name, current[0])
 
     async def _get_to_know(self, site: Site, release: str) -> None:
         """Profile a release that is marked good, once: its figures are there before anything happens to it."""
@@ -152,6 +160,9 @@ class Service:
             return await self._obey(loaded, order, site)
         if not due(loaded, self.clock()):
             return loaded
+        if why := self.checks.frozen(site.name):
+            waiting = noted(loaded, now=self.clock(), note=f"action needed: {why}")
+            return loaded if waiting == loaded else self._save(waiting, None)
         say = self._teller(site.name)
         say(loaded.state.value.lower(), 0.0)
         effect = await take_step(loaded, site, self.store, say)

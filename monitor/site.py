@@ -8,8 +8,10 @@ from pathlib import Path
 
 from deploy.deployer import Deployer
 from monitor.executor import Executor
+from monitor.judge_check import JudgeCheck
 from monitor.measure import Measure
 from monitor.policy import Containment, Mode, Rates, Schedule
+from monitor.tripwire_check import TripwireCheck
 from probes.target import Target
 from remediation.verification import Gates
 
@@ -42,6 +44,8 @@ class Site:
         urgent: Asks it without giving way: for incidents, while users are exposed.
         target_at: Makes a target that asks another endpoint (a staged release).
         server: Returns the serving software's version, empty where it doesn't say.
+        judge_check: Holds the judge against labelled replies every ``judge_check_hours``; ``None`` where it is not.
+        tripwire: Looks at first tokens every ``tripwire_seconds``; ``None`` where nobody looks.
         checkpoint: Folder of the served checkpoint where the deployer has no release of it.
         last_known_good: Release id or folder to begin with; empty where there is none.
         releases: Release store; scratch of recipes lies in ``.work`` below it.
@@ -66,3 +70,7 @@ class Site:
     last_known_good: str
     approval_hours: float
     server: Callable[[], Awaitable[str]] = no_version
+    judge_check: JudgeCheck | None = None
+    judge_check_hours: float = 24.0
+    tripwire: TripwireCheck | None = None
+    tripwire_seconds: float = 300.0

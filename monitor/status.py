@@ -10,6 +10,7 @@ from typing import Any
 from monitor import __version__
 from monitor.incident import Incident, State, seconds_by_state
 from monitor.pausing import pause_in_force, pause_words
+from monitor.probe_log import Epoch
 from monitor.service import Service
 from monitor.store import SweepSummary
 from monitor.watch import Phase, Watch
@@ -17,8 +18,6 @@ from probes.statistics.confidence import clopper_pearson
 from probes.statistics.evalues import Decision
 
 __all__ = ["incident_json", "status_json", "verdict_json"]
-
-_WAITING = {State.OPEN, State.AWAITING_APPROVAL}
 
 
 def status_json(service: Service, *, series: int = 200) -> dict[str, Any]:
@@ -49,7 +48,7 @@ def incident_json(incident: Incident, now: datetime) -> dict[str, Any]:
 def action_needed(incident: Incident) -> bool:
     """Whether the incident waits for a person."""
     last = incident.events[-1].note if incident.events else ""
-    return incident.state in _WAITING and last.startswith("action needed")
+    return not incident.closed and last.startswith("action needed")
 
 
 def verdict_json(service: Service, name: str) -> dict[str, Any]:
@@ -61,7 +60,9 @@ def verdict_json(service: Service, name: str) -> dict[str, Any]:
     opened = [i for i in service.store.incidents(target=name, open_only=True) if i.release == epoch.release]
     good = {k.release for k in service.store.known(name) if k.good}
     verdict, why = "inconclusive", view.why or "not enough probes yet"
-    if watch.phase is Phase.BREACH or any(i.state is not State.DETECTED for i in opened):
+    if frozen := service.checks.frozen(name):
+        why = frozen
+    elif watch.phase is Phase.BREACH or any(i.state is not State.DETECTED for i in opened):
         verdict, why = "unsafe", "evidence of drift is over the threshold"
     elif opened or watch.phase is Phase.BURST:
         why = "there is some evidence of drift"
@@ -98,11 +99,14 @@ def _target(service: Service, name: str, series: int) -> dict[str, Any]:
         "canary": _canary(current[1]) if current else None,
         "baseline": current[0].baseline.release if current and current[0].baseline else "",
         "urgency": service.prober.urgency(name),
+        **_checks(service, name, current[0] if current else None),
         "certified": bool(current and current[1].certified),
         "last_known_good": service.last_good(name),
         "verdict": verdict_json(service, name)["verdict"],
         "incident": opened[0].id if opened else None,
-        "action_needed": action_needed(opened[0]) if opened else bool(current and current[1].phase is Phase.BREACH),
+        "action_needed": bool(service.checks.frozen(name)) or (
+            action_needed(opened[0]) if opened else bool(current and current[1].phase is Phase.BREACH)
+        ),
         "activity": {"stage": doing.stage, "share": doing.share, "since": doing.since.isoformat()} if doing else None,
         "releases": [{**asdict(k), "marked_at": k.marked_at.isoformat()} for k in known],
         "series": [_point(s) for s in service.store.sweeps(name, limit=series)] if series else [],
@@ -118,6 +122,17 @@ def _evidence(watch: Watch) -> dict[str, Any]:
         "log_breach": math.log(watch.rates.gamma_breach),
         "n": watch.position,
         "everything": watch.everything.value,
+    }
+
+
+def _checks(service: Service, name: str, epoch: Epoch | None) -> dict[str, Any]:
+    judge = service.checks.judge(name)
+    wire = service.checks.tripwire(name, epoch) if epoch else None
+    return {
+        "frozen": service.checks.frozen(name),
+        "judge_check": judge.to_json() if judge else None,
+        "tripwire": wire.to_json() if wire else None,
+        "check_failed": service.checks.why.get(name, ""),
     }
 
 

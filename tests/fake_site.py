@@ -18,6 +18,7 @@ from monitor.policy import Containment, Mode, Rates, Schedule
 from monitor.recorder import Recorder
 from monitor.service import Service
 from monitor.site import Recipe, Site
+from monitor.store import Store
 from monitor.stores.sql import SqlStore
 from monitor.testing import FakeExecutor
 from probes.attacks.direct import DirectAttack
@@ -113,6 +114,8 @@ class World:
     prompts: int = 40
     categories: int = 3
     version: str = ""
+    amend: Callable[[Site, Store], Site] = lambda site, _: site
+    """Adds to the site what a test is about."""
 
     def __post_init__(self) -> None:
         self.good = self.release("good", GOOD)
@@ -151,7 +154,8 @@ class World:
 
     def service(self) -> Service:
         """A new process on the same store."""
-        return Service(sites={"prod": self.site()}, store=SqlStore(f"sqlite:///{self.folder}/s.db"), clock=self.clock)
+        store = SqlStore(f"sqlite:///{self.folder}/s.db")
+        return Service(sites={"prod": self.amend(self.site(), store)}, store=store, clock=self.clock)
 
     def site(self) -> Site:
         return Site(

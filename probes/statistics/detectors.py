@@ -85,8 +85,9 @@ class ShiryaevRobertsEDetector:
         success = sum([math.exp(w + m + up) for w, m, up in zip(weights, self.log_m, ups, strict=True)]) + 1 / self.p0
         if success <= gamma:
             return 0.0
-        now = sum([math.exp(w + m) for w, m in zip(weights, log_m, strict=True)])
-        return math.log1p((success - gamma) * (self.p0 - x) / ((1 - self.p0) * now))
+        log_now = log_sum_exp([w + m for w, m in zip(weights, log_m, strict=True)])
+        gift = (success - gamma) * (self.p0 - x) / (1 - self.p0)
+        return math.log(math.exp(log_now) + gift) - log_now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

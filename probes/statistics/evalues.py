@@ -185,11 +185,10 @@ class DualEProcessTest:
     unsampled_successes: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse rates outside (0, 1), a cap that stops before the first probe and counts that can't be."""
+        """Refuse rates outside (0, 1), a cap under which nothing can recover and counts that can't be."""
         for name in ("theta", "delta", "alpha"):
             require_rate(name, getattr(self, name))
-        if not self.cap >= 1:
-            raise ValueError(f"cap = {self.cap} must be at least 1")
+        _require_reachable(self.theta, self.delta, self.cap)
         _require_part(self.unsampled_successes, self.unsampled)
         _require_part(self.successes - self.unsampled_successes, self.n - self.unsampled)
 
@@ -207,10 +206,8 @@ class DualEProcessTest:
     @property
     def log_e(self) -> float:
         """Log evidence for "recovered"."""
-        s = self.successes - self.unsampled_successes
-        f = self.n - self.unsampled - s
-        ratios = [_log_ratio(self.theta, q, s, f) for q in (self.theta / 20, self.theta / 5)]
-        return log_sum_exp(ratios) - math.log(2)
+        successes = self.successes - self.unsampled_successes
+        return _log_recovered(self.theta, successes, self.n - self.unsampled - successes)
 
     @property
     def decision(self) -> Decision:
@@ -230,6 +227,20 @@ def _log_mixture(p0: float, p1: float, successes: int, failures: int) -> float:
 
 def _log_ratio(p0: float, q: float, successes: int, failures: int) -> float:
     return successes * math.log(q / p0) + failures * math.log((1 - q) / (1 - p0))
+
+
+def _log_recovered(theta: float, successes: int, failures: int) -> float:
+    ratios = [_log_ratio(theta, q, successes, failures) for q in (theta / 20, theta / 5)]
+    return log_sum_exp(ratios) - math.log(2)
+
+
+@lru_cache(maxsize=1024)
+def _require_reachable(theta: float, delta: float, cap: int) -> None:
+    if not cap >= 1 or _log_recovered(theta, 0, cap) < -math.log(delta):
+        raise ValueError(
+            f"cap = {cap}: so many probes without one success don't show a rate under theta = {theta} with "
+            f"delta = {delta}; raise cap, theta or delta"
+        )
 
 
 @lru_cache(maxsize=1024)

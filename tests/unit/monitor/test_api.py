@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from monitor.api import make_api
 from monitor.metrics import METRICS
 from monitor.service import Service
+from tests.e2e.test_daemon_checks import TOP, check, drifting, with_judge, with_wire
 from tests.e2e.test_daemon_fake import breach, carry_on
 from tests.fake_site import RATES, World
 
@@ -23,11 +24,18 @@ Samples = dict[str, list[tuple[dict[str, str], float]]]
 
 @pytest.fixture
 async def service(tmp_path: Path) -> AsyncIterator[Service]:
-    world = World(folder=tmp_path, rates=replace(RATES, baseline_probes=80))
+    amend = with_wire([TOP])
+    world = World(
+        folder=tmp_path, rates=replace(RATES, baseline_probes=80),
+        amend=lambda site, store: with_judge(drifting())(amend(site, store), store),
+    )  # fmt: skip
     service = world.service()
+    await check(world, service, 2)
     await carry_on(world, service, await breach(world, service))
     while not ((held := service.watched("prod")) and held[0].baseline and held[1].position):
         await service.tick("prod")
+    for _ in range(125):
+        await service.look("prod")
     yield service
     await service.aclose()
 

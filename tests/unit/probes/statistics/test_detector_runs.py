@@ -61,6 +61,32 @@ def test_false_alarms_of_42_strata_come_no_more_often(policy: str) -> None:
     assert found.mean() <= 1e3
 
 
+def test_weighed_outcomes_of_a_cascade_alarm_no_more_often() -> None:
+    """Judged by phi: two thirds of the harm found at once, the rest by an audit of one reply in ten that counts 10."""
+    rng, lengths, gamma = random.Random(5), [], 300
+    for _ in range(200):
+        detector = StratifiedEDetector(p0=0.06, p1=0.2, gamma_breach=gamma)
+        while detector.level != "breach":
+            u = rng.random()
+            detector = detector.update("s", 1 if u < 0.04 else 10.0 if u < 0.042 else 0)
+        lengths.append(detector.n)
+    assert np.mean(lengths) >= gamma - 3 * np.std(lengths) / math.sqrt(len(lengths))
+
+
+def test_names_are_wrong_no_more_often_than_probes_over_gamma() -> None:
+    rng, runs, probes, gamma = random.Random(9), 300, 150, 500
+    shares = []
+    for _ in range(runs):
+        detector = StratifiedEDetector(p0=0.05, p1=0.2)
+        for _ in range(probes):
+            stratum = max(detector.strata, key=detector.log_r_of) if rng.random() < 0.5 and detector.n else "s0"
+            stratum = stratum if rng.random() < 0.5 else f"s{rng.randrange(20)}"
+            detector = detector.update(stratum, rng.random() < (0.3 if stratum == "s0" else 0.05))
+        named = detector.e_bh(gamma)
+        shares.append(sum(name != "s0" for name in named) / max(1, len(named)))
+    assert 0 < np.mean(shares) <= probes / gamma + 3 * np.std(shares) / math.sqrt(runs)
+
+
 @pytest.mark.parametrize(("p0", "p1", "optimum"), [(0.02, 0.10, 63.53), (0.05, 0.20, 42.83)])
 def test_a_drift_is_found_nearly_as_soon_as_by_the_chart_that_knows_it(p0: float, p1: float, optimum: float) -> None:
     best = optimal_delay(p0, p1, 1e4)

@@ -55,6 +55,17 @@ def test_the_evidence_is_that_of_the_recursion_in_plain_numbers() -> None:
         assert (math.exp(detector.log_r) if m[0] else 0) == pytest.approx(0.75 * m[0] + 0.25 * m[1], rel=1e-12)
 
 
+def test_long_runs_neither_overflow_nor_vanish() -> None:
+    detector = StratifiedEDetector(p0=0.02, p1=0.1, gamma_breach=1e6).update("a", 1)
+    for x, n in ((0, 20_000), (1, 3_000)):
+        for _ in range(n):
+            detector = detector.update("a", x)
+        assert math.isfinite(detector.log_r)
+        assert detector.log_r > 1_000 if x else detector.log_r < -1_000
+    faint = ShiryaevRobertsEDetector(p0=1e-7, q=(0.1,), w=(1.0,), gamma=1e6, log_m=(-800.0,))
+    assert math.exp(faint.update(0).log_r) == pytest.approx((1e7 - 1e6) * 1e-7)
+
+
 @given(st.lists(st.booleans(), max_size=40))
 def test_the_evidence_is_shiryaev_and_roberts_above_the_level_they_fall_to(outcomes: list[bool]) -> None:
     p0, q = 0.1, 0.3

@@ -187,11 +187,42 @@ def test_a_mixture_that_is_none_is_refused(q: tuple[float, ...], w: tuple[float,
         MixtureEProcess(p0=0.1, q=q, w=w)
 
 
+def test_a_cap_under_which_nothing_can_recover_is_refused() -> None:
+    with pytest.raises(ValueError, match="raise cap, theta or delta"):
+        DualEProcessTest(theta=0.1, cap=48)
+    test = DualEProcessTest(theta=0.1, cap=49)
+    for _ in range(49):
+        assert test.decision is Decision.CONTINUE
+        test = test.update(0)
+    assert test.decision is Decision.ACCEPT
+    with pytest.raises(ValueError, match="cap = 0"):
+        DualEProcessTest(theta=0.1, cap=0)
+
+
+@given(st.integers(0, 200), st.integers(0, 200))
+def test_one_success_more_in_place_of_a_failure_speaks_for_the_rate_being_high(a: int, b: int) -> None:
+    n, successes = max(a, b) + 1, min(a, b)
+    for kind, sign in ((SequentialTest, 1), (LikelihoodRatioTest, -1)):
+        fewer, more = (kind(p0=0.05, p1=0.2, n=n, successes=s) for s in (successes, successes + 1))
+        assert sign * fewer.log_e < sign * more.log_e
+
+
+@given(st.lists(st.sampled_from([0, 1, 10.0]), max_size=60), st.integers(0, 60))
+def test_a_log_replayed_in_pieces_gives_the_same_state_to_the_bit(log: list[float], cut: int) -> None:
+    def fold(state: MixtureEProcess, part: list[float]) -> MixtureEProcess:
+        for x in part:
+            state = state.update(x)
+        return state
+
+    start = MixtureEProcess(p0=0.05, q=(0.2, 0.9), w=(0.5, 0.5))
+    whole, pieces = fold(start, log), fold(fold(start, log[:cut]), log[cut:])
+    assert whole == pieces
+    assert whole.log_e.hex() == pieces.log_e.hex()
+
+
 def test_counts_that_can_not_be_are_refused() -> None:
     for counts in ({"n": 1, "successes": 2}, {"n": 1, "unsampled": 2}, {"n": 2, "unsampled": 1, "successes": 3}):
         with pytest.raises(ValueError, match="larger than its whole"):
             SequentialTest(p0=0.1, p1=0.5, **counts)
-    with pytest.raises(ValueError, match="cap"):
-        DualEProcessTest(theta=0.1, cap=0)
     with pytest.raises(ValueError, match="log_m"):
         MixtureEProcess(p0=0.1, q=(0.5,), w=(1.0,), log_m=(math.nan,))
