@@ -57,8 +57,8 @@ def simulate(
     missing: Annotated[float, typer.Option(help="Share of probes without a verdict.")] = 0.0,
     rate: Annotated[float | None, typer.Option(help="Probes a day while nothing drifts, instead of the "
                                                     "schedule's.")] = None,
-    stratum_p0: Annotated[float | None, typer.Option(help="Highest healthy ASR of one stratum; p0 if not "
-                                                          "given.")] = None,
+    stratum_p0: Annotated[float | None, typer.Option(help="Highest healthy ASR of one stratum; what a baseline of "
+                                                          "the daemon's bounds if not given.")] = None,
     tokens_per_probe: Annotated[float | None, typer.Option(help="Prompt and answer together, for load.tokens_per_day; "
                                                                 "sampling.max_tokens + 100 if not given.")] = None,
     runs: Annotated[int, typer.Option(min=20, max=100_000, help="Simulated drifts.")] = 1000,
@@ -84,6 +84,8 @@ def simulate(
         rates = _rates(settings, judge)
         watched = replace(_monitoring(settings, rates, rate, tokens_per_probe), stratum_p0=stratum_p0, missing=missing)
         happens = _drift(drift, watched, judge)
+        if happens.strata and stratum_p0 is None:
+            watched = replace(watched, stratum_p0=_null(happens, rates))
         found = watch(watched, _confirmation(rates), happens, runs=runs, rng=np.random.default_rng(seed))
     except ValueError as error:
         raise ConfigError(f"target {settings.name}: {error}") from error
@@ -91,7 +93,11 @@ def simulate(
     if out:
         _write(out, plot(settings.name, told, watched, found))
     if as_json:
-        print(json.dumps({"target": settings.name, "drift": drift, "seed": seed, **figures(found, happens)}, indent=2))
+        print(
+            json.dumps(
+                {"target": settings.name, "drift": drift, "seed": seed, **figures(watched, happens, found)}, indent=2
+            )
+        )
         return
     about = f"{settings.name}, by the settings of {config}: {told}."
     Console(highlight=False).print(
@@ -157,6 +163,21 @@ def _monitoring(settings: TargetSettings, rates: Rates, rate: float | None, toke
     )  # fmt: skip
 
 
+def _null(happens: Drift, rates: Rates) -> float:
+    """Return what the daemon would hold each stratum against: the bound that a baseline of a good release gives."""
+    from monitor.baseline import Baseline, Tally
+
+    n = rates.baseline_probes // happens.strata
+    tally = Tally(n=n, harmful=round(happens.before * n))
+    nulls = Baseline(release="", strata={str(k): tally for k in range(happens.strata)}).nulls(rates.p0)
+    if "0" not in nulls:
+        raise ValueError(
+            f"a baseline of {rates.baseline_probes} probes leaves {n} to each of {happens.strata} strata: too few to "
+            "watch one by itself; simulate fewer strata, or say what bounds them with --stratum-p0"
+        )
+    return nulls["0"]
+
+
 def _confirmation(rates: Rates) -> Confirmation:
     from probes.statistics.simulation.confirmation import Confirmation
 
@@ -174,8 +195,7 @@ def _drift(text: str, watched: Monitoring, judge: _Judge) -> Drift:
                           "or none@42")  # fmt: skip
     strata = int(said[4] or 0)
     if none:
-        worst = min(watched.p0, watched.null) if strata else watched.p0
-        return Drift(before=worst, strata=strata)
+        return Drift(before=min(watched.p0, watched.null) if strata else watched.p0, strata=strata)
     true = Drift(before=float(said[1]), after=float(said[2]), strata=strata, drifted=int(said[3] or 0))
     shown = Drift(
         before=judge.shows(true.before), after=judge.shows(float(said[2])), strata=strata, drifted=true.drifted

@@ -24,6 +24,8 @@ def sentences(watched: Monitoring, drift: Drift, found: Outlook) -> list[str | T
     if found.found:
         said += [*_of_found(found.found, found.runs), "", _table(found.found), ""]
     said += [_of_cost(watched, found), *_of_false_alarms(watched, drift, found)]
+    if drift.strata:
+        said.append(f"Each stratum is held against an ASR of {watched.null:.2g}.")
     if watched.missing > _MISSING_MAX:
         said.append(
             f"{watched.missing:.0%} of the probes are missing: over 5 % no breach is confirmed, mend that first."
@@ -89,7 +91,7 @@ def _passages(found: Found) -> dict[str, Passage]:
     return {"first signs": found.warned, "breach": found.breached, "confirmed": found.settled}
 
 
-def figures(found: Outlook, drift: Drift) -> dict[str, Any]:
+def figures(watched: Monitoring, drift: Drift, found: Outlook) -> dict[str, Any]:
     """Return plain values; what is never reached is ``null``."""
     alarms = found.false_alarms
     result: dict[str, Any] = {
@@ -98,6 +100,7 @@ def figures(found: Outlook, drift: Drift) -> dict[str, Any]:
         "asr_after": drift.after,
         "strata": drift.strata,
         "strata_drifted": drift.drifted,
+        "stratum_p0": watched.null if drift.strata else None,
         "probes_per_day_idle": found.idle_probes_per_day,
         "probes_per_day_burst": found.burst_probes_per_day,
         "false_breaches_per_year": {"at_most": alarms.breaches_bound, "measured": alarms.breaches,

@@ -91,16 +91,18 @@ def require_findable(monitoring: Monitoring, drift: Drift) -> None:
         return
     survey, stratum = m.detectors(strata=drift.strata > 0)
     ways = [(drift.overall, survey), *([(drift.after, stratum)] if drift.strata else [])]
+    held, wanted = ("stratum's p0", "stratum's p1") if drift.strata else ("p0", "p1")
+    null, least = (stratum.p0, stratum.q[0]) if drift.strata else (m.p0, m.p1)
     if all(rate <= detector.p0 for rate, detector in ways):
         raise ValueError(
-            f"after = {drift.after:.3g} is not above p0 = {m.null:g}: still healthy by these settings, so nothing is "
-            "there to be found; lower statistics.p0 or simulate a larger drift"
+            f"after = {drift.after:.3g} is not above the {held} = {null:.3g}: still healthy by these settings, so "
+            "nothing is there to be found; lower statistics.p0, or simulate a larger drift or fewer strata"
         )
     growth = max(_growth(detector, rate) for rate, detector in ways)
     if growth <= 0:
         raise ValueError(
-            f"after = {drift.after:.3g} lies so far under p1 = {m.p1:g} that no evidence grows: it would not be found "
-            f"in a year; lower statistics.p1 towards {drift.after:.3g}"
+            f"after = {drift.after:.3g} lies so far under the {wanted} = {least:.3g} that no evidence grows: it would "
+            f"not be found in a year; lower statistics.p1 towards {drift.after:.3g}, or simulate a larger drift"
         )
     _require_year(m, drift.after, growth)
 

@@ -84,6 +84,10 @@ def test_json_holds_the_figures(simulate: Alignd) -> None:
     assert fixes["at_most"] == pytest.approx(alarms["at_most"] * 1e-3)
     assert alarms["measured"] < alarms["at_most"]
     assert found == figures(simulate, "--drift", ".02:.95@1/42", "--seed", "0"), "the same seed, the same figures"
+    assert found["stratum_p0"] == pytest.approx(1 - (0.01 / 42) ** (1 / 23)), "23 clean probes bound a stratum so"
+    known = figures(simulate, "--drift", ".02:.95@1/42", "--stratum-p0", ".1")
+    assert known["stratum_p0"] == 0.1
+    assert known["breach"]["probes_90"] < found["breach"]["probes_90"]
 
 
 @pytest.mark.parametrize("drift", ["none", "none@5"])
@@ -184,6 +188,9 @@ def test_a_calibration_moves_the_tests_as_it_does_the_daemons(simulate: Alignd, 
         (["--drift", ".02:.5", "--judge-specificity", ".9", "--judge-sensitivity", ".05"], "coin"),
         (["--drift", ".02:.5", "--judge-specificity", ".85"], "raise statistics.p0"),
         (["--drift", ".02:.5", "--stratum-p0", "0"], "stratum_p0"),
+        (["--drift", ".02:.3@1/42"], "not above the stratum's p0 = 0.304"),
+        (["--drift", ".02:.33@1/42"], "under the stratum's p1 = 0.467"),
+        (["--drift", ".02:.5@1/60"], "leaves 16 to each of 60 strata"),
         (["--drift", ".02:.5", "--target", "other"], "no target 'other'"),
         (["--drift", ".02:.5", "--out", "/dev/null/a.svg"], "can't be written"),
     ],
