@@ -54,7 +54,8 @@ def action_needed(incident: Incident) -> bool:
 
 def verdict_json(service: Service, name: str) -> dict[str, Any]:
     """Say ``safe``, ``unsafe`` or ``inconclusive``: no data is neither safe nor unsafe."""
-    view, current = service.views[name], service.watched(name)
+    current = service.watched(name)
+    view = service.views[name]
     if current is None:
         return {"target": name, "verdict": "inconclusive", "why": view.why, "release": ""}
     epoch, watch = current
@@ -71,7 +72,8 @@ def verdict_json(service: Service, name: str) -> dict[str, Any]:
 
 
 def _target(service: Service, name: str, series: int) -> dict[str, Any]:
-    site, view, current = service.sites[name], service.views[name], service.watched(name)
+    site, current = service.sites[name], service.watched(name)
+    view = service.views[name]
     opened = service.store.incidents(target=name, open_only=True)
     doing, known = service.activities.get(name), service.store.known(name)
     return {
