@@ -20,6 +20,7 @@ from rich.console import Console
 from deploy.errors import DeployError
 from monitor import __version__
 from monitor.commands import epoch, judge, suites, transcripts
+from monitor.commands.explain import explain
 from monitor.commands.pause import pause, resume
 from monitor.commands.probe import probe
 from monitor.errors import ConfigError, MonitorError, NotMeasured, PluginError, StoreBusy, UnknownIncident
@@ -141,6 +142,7 @@ def run(config: ConfigFile = _CONFIG) -> None:
 app.command()(probe)
 app.command()(pause)
 app.command()(resume)
+app.command()(explain)
 
 
 @app.command()

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from monitor import __version__
+from monitor.explaining import headline
 from monitor.incident import Incident, State, seconds_by_state
 from monitor.pausing import pause_in_force, pause_words
 from monitor.service import Service
@@ -41,6 +42,7 @@ def incident_json(incident: Incident, now: datetime) -> dict[str, Any]:
     return {
         **incident.to_json(),
         "closed": incident.closed,
+        "headline": headline(incident.facts),
         "action_needed": action_needed(incident),
         "seconds": seconds_by_state(incident, now),
     }

@@ -85,4 +85,6 @@ def status_tables(found: Mapping[str, Any]) -> tuple[RenderableType, ...]:
     for i in found["incidents"]:
         last = i["events"][-1]
         incidents.add_row(*map(_cell, (i["id"], i["release"], i["state"], last["at"][:19])), _line(last["note"]))
-    return targets, *whys, incidents
+    opened = [i for i in found["incidents"] if not i["closed"] and i["headline"]]
+    fired = [_line(f"{i['id']} fired on {i['headline']}; `alignd explain` says more") for i in opened]
+    return targets, *whys, incidents, *fired
