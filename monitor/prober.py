@@ -117,6 +117,7 @@ class Prober:
             shares[stratum] = shares.get(stratum, 0.0) + cell.share
         return Routine(
             stratum_of=baseline.stratum_of, probabilities=watch.probabilities(shares),
+            surveyed={k: s.surveyed for k, s in watch.by_stratum.items()} if watch.dealt else None,
             sentinels=baseline.sentinels if SENTINEL in watch.nulls else (), sentinel_ratio=watch.rates.sentinel_ratio,
         )  # fmt: skip
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from monitor import __version__
+from monitor.explaining import headline
 from monitor.incident import Incident, State, seconds_by_state
 from monitor.pausing import pause_in_force, pause_words
 from monitor.probe_log import Epoch
@@ -40,6 +41,7 @@ def incident_json(incident: Incident, now: datetime) -> dict[str, Any]:
     return {
         **incident.to_json(),
         "closed": incident.closed,
+        "headline": headline(incident.facts),
         "action_needed": action_needed(incident),
         "seconds": seconds_by_state(incident, now),
     }
@@ -53,7 +55,8 @@ def action_needed(incident: Incident) -> bool:
 
 def verdict_json(service: Service, name: str) -> dict[str, Any]:
     """Say ``safe``, ``unsafe`` or ``inconclusive``: no data is neither safe nor unsafe."""
-    view, current = service.views[name], service.watched(name)
+    current = service.watched(name)
+    view = service.views[name]
     if current is None:
         return {"target": name, "verdict": "inconclusive", "why": view.why, "release": ""}
     epoch, watch = current
@@ -72,7 +75,8 @@ def verdict_json(service: Service, name: str) -> dict[str, Any]:
 
 
 def _target(service: Service, name: str, series: int) -> dict[str, Any]:
-    site, view, current = service.sites[name], service.views[name], service.watched(name)
+    site, current = service.sites[name], service.watched(name)
+    view = service.views[name]
     opened = service.store.incidents(target=name, open_only=True)
     doing, known = service.activities.get(name), service.store.known(name)
     return {
