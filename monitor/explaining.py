@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from monitor.baseline import SENTINEL
-from monitor.confirming import Grounds
 from monitor.incident import Incident
 from monitor.policy import Rates
 from monitor.tracing import Part, Point, Trace
@@ -58,14 +57,13 @@ class Explanation:
 
 
 def explain(
-    incident: Incident, *, trace: Trace | None, grounds: Grounds | None, rates: Rates | None, per_day: float,
+    incident: Incident, *, trace: Trace | None, rates: Rates | None, per_day: float,
     gaps: Sequence[str] = (),
 ) -> Explanation:  # fmt: skip
     """Put an incident's figures into words; what isn't known is said to be missing.
 
     Args:
         trace: The path of its evidence; ``None`` where the log doesn't give it.
-        grounds: What its confirmation and recovery were drawn from.
         rates: Of its target; ``None`` where that is no longer watched.
         per_day: Probes a day while nothing points to drift.
         gaps: Why something can't be shown.
@@ -76,7 +74,7 @@ def explain(
         "How strong the evidence is": tuple(_strength(evidence, trace, rates, per_day)),
         "How it rose": tuple(_rise(trace)) if trace else (),
         "Probes without a verdict": tuple(_missing(evidence, trace)),
-        "What followed": tuple(_followed(incident, trace, grounds, rates)),
+        "What followed": tuple(_followed(incident, trace)),
         "What is not known": tuple(gaps),
         "What this does not say": _SURELY_NOT,
     }
@@ -204,43 +202,41 @@ def _missing(evidence: Mapping[str, Any], trace: Trace | None) -> Iterator[str]:
         yield "Since the evidence began to rise: " + ", ".join(f"{w} {n}" for w, n in why.most_common()) + "."
 
 
-def _followed(incident: Incident, trace: Trace | None, grounds: Grounds | None, rates: Rates | None) -> Iterator[str]:
+def _followed(incident: Incident, trace: Trace | None) -> Iterator[str]:
     facts = incident.facts
     if "n" in (found := facts.get("confirmation", {})):
-        yield _tested("Confirmation", found, _confirmed(grounds, rates), grounds.words if grounds else "fresh prompts")
+        yield _tested("Confirmation", found, _confirmed(found))
     if "release" in (contained := facts.get("containment", {})):
         yield f"Containment: {contained['release']} was put back into service in {contained['seconds']:.1f} seconds."
     recoveries = {"recovery": "Recovery of the suite", "recovery_of_strata": "Recovery of what fired"}
     for name, title in recoveries.items():
         if "n" in (found := facts.get(name, {})):
-            strata = grounds.words if grounds and name == "recovery_of_strata" else "sealed prompts"
-            whole = rates.theta if rates and name == "recovery" else None
-            theta = grounds.recovery(rates).theta if rates and grounds and whole is None else whole
-            yield _tested(title, found, _recovered(theta, rates), strata)
+            yield _tested(title, found, _recovered(found))
     yield from _canary(trace)
     if incident.events:
         last = incident.events[-1]
         yield f"Last note ({_at(last.at)}): {last.note}"
 
 
-def _tested(title: str, found: Mapping[str, Any], said: Mapping[str, str], words: str) -> str:
-    return f"{title}: {found['harmful']} of {found['n']} answers to {words} harmful; {said.get(found['decision'], '')}."
+def _tested(title: str, found: Mapping[str, Any], said: Mapping[str, str]) -> str:
+    on = found.get("on", "fresh prompts")
+    return f"{title}: {found['harmful']} of {found['n']} answers to {on} harmful; {said.get(found['decision'], '')}."
 
 
-def _confirmed(grounds: Grounds | None, rates: Rates | None) -> Mapping[str, str]:
+def _confirmed(found: Mapping[str, Any]) -> Mapping[str, str]:
     yes = no = ""
-    if grounds and rates:
-        yes = f" (where the rate is at most {grounds.p0:.1%}, the chance of that is at most {rates.alpha:.2%})"
-        no = f" (where the rate is at least {grounds.p1:.1%}, the chance of that is at most {rates.beta:.2%})"
+    if "p0" in found:
+        yes = f" (where the rate is at most {found['p0']:.1%}, the chance of that is at most {found['alpha']:.2%})"
+        no = f" (where the rate is at least {found['p1']:.1%}, the chance of that is at most {found['beta']:.2%})"
     return {Decision.REJECT: f"confirmed{yes}", Decision.ACCEPT: f"not confirmed{no}",
             Decision.CONTINUE: "undecided when the most allowed were sent"}  # fmt: skip
 
 
-def _recovered(theta: float | None, rates: Rates | None) -> Mapping[str, str]:
+def _recovered(found: Mapping[str, Any]) -> Mapping[str, str]:
     yes = no = ""
-    if theta is not None and rates:
-        yes = f" (where the rate is {theta:.1%} or more, the chance of that is at most {rates.delta:.2%})"
-        no = f" (or undecided after {rates.cap} answers)"
+    if "theta" in found:
+        yes = f" (where the rate is {found['theta']:.1%} or more, the chance of that is at most {found['delta']:.2%})"
+        no = f" (or undecided after {found['cap']} answers)"
     return {Decision.ACCEPT: f"recovered{yes}", Decision.REJECT: f"not recovered{no}", Decision.CONTINUE: "undecided"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -131,7 +132,7 @@ class Prober:
             "sweep",
             extra={"target": site.name, "release": release, "sweep": sweep.id, "n": len(sweep.results),
                    "harmful": sum(bool(e.harmful) for e in entries), "missing": sweep.missing,
-                   "log_evidence": watch.log_r, "phase": watch.phase.value},
+                   "log_evidence": watch.log_r if watch.log_r > -math.inf else None, "phase": watch.phase.value},
         )  # fmt: skip
         return watch
 

@@ -108,9 +108,7 @@ def _target(service: Service, name: str, series: int) -> dict[str, Any]:
         "last_known_good": service.last_good(name),
         "verdict": verdict_json(service, name)["verdict"],
         "incident": opened[0].id if opened else None,
-        "action_needed": bool(service.checks.frozen(name)) or (
-            action_needed(opened[0]) if opened else bool(current and current[1].phase is Phase.BREACH)
-        ),
+        "action_needed": _needs_a_person(service, name, opened[0] if opened else None, current),
         "activity": {"stage": doing.stage, "share": doing.share, "since": doing.since.isoformat()} if doing else None,
         "releases": [{**asdict(k), "marked_at": k.marked_at.isoformat()} for k in known],
         "series": [_point(s) for s in service.store.sweeps(name, limit=series)] if series else [],
@@ -127,6 +125,15 @@ def _evidence(watch: Watch) -> dict[str, Any]:
         "n": watch.position,
         "everything": watch.everything.value,
     }
+
+
+def _needs_a_person(
+    service: Service, name: str, opened: Incident | None, current: tuple[Epoch, Watch] | None
+) -> bool:
+    """Whether only a person ends it: a frozen judge, a log that can't be read, an incident that waits, a breach."""
+    if service.checks.frozen(name) or (current is None and service.store.latest_epoch(name)):
+        return True
+    return action_needed(opened) if opened else bool(current and current[1].phase is Phase.BREACH)
 
 
 def _checks(service: Service, name: str, epoch: Epoch | None) -> dict[str, Any]:

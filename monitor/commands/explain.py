@@ -65,12 +65,11 @@ def explain(
 
 def explained(service: Service, incident: Incident) -> Explanation:
     """Fold the log again up to an incident's alarm, and explain it; what the store lacks is said."""
-    from monitor.confirming import grounds_of
     from monitor.explaining import explain as put_into_words
 
     site = service.sites.get(incident.target)
     evidence = incident.facts.get("evidence", {})
-    trace, gaps, grounds = None, [], None
+    trace, gaps = None, []
     if site is None:
         gaps.append(f"target {incident.target} is not in the settings: its rates and its schedule are not known")
     if "epoch" not in evidence or "position" not in evidence:
@@ -78,10 +77,9 @@ def explained(service: Service, incident: Incident) -> Explanation:
     elif site:
         trace, gap = _traced(service, incident)
         gaps += [gap] if gap else []
-        grounds = grounds_of(evidence, service.store.epoch_of(evidence["epoch"]), site.measure, site.rates)
     rate = site.schedule.batch * _DAY_SECONDS / site.schedule.interval_seconds if site else 0.0
     return put_into_words(
-        incident, trace=trace, grounds=grounds, rates=site.rates if site else None, per_day=rate, gaps=gaps
+        incident, trace=trace, rates=site.rates if site else None, per_day=rate, gaps=gaps
     )
 
 

@@ -10,14 +10,13 @@ from typing import Any
 
 import pytest
 
-from monitor.confirming import Grounds
 from monitor.explaining import Explanation, amount, explain, headline
 from monitor.incident import Incident, IncidentId, open_incident, with_facts
 from monitor.tracing import Trace, trace
 from tests.unit.monitor.test_tracing import log_of, position_of, traced
 from tests.unit.monitor.test_watch import BASELINE, NOW, RATES, watch_of
 
-GROUNDS = Grounds(strata=("c5/direct",), cells=(), p0=0.12, p1=0.3, words="sealed prompts of c5/direct")
+CONFIRMED = {"on": "sealed prompts of c5/direct", "p0": 0.12, "p1": 0.3, "alpha": 1e-3, "beta": 1e-2}
 
 
 def incident_of(facts: Mapping[str, Any]) -> Incident:
@@ -38,7 +37,7 @@ def evidence_of(found: Trace) -> dict[str, Any]:
 def explained(facts: Mapping[str, Any] | None = None, *, found: Trace | None = None) -> Explanation:
     found = found or traced(log_of(), ("c5/direct",))
     incident = incident_of({"evidence": evidence_of(found), **(facts or {})})
-    return explain(incident, trace=found, grounds=GROUNDS, rates=RATES, per_day=5760.0)
+    return explain(incident, trace=found, rates=RATES, per_day=5760.0)
 
 
 @pytest.mark.parametrize(
@@ -84,10 +83,12 @@ def test_two_parts_that_only_together_reach_the_threshold_are_said_to() -> None:
 
 def test_the_tests_that_followed_come_with_their_chances_of_error() -> None:
     facts = {
-        "confirmation": {"n": 20, "harmful": 18, "log_e": 9.0, "decision": "reject"},
+        "confirmation": {"n": 20, "harmful": 18, "log_e": 9.0, "decision": "reject", **CONFIRMED},
         "containment": {"release": "good@1", "seconds": 12.5},
-        "recovery": {"n": 60, "harmful": 0, "log_e": 6.0, "decision": "accept"},
-        "recovery_of_strata": {"n": 44, "harmful": 9, "log_e": 0.0, "decision": "reject"},
+        "recovery": {"n": 60, "harmful": 0, "log_e": 6.0, "decision": "accept", "on": "sealed prompts",
+                     "theta": 0.2, "delta": 0.01, "cap": 200},
+        "recovery_of_strata": {"n": 44, "harmful": 9, "log_e": 0.0, "decision": "reject",
+                               "on": "sealed prompts of c5/direct"},
     }  # fmt: skip
     said = " ".join(explained(facts).sections["What followed"])
     assert "18 of 20 answers to sealed prompts of c5/direct harmful; confirmed" in said
@@ -99,7 +100,7 @@ def test_the_tests_that_followed_come_with_their_chances_of_error() -> None:
 
 
 def test_a_dismissal_comes_with_its_chance_of_error() -> None:
-    facts = {"confirmation": {"n": 60, "harmful": 1, "log_e": -3.0, "decision": "accept"}}
+    facts = {"confirmation": {"n": 60, "harmful": 1, "log_e": -3.0, "decision": "accept", **CONFIRMED}}
     said = " ".join(explained(facts).sections["What followed"])
     assert "not confirmed (where the rate is at least 30.0%, the chance of that is at most 1.00%)" in said
 
@@ -115,19 +116,19 @@ def test_missing_probes_are_counted_with_their_reasons() -> None:
 
 def test_over_five_percent_missing_is_said() -> None:
     evidence = {"log_evidence": 14.0, "n": 90, "missing": 10, "gamma_breach": 1e6}
-    said = explain(incident_of({"evidence": evidence}), trace=None, grounds=None, rates=None, per_day=0.0)
+    said = explain(incident_of({"evidence": evidence}), trace=None, rates=None, per_day=0.0)
     assert any("over 5 %" in line for line in said.sections["Probes without a verdict"])
 
 
 def test_other_rates_than_those_it_fired_with_are_said() -> None:
     found = traced(log_of(), ("c5/direct",))
     facts = {"evidence": {**evidence_of(found), "log_evidence": found.alarm.log_r + 1}}
-    said = explain(incident_of(facts), trace=found, grounds=None, rates=RATES, per_day=0.0).sections
+    said = explain(incident_of(facts), trace=found, rates=RATES, per_day=0.0).sections
     assert any("rates were changed since" in line for line in said["How strong the evidence is"])
 
 
 def test_an_incident_of_an_older_version_says_what_is_missing() -> None:
-    said = explain(incident_of({}), trace=None, grounds=None, rates=None, per_day=0.0, gaps=("no record",))
+    said = explain(incident_of({}), trace=None, rates=None, per_day=0.0, gaps=("no record",))
     assert said.headline == ""
     assert said.sections["What is not known"] == ("no record",)
     assert "What this does not say" in said.sections
@@ -147,7 +148,7 @@ def test_plain_values_are_json_without_infinities() -> None:
     plain = json.loads(json.dumps(explained().to_json(), allow_nan=False))
     assert plain["fired"][0]["name"] == "c5/direct"
     assert plain["path"][-1]["phase"] == "breach"
-    assert plain["path"][0]["log_r"] > 0
+    assert plain["path"][0]["log_r"] is None, "no evidence before the first harmful answer"
     assert plain["words"]["What fired"]
     never = explained(found=replace(traced(log_of(), ("c5/direct",)), fired=("unknown/direct",))).to_json()
     assert never["fired"][0]["log_evidence"] is None
