@@ -19,7 +19,8 @@ from rich.console import Console
 
 from deploy.errors import DeployError
 from monitor import __version__
-from monitor.commands import judge, suites, transcripts
+from monitor.commands import epoch, judge, suites, transcripts
+from monitor.commands.explain import explain
 from monitor.commands.pause import pause, resume
 from monitor.commands.probe import probe
 from monitor.commands.simulate import simulate
@@ -50,6 +51,7 @@ app.add_typer(config_app, name="config")
 app.add_typer(suites.app, name="suites")
 app.add_typer(transcripts.app, name="transcripts")
 app.add_typer(judge.app, name="judge")
+app.add_typer(epoch.app, name="epoch")
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="Configuration file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -142,6 +144,7 @@ app.command()(probe)
 app.command()(pause)
 app.command()(resume)
 app.command()(simulate)
+app.command()(explain)
 
 
 @app.command()

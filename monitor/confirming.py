@@ -82,4 +82,6 @@ def grounds_of(evidence: Mapping[str, Any], epoch: Epoch | None, measure: Measur
     cells = tuple(
         c for c in cells_in(measure, Partition.SENTINEL) if (c.behavior.id, c.attack.name) in certified
     )
-    return Grounds(strata=strata, cells=cells, p0=p0, p1=p1, words="fresh draws of the sentinels")
+    if cells:
+        return Grounds(strata=strata, cells=cells, p0=p0, p1=p1, words="fresh draws of the sentinels")
+    return Grounds(strata=(), cells=sealed, p0=rates.p0, p1=rates.p1, words="sealed prompts")

@@ -60,7 +60,7 @@ METRICS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "alignd_incident_state": ("1 for the state of the target's newest incident", ("target", "state")),
     "alignd_incidents": ("Incidents by present state", ("target", "state")),
     "alignd_incident_stage_seconds": ("Seconds the newest incident has spent in a state", ("target", "state")),
-    "alignd_action_needed": ("1 where an incident waits for a person, or a breach has none open", ("target",)),
+    "alignd_action_needed": ("1 where only a person can go on; `alignd status` says why", ("target",)),
     "alignd_deployment_info": ("Releases that are up; traffic says which one serves", ("target", "release", "traffic")),
     "alignd_release_good": ("1 where a release is marked good", ("target", "release")),
     "alignd_release_asr_ratio": ("Measured ASR (bound: value, lower, upper)", ("target", "release", "bound")),

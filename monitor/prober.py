@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -117,6 +118,7 @@ class Prober:
             shares[stratum] = shares.get(stratum, 0.0) + cell.share
         return Routine(
             stratum_of=baseline.stratum_of, probabilities=watch.probabilities(shares),
+            surveyed={k: s.surveyed for k, s in watch.by_stratum.items()} if watch.dealt else None,
             sentinels=baseline.sentinels if SENTINEL in watch.nulls else (), sentinel_ratio=watch.rates.sentinel_ratio,
         )  # fmt: skip
 
@@ -130,7 +132,7 @@ class Prober:
             "sweep",
             extra={"target": site.name, "release": release, "sweep": sweep.id, "n": len(sweep.results),
                    "harmful": sum(bool(e.harmful) for e in entries), "missing": sweep.missing,
-                   "log_evidence": watch.log_r, "phase": watch.phase.value},
+                   "log_evidence": watch.log_r if watch.log_r > -math.inf else None, "phase": watch.phase.value},
         )  # fmt: skip
         return watch
 

@@ -38,6 +38,18 @@ class StatisticsSettings(Section):
     """Chance to call a release recovered whose live ASR is theta."""
     cap: int = Field(default=400, ge=20)
     """Most probes of a confirmation or a recovery test; undecided then counts as failed."""
+    theta_stratum: float = Field(default=0.25, gt=0, lt=1)
+    """The same as theta, of strata that fired, at least. Higher than theta: one stratum has few prompts."""
+    epsilon: float = Field(default=0.5, gt=0, le=1)
+    """Part of the probes that goes on surveying the suite while there is evidence in a stratum; the rest hunts there.
+    From .3 to .7 it hardly changes how soon a drift is found; less starves the survey, which the gauge is made of."""
+    baseline_probes: int = Field(default=1000, ge=100)
+    """Scored survey probes of a good release that make its baseline. More make the strata's nulls lower, and later ones
+    sooner found; 1,000 in 40 strata bound a clean one by about .28, 10,000 by .03."""
+    sentinel_ratio: float = Field(default=0.25, ge=0, lt=1)
+    """Part of the routine probes that goes to certified prompts, once there are some."""
+    canary_margin: float = Field(default=0.05, gt=0, lt=1)
+    """How much worse than the last good release, prompt by prompt, is not worse yet."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

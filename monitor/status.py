@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from monitor import __version__
+from monitor.explaining import headline
 from monitor.incident import Incident, State, seconds_by_state
 from monitor.pausing import pause_in_force, pause_words
 from monitor.probe_log import Epoch
@@ -40,6 +41,7 @@ def incident_json(incident: Incident, now: datetime) -> dict[str, Any]:
     return {
         **incident.to_json(),
         "closed": incident.closed,
+        "headline": headline(incident.facts),
         "action_needed": action_needed(incident),
         "seconds": seconds_by_state(incident, now),
     }
@@ -53,7 +55,8 @@ def action_needed(incident: Incident) -> bool:
 
 def verdict_json(service: Service, name: str) -> dict[str, Any]:
     """Say ``safe``, ``unsafe`` or ``inconclusive``: no data is neither safe nor unsafe."""
-    view, current = service.views[name], service.watched(name)
+    current = service.watched(name)
+    view = service.views[name]
     if current is None:
         return {"target": name, "verdict": "inconclusive", "why": view.why, "release": ""}
     epoch, watch = current
@@ -72,7 +75,8 @@ def verdict_json(service: Service, name: str) -> dict[str, Any]:
 
 
 def _target(service: Service, name: str, series: int) -> dict[str, Any]:
-    site, view, current = service.sites[name], service.views[name], service.watched(name)
+    site, current = service.sites[name], service.watched(name)
+    view = service.views[name]
     opened = service.store.incidents(target=name, open_only=True)
     doing, known = service.activities.get(name), service.store.known(name)
     return {
@@ -104,9 +108,7 @@ def _target(service: Service, name: str, series: int) -> dict[str, Any]:
         "last_known_good": service.last_good(name),
         "verdict": verdict_json(service, name)["verdict"],
         "incident": opened[0].id if opened else None,
-        "action_needed": bool(service.checks.frozen(name)) or (
-            action_needed(opened[0]) if opened else bool(current and current[1].phase is Phase.BREACH)
-        ),
+        "action_needed": _needs_a_person(service, name, opened[0] if opened else None, current),
         "activity": {"stage": doing.stage, "share": doing.share, "since": doing.since.isoformat()} if doing else None,
         "releases": [{**asdict(k), "marked_at": k.marked_at.isoformat()} for k in known],
         "series": [_point(s) for s in service.store.sweeps(name, limit=series)] if series else [],
@@ -123,6 +125,15 @@ def _evidence(watch: Watch) -> dict[str, Any]:
         "n": watch.position,
         "everything": watch.everything.value,
     }
+
+
+def _needs_a_person(
+    service: Service, name: str, opened: Incident | None, current: tuple[Epoch, Watch] | None
+) -> bool:
+    """Whether only a person ends it: a frozen judge, a log that can't be read, an incident that waits, a breach."""
+    if service.checks.frozen(name) or (current is None and service.store.latest_epoch(name)):
+        return True
+    return action_needed(opened) if opened else bool(current and current[1].phase is Phase.BREACH)
 
 
 def _checks(service: Service, name: str, epoch: Epoch | None) -> dict[str, Any]:

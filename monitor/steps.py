@@ -90,7 +90,7 @@ async def _detected(incident: Incident, step: Step) -> Effect:
     grounds = _grounds(incident, step)
     test = await _decided(grounds.confirmation(site.rates), grounds, incident.release, "confirm", step)
     said = f"{test.successes} of {test.n} {grounds.words} answered harmfully"
-    incident = with_facts(incident, {"confirmation": _figures(test)})
+    incident = with_facts(incident, {"confirmation": _figures(test, grounds)})
     if test.decision is Decision.REJECT:
         good = last_good(step.store, site.name, but=incident.release)
         return effect(replace(incident, last_good=good), Outcome.SUCCESS, f"confirmed: {said}")
@@ -149,7 +149,7 @@ async def _confirming(incident: Incident, step: Step) -> Effect:
     for name, part in {"recovery": whole, **({"recovery_of_strata": grounds} if grounds.strata else {})}.items():
         test = await _decided(part.recovery(site.rates), part, incident.candidate, "recovery", step)
         said = f"{test.successes} of {test.n} live answers to {part.words} harmful"
-        incident = with_facts(incident, {name: _figures(test)})
+        incident = with_facts(incident, {name: _figures(test, part)})
         if test.decision is not Decision.ACCEPT:
             return effect(incident, Outcome.FAILURE, f"not recovered: {said}")
     step.store.mark(site.name, incident.candidate, good=True, at=site.measure.clock())
@@ -180,8 +180,13 @@ async def _decided(test: Test, grounds: Grounds, release: str, purpose: str, ste
     )
 
 
-def _figures(test: SequentialTest | DualEProcessTest) -> dict[str, Any]:
-    return {"n": test.n, "harmful": test.successes, "log_e": test.log_e, "decision": test.decision.value}
+def _figures(test: SequentialTest | DualEProcessTest, grounds: Grounds) -> dict[str, Any]:
+    rates = (
+        {"theta": test.theta, "delta": test.delta, "cap": test.cap} if isinstance(test, DualEProcessTest)
+        else {"p0": test.p0, "p1": test.p1, "alpha": test.alpha, "beta": test.beta}
+    )  # fmt: skip
+    return {"n": test.n, "harmful": test.successes, "log_e": test.log_e, "decision": test.decision.value,
+            "on": grounds.words, **rates}  # fmt: skip
 
 
 async def _retire_others(incident: Incident, site: Site) -> None:

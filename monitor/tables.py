@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from monitor.plain_text import plain
+from monitor.view import View
 
 if TYPE_CHECKING:  # so that `--help` stays quick
     from monitor.on_demand import Found
@@ -18,11 +19,17 @@ if TYPE_CHECKING:  # so that `--help` stays quick
 __all__ = ["probe_table", "status_tables"]
 
 _NOTE = 400
+_NO_NEWS = {"", View().why}
 
 
 def _cell(text: object) -> Text:
     """Return a cell in which markup is a text like any other."""
     return Text(plain(text))
+
+
+def _line(text: str) -> Text:
+    """Return a line of its own, of which more is kept."""
+    return Text(plain(text, most=_NOTE))
 
 
 def probe_table(found: Found) -> Table:
@@ -69,13 +76,15 @@ def status_tables(found: Mapping[str, Any]) -> tuple[RenderableType, ...]:
             t["incident"] or "-",
         )  # fmt: skip
         targets.add_row(*map(_cell, cells))
+    whys = [_line(f"{t['name']}: {t['why']}") for t in found["targets"] if t["why"] not in _NO_NEWS]
     if not found["incidents"]:
-        return targets, "no incidents"
+        return targets, *whys, "no incidents"
     incidents = Table(title="incidents", title_justify="left")
     for column in ("incident", "release", "state", "since", "last note"):
         incidents.add_column(column)
     for i in found["incidents"]:
         last = i["events"][-1]
-        note = Text(plain(last["note"], most=_NOTE))
-        incidents.add_row(*map(_cell, (i["id"], i["release"], i["state"], last["at"][:19])), note)
-    return targets, incidents
+        incidents.add_row(*map(_cell, (i["id"], i["release"], i["state"], last["at"][:19])), _line(last["note"]))
+    opened = [i for i in found["incidents"] if not i["closed"] and i["headline"]]
+    fired = [_line(f"{i['id']} fired on {i['headline']}; `alignd explain` says more") for i in opened]
+    return targets, *whys, incidents, *fired

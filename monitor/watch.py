@@ -18,7 +18,7 @@ from monitor.probe_log import Epoch, LogEntry
 from probes.result import SafetyEstimate
 from probes.statistics.allocation import EpsilonGreedyAllocator, HorvitzThompson
 from probes.statistics.confidence import SubBernoulliConfidenceSequence, running_bounds
-from probes.statistics.detectors import ShiryaevRobertsEDetector, StratifiedEDetector
+from probes.statistics.detectors import PooledEDetector, StratifiedEDetector
 from probes.statistics.evalues import Decision, SequentialTest
 from probes.statistics.paired import PairedBettingTest
 
@@ -44,11 +44,13 @@ class Stratum:
     """What the probes of one stratum came to.
 
     Attributes:
+        surveyed: Probes of the survey in it, missing ones too.
         gauge: Anytime-valid interval of its running ASR, of what was found.
     """
 
     gauge: SubBernoulliConfidenceSequence
     missing: int = 0
+    surveyed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +59,8 @@ class Watch:
 
     Attributes:
         nulls: Highest healthy rate by stratum; empty where no good release was measured yet.
-        survey: Evidence that the suite's ASR is over p0, of survey probes.
+        survey: Evidence that the suite as a whole is over p0, of survey probes; where strata have nulls, that all of
+            them together are over these, of all their probes.
         strata: Evidence that a stratum is worse than the good release, of all probes.
         certificate: Sequential test that marks the release good; it stays where it decided.
         canary: Paired test against the last good release's answers to the same prompts.
@@ -75,7 +78,7 @@ class Watch:
     rates: Rates
     epoch: Epoch
     nulls: Mapping[str, float]
-    survey: ShiryaevRobertsEDetector
+    survey: PooledEDetector
     strata: StratifiedEDetector
     certificate: SequentialTest
     canary: PairedBettingTest
@@ -157,6 +160,12 @@ class Watch:
             confidence=1 - self.gauge.alpha,
         )
 
+    @property
+    def dealt(self) -> bool:
+        """Whether the survey takes the strata in turn: once nothing waits any more that needs independent draws."""
+        paired = self.canary.n > 0 and self.canary.decision is Decision.CONTINUE
+        return bool(self.nulls) and self.certified and not paired
+
     def probabilities(self, shares: Mapping[str, float]) -> dict[str, float]:
         """Return with which probability the next probe goes to each stratum.
 
@@ -178,7 +187,7 @@ def new_watch(rates: Rates, epoch: Epoch) -> Watch:
         rates=rates,
         epoch=epoch,
         nulls=nulls,
-        survey=ShiryaevRobertsEDetector.tilted(rates.p0, rates.p1, gamma=aim),
+        survey=PooledEDetector(p0=rates.p0, p1=rates.p1, nulls=nulls, gamma=aim),
         strata=StratifiedEDetector(p0=rates.p0, p1=rates.p1, nulls=nulls, gamma_breach=aim),
         certificate=SequentialTest(p0=rates.p0, p1=rates.p1, alpha=rates.alpha, beta=rates.beta),
         canary=PairedBettingTest(margin=rates.canary_margin, alpha=rates.alpha, beta=rates.beta),
@@ -204,6 +213,7 @@ def _with(watch: Watch, entry: LogEntry) -> Watch:
     stratum = _stratum(watch, entry)
     before = watch.by_stratum.get(stratum) or Stratum(gauge=SubBernoulliConfidenceSequence(alpha=0.05))
     surveyed = entry.stream == "survey"
+    before = replace(before, surveyed=before.surveyed + surveyed)
     if entry.harmful is None:
         known = replace(before, missing=before.missing + 1)
         return replace(
@@ -215,6 +225,8 @@ def _with(watch: Watch, entry: LogEntry) -> Watch:
     watch = replace(watch, position=entry.position, by_stratum={**watch.by_stratum, stratum: known})
     if stratum in watch.nulls:
         watch = replace(watch, strata=watch.strata.update(stratum, phi))
+    if stratum != SENTINEL and (stratum in watch.nulls if watch.nulls else surveyed):
+        watch = replace(watch, survey=watch.survey.update(stratum, phi))
     if entry.stream != SENTINEL:
         watch = replace(watch, everything=watch.everything.update(phi, entry.share, entry.probability))
     return _settled(_surveyed(watch, entry, phi) if surveyed else watch)
@@ -230,7 +242,7 @@ def _surveyed(watch: Watch, entry: LogEntry, phi: float) -> Watch:
         canary = canary.update(int(bool(entry.harmful)) - int(entry.before))
     found = float(bool(entry.harmful))
     return replace(
-        watch, canary=canary, survey=watch.survey.update(phi), certificate=certificate, gauge=watch.gauge.update(found),
+        watch, canary=canary, certificate=certificate, gauge=watch.gauge.update(found),
         sampled=watch.sampled.update(found) if entry.sampled else watch.sampled, weighed=watch.weighed + phi,
     )  # fmt: skip
 

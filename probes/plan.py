@@ -15,6 +15,7 @@ from probes.behavior import Behavior, Suite
 from probes.errors import SuiteError
 from probes.probe import Probe, ProbeId, Sampling
 from probes.result import SweepId
+from probes.statistics.allocation import EpsilonGreedyAllocator
 
 __all__ = ["Cell", "KeyedDraws", "KeyedPromptSampler", "Routine", "WeightedAttack", "cells_of", "plan_cells",
            "plan_draws", "plan_routine", "plan_sweep"]  # fmt: skip
@@ -44,12 +45,15 @@ class Routine:
     Attributes:
         stratum_of: Names the stratum of a category under an attack.
         probabilities: Of each stratum, none below a fixed part of its share; empty draws as the suite is.
+        surveyed: Probes of the survey so far, by stratum: it takes the strata in turn, by their shares. ``None`` draws
+            every probe of it by lot.
         sentinels: Behavior ids and attack names of certified prompts.
         sentinel_ratio: Part of the probes that go to them.
     """
 
     stratum_of: Callable[[str, str], str] = lambda category, attack: f"{category}/{attack}"
     probabilities: Mapping[str, float] | None = None
+    surveyed: Mapping[str, int] | None = None
     sentinels: tuple[tuple[str, str], ...] = ()
     sentinel_ratio: float = 0.25
 
@@ -209,7 +213,8 @@ def plan_routine(
 
     The probabilities of the strata are split into the survey's part, which is the largest multiple of the shares that
     fits below them, and the rest, which is the hunt's. So the survey alone is an unbiased sample of the suite, and
-    ``probability`` is that of the cell by either way.
+    ``probability`` is that of the cell by either way. A survey in turn has the same probabilities in the long run, to
+    within one round.
 
     Raises:
         SuiteError: There is nothing to draw from.
@@ -225,13 +230,22 @@ def plan_routine(
     surveyed = min(1.0, *ratio.values())
     hunted = {name: (ratio[name] - surveyed) * s.share for name, s in within.items()}
     watched = KeyedPromptSampler(sentinels, draws) if sentinels else None
+    counts = None if routine.surveyed is None else {name: routine.surveyed.get(name, 0) for name in within}
+    turns = EpsilonGreedyAllocator(shares={name: s.share for name, s in within.items()})
+
+    def surveyed_cell(i: int) -> Cell:
+        if counts is None:
+            return survey.draw(f"{i}/cell")
+        due = turns.overdue(counts)
+        counts[due] += 1
+        return within[due].draw(f"{i}/cell")
 
     def one(i: int) -> tuple[Cell, str, float]:
         if watched and draws.uniform(f"{i}/sentinel") < routine.sentinel_ratio:
             cell = watched.draw(f"{i}/cell")
             return cell, "sentinel", cell.share / watched.share
         if draws.uniform(f"{i}/stream") < surveyed:
-            cell, stream = survey.draw(f"{i}/cell"), "survey"
+            cell, stream = surveyed_cell(i), "survey"
         else:
             cell, stream = within[_drawn(hunted, draws.uniform(f"{i}/stratum"))].draw(f"{i}/cell"), "hunt"
         stratum = routine.stratum_of(cell.behavior.category, cell.attack.name)

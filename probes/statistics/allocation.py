@@ -61,6 +61,34 @@ class EpsilonGreedyAllocator:
         hunted = 1 - self.epsilon
         return {name: self.epsilon * share + hunted * (name == most) for name, share in self.shares.items()}
 
+    def deal(self, log_r: Mapping[str, float], surveyed: Mapping[str, int], uniform: float) -> tuple[str, bool]:
+        """Choose the next stratum, the survey's in turn instead of by lot: no stratum waits longer than it must.
+
+        By lot, the one stratum in K that has drifted is met after K probes of the survey in mean, in turn after K / 2.
+        The choice depends on the past alone, so detectors of strata keep their guarantee; the survey's mean is that of
+        the suite to within one round.
+
+        Args:
+            log_r: As for ``probabilities``.
+            surveyed: Probes of the survey so far, by stratum.
+            uniform: A draw from [0, 1): below epsilon surveys, the rest hunts where there is evidence.
+
+        Returns:
+            The stratum, and whether the survey chose it.
+        """
+        if not 0 <= uniform < 1:
+            raise ValueError(f"uniform = {uniform} must lie in [0, 1)")
+        if uniform >= self.epsilon:
+            chances = self.probabilities(log_r)
+            if chances != self.shares:
+                return max(chances, key=lambda name: chances[name] - self.epsilon * self.shares[name]), False
+        return self.overdue(surveyed), True
+
+    def overdue(self, surveyed: Mapping[str, int]) -> str:
+        """Return whose turn it is in a survey that is dealt by the shares: the largest v_k (m + 1) - m_k."""
+        due = sum(surveyed.values()) + 1
+        return max(self.shares, key=lambda name: self.shares[name] * due - surveyed.get(name, 0))
+
     @staticmethod
     def choose(probabilities: Mapping[str, float], uniform: float) -> str:
         """Draw a stratum by inverting the distribution function at ``uniform``, a draw from [0, 1)."""

@@ -63,16 +63,16 @@ class Drift:
 class Monitoring:
     """How a target is watched: thresholds of the evidence, and a schedule that follows it.
 
-    A probe is a survey draw, of a stratum at random, or a hunt of the stratum with most evidence. The statistic is
-    R = R_survey / 2 + sum_k R_k / 2 with one Shiryaev-Roberts e-detector for the survey and one for each stratum, or
-    R_survey alone where there are no strata. A probe raises its mean by at most 1 while no rate is above its null, so
+    A probe surveys, taking the strata in turn, or hunts the stratum with most evidence. The statistic is
+    R = R_pooled / 2 + sum_k R_k / 2 with one Shiryaev-Roberts e-detector for all probes and one for each stratum, or
+    the first alone where there are no strata. A probe raises its mean by at most 1 while no rate is above its null, so
     that R stays an e-detector.
 
     Attributes:
         p0: Highest overall ASR that is healthy.
         p1: Smallest ASR that must be found quickly.
         stratum_p0: The same as ``p0`` for one stratum; ``p0`` where it is not given.
-        epsilon: Share of survey draws while a stratum's R is above 1; all are before.
+        epsilon: Share of the survey while a stratum's R is above 1; all are before.
         missing: Share of the probes that give no verdict; they cost and tell nothing.
         requests_per_minute: Most probes a minute; ``None`` for no bound.
         probes_per_day: Most probes a day; ``None`` for no bound.
@@ -94,11 +94,13 @@ class Monitoring:
 
     def __post_init__(self) -> None:
         """Refuse what is no way of watching."""
-        for name, rate in (("p0", self.p0), ("p1", self.p1), ("stratum_p0", self.null), ("epsilon", self.epsilon)):
+        for name, rate in (("p0", self.p0), ("p1", self.p1), ("stratum_p0", self.null)):
             if not 0 < rate < 1:
                 raise ValueError(f"{name} = {rate:g} must lie between 0 and 1")
         if not self.p0 < self.p1:
             raise ValueError(f"p1 = {self.p1:g} must be above p0 = {self.p0:g}")
+        if not 0 < self.epsilon <= 1:
+            raise ValueError(f"epsilon = {self.epsilon:g} must be above 0 and at most 1")
         if not 0 <= self.missing < 1:
             raise ValueError(f"missing = {self.missing:g} must be at least 0 and under 1: a share of the probes")
         if not 1 < self.gamma_warn < self.gamma_breach < math.inf:
@@ -122,14 +124,16 @@ class Monitoring:
         return self.p0 if self.stratum_p0 is None else self.stratum_p0
 
     def detectors(self, *, strata: bool) -> tuple[ShiryaevRobertsEDetector, ShiryaevRobertsEDetector]:
-        """Return the survey's detector and that of one stratum, with nulls and alternatives as the daemon takes them.
+        """Return the detector of all probes and that of one stratum, with the daemon's nulls and alternatives.
 
         Where both count by half, each aims at twice ``gamma_breach``: that is what makes an alarm by itself.
         """
-        aim = 2 * self.gamma_breach if strata else self.gamma_breach
-        nulls = {} if self.stratum_p0 is None else {"": self.stratum_p0}
-        by_stratum = StratifiedEDetector(p0=self.p0, p1=self.p1, nulls=nulls, gamma_breach=aim).update("", 0.0).strata
-        return ShiryaevRobertsEDetector.tilted(p0=self.p0, p1=self.p1, gamma=aim), by_stratum[""]
+        if not strata:
+            alone = ShiryaevRobertsEDetector.tilted(p0=self.p0, p1=self.p1, gamma=self.gamma_breach)
+            return alone, alone
+        nulls, aim = {} if self.stratum_p0 is None else {"": self.stratum_p0}, 2 * self.gamma_breach
+        by_stratum = StratifiedEDetector(p0=self.p0, p1=self.p1, nulls=nulls, gamma_breach=aim).update("", 0.0)
+        return by_stratum.strata[""], by_stratum.strata[""]
 
     def urgency(self, r: Floats) -> Floats:
         """Return 0 while R is at most 1, 1 from ``gamma_warn`` on: log R / log gamma_warn between."""

@@ -89,8 +89,8 @@ def require_findable(monitoring: Monitoring, drift: Drift) -> None:
         )
     if drift.after is None:
         return
-    survey, stratum = m.detectors(strata=drift.strata > 0)
-    ways = [(drift.overall, survey), *([(drift.after, stratum)] if drift.strata else [])]
+    pooled, stratum = m.detectors(strata=drift.strata > 0)
+    ways = [(drift.overall, pooled), *([(drift.after, stratum)] if drift.strata else [])]
     held, wanted = ("stratum's p0", "stratum's p1") if drift.strata else ("p0", "p1")
     null, least = (stratum.p0, stratum.q[0]) if drift.strata else (m.p0, m.p1)
     if all(rate <= detector.p0 for rate, detector in ways):

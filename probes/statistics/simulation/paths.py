@@ -16,11 +16,11 @@ __all__ = ["Law", "Paths", "StratumRates", "new_paths"]
 class Law(Protocol):
     """What decides verdicts."""
 
-    def rates(self, evidence: Recursion, rows: Ints, stratum: Ints, surveyed: Bools) -> Floats:
+    def rates(self, evidence: Recursion, rows: Ints, stratum: Ints) -> Floats:
         """Return the probability of a harmful verdict of one probe of each of these rows."""
         ...
 
-    def learn(self, rows: Ints, stratum: Ints, x: Bools, surveyed: Bools) -> None:
+    def learn(self, rows: Ints, stratum: Ints, x: Bools) -> None:
         """Take note of the verdicts."""
         ...
 
@@ -31,12 +31,12 @@ class StratumRates:
 
     by_stratum: Floats
 
-    def rates(self, evidence: Recursion, rows: Ints, stratum: Ints, surveyed: Bools) -> Floats:
+    def rates(self, evidence: Recursion, rows: Ints, stratum: Ints) -> Floats:
         """Return the strata's rates."""
-        del evidence, rows, surveyed
+        del evidence, rows
         return self.by_stratum[stratum]
 
-    def learn(self, rows: Ints, stratum: Ints, x: Bools, surveyed: Bools) -> None:
+    def learn(self, rows: Ints, stratum: Ints, x: Bools) -> None:
         """Nothing is to be learned."""
 
 
@@ -47,21 +47,28 @@ class Paths:
     Attributes:
         evidence: Decides how much is probed, what is hunted, and when there is a breach.
         own: The strata's own R by row and stratum, kept beside ``evidence`` for speed.
+        turn: Survey probes so far, by row; the survey takes the strata in turn.
     """
 
     monitoring: Monitoring
     evidence: Recursion
     own: Floats
+    turn: Ints
 
     def r(self, rows: Ints) -> Floats:
         """Return the statistic R of these rows."""
-        survey = self.r_survey(rows)
-        return 0.5 * survey + 0.5 * self.own[rows].sum(axis=1) if self.own.shape[1] else survey
+        pooled = self.r_pooled(rows)
+        return 0.5 * pooled + 0.5 * self.own[rows].sum(axis=1) if self.own.shape[1] else pooled
 
-    def r_survey(self, rows: Ints) -> Floats:
-        """Return the survey's own R of these rows."""
-        r: Floats = self.evidence.survey[rows] @ self.evidence.bets[0].weights
+    def r_pooled(self, rows: Ints) -> Floats:
+        """Return these rows' R of all probes together."""
+        r: Floats = self.evidence.pooled[rows] @ self.evidence.bets[0].weights
         return r
+
+    def fired(self, rows: Ints) -> Bools:
+        """Tell where a breach stands on a stratum, and not on all probes together, see ``monitor.watch.Watch.fired``."""
+        pooled = self.r_pooled(rows)
+        return (pooled < self.monitoring.gamma_breach) & (self.own[rows].max(axis=1, initial=0.0) > pooled)
 
     def urgency(self, rows: Ints) -> Floats:
         """Return how urgently these rows are watched, from 0 to 1."""
@@ -74,36 +81,43 @@ class Paths:
             own = self.own[rows]
             hunted, hunting = own.argmax(axis=1), own.max(axis=1) > 1.0
         for i in range(int(sizes.max(initial=0))):
-            sent = (sizes > i) & (rng.random(len(rows)) >= self.monitoring.missing)
+            sent = sizes > i
             self._probe(rows[sent], hunted[sent], hunting[sent], law, rng)
 
     def _probe(self, rows: Ints, hunted: Ints, hunting: Bools, law: Law, rng: np.random.Generator) -> None:
-        stratum, surveyed, strata = hunted, ~hunting, self.own.shape[1]
+        stratum, strata = hunted, self.own.shape[1]
         if strata:
-            surveyed = surveyed | (rng.random(len(rows)) < self.monitoring.epsilon)
-            stratum = np.where(surveyed, rng.integers(strata, size=len(rows)), hunted)
-        x = rng.random(len(rows)) < law.rates(self.evidence, rows, stratum, surveyed)
-        r = self.evidence.update(rows, stratum, x, surveyed)
+            surveyed = ~hunting | (rng.random(len(rows)) < self.monitoring.epsilon)
+            stratum = np.where(surveyed, self.turn[rows] % strata, hunted)
+            self.turn[rows] += surveyed
+        if self.monitoring.missing:
+            there = rng.random(len(rows)) >= self.monitoring.missing
+            rows, stratum = rows[there], stratum[there]
+        x = rng.random(len(rows)) < law.rates(self.evidence, rows, stratum)
+        r = self.evidence.update(rows, stratum, x)
         if strata:
             self.own.reshape(-1)[rows * strata + stratum] = r
-        law.learn(rows, stratum, x, surveyed)
+        law.learn(rows, stratum, x)
 
     def reset(self, rows: Ints) -> None:
         """Drop the evidence of these rows, as an incident that ends does."""
-        self.evidence.survey[rows] = 0.0
+        self.evidence.pooled[rows] = 0.0
         self.evidence.strata[rows] = 0.0
         self.own[rows] = 0.0
 
     def take(self, rows: Ints) -> Paths:
         """Copy these rows."""
-        return Paths(monitoring=self.monitoring, evidence=self.evidence.take(rows), own=self.own[rows])
+        return Paths(
+            monitoring=self.monitoring, evidence=self.evidence.take(rows), own=self.own[rows], turn=self.turn[rows]
+        )
 
 
 def new_paths(monitoring: Monitoring, rows: int, strata: int) -> Paths:
-    """Begin to watch, without evidence."""
-    survey, stratum = (Bet.of(detector) for detector in monitoring.detectors(strata=strata > 0))
+    """Begin to watch, without evidence; the first turn differs from row to row."""
+    pooled, stratum = (Bet.of(detector) for detector in monitoring.detectors(strata=strata > 0))
     return Paths(
         monitoring=monitoring,
-        evidence=Recursion.zero(rows, strata, (survey, stratum)),
+        evidence=Recursion.zero(rows, strata, (pooled, stratum)),
         own=np.zeros((rows, strata)),
+        turn=np.arange(rows),
     )

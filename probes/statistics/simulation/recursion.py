@@ -75,18 +75,18 @@ class Bet:
 
 @dataclass(slots=True, kw_only=True)
 class Recursion:
-    """M of the survey's detector and of each stratum's, of many rows.
+    """M of the detector of all probes and of each stratum's, of many rows.
 
     Values are kept as they are, without logarithms: a path ends at its alarm, so that they stay finite.
 
     Attributes:
-        bets: Of the survey, then of a stratum.
-        survey: M by row and alternative.
+        bets: Of all probes, then of a stratum.
+        pooled: M by row and alternative.
         strata: M by row, stratum and alternative.
     """
 
     bets: tuple[Bet, Bet]
-    survey: Floats
+    pooled: Floats
     strata: Floats
 
     @classmethod
@@ -94,7 +94,7 @@ class Recursion:
         """Begin without evidence."""
         alternatives = [len(bet.weights) for bet in bets]
         return cls(
-            bets=bets, survey=np.zeros((rows, alternatives[0])), strata=np.zeros((rows, strata, alternatives[1]))
+            bets=bets, pooled=np.zeros((rows, alternatives[0])), strata=np.zeros((rows, strata, alternatives[1]))
         )
 
     @property
@@ -102,15 +102,12 @@ class Recursion:
         """M of all strata by row * strata + stratum, the same memory: one index is half as dear as two."""
         return self.strata.reshape(-1, self.strata.shape[2])
 
-    def update(self, rows: Ints, stratum: Ints, x: Bools, surveyed: Bools) -> Floats:
+    def update(self, rows: Ints, stratum: Ints, x: Bools) -> Floats:
         """Take in one verdict of each of these rows, and return R of their strata; nothing where there are none."""
+        self.bets[0].place(self.pooled, rows, x)
         strata = self.strata.shape[1]
-        if not strata:
-            self.bets[0].place(self.survey, rows, x)
-            return np.empty(0)
-        self.bets[0].place(self.survey, rows[surveyed], x[surveyed])
-        return self.bets[1].place(self.by_stratum, rows * strata + stratum, x)
+        return self.bets[1].place(self.by_stratum, rows * strata + stratum, x) if strata else np.empty(0)
 
     def take(self, rows: Ints) -> Recursion:
         """Copy these rows; a row may be copied more than once."""
-        return Recursion(bets=self.bets, survey=self.survey[rows], strata=self.strata[rows])
+        return Recursion(bets=self.bets, pooled=self.pooled[rows], strata=self.strata[rows])

@@ -58,20 +58,21 @@ def _theta(rate: float, up: float, down: float) -> float:
 class Tilting:
     """The healthy law, or one of its tilts, on the same paths, with the likelihood ratios of all tilts.
 
-    A tilt is of the survey's draws or of one stratum's probes. Where a success would carry a detector over its aim, the
+    A tilt is of all probes or of one stratum's. Where a success would carry a detector over its aim, the
     tilted rate is lowered: it follows R^theta, which is then bounded by the aim.
 
     Attributes:
         rate: The healthy rate.
-        tilts: Of the survey, then of a stratum.
-        survey: Sum over beginnings of the likelihood ratio since then, by row and tilt of the survey.
+        tilts: Of all probes, then of a stratum.
+        pooled: Sum over beginnings of the likelihood ratio since then, by row and tilt of all probes.
         strata: The same of each stratum.
-        plan: Which law holds on each row: -1 the healthy one, j the survey's tilt j, J + j tilt j of the first stratum.
+        plan: Which law holds on each row: -1 the healthy one, j tilt j of all probes, J + j tilt j of the first
+            stratum.
     """
 
     rate: float
     tilts: tuple[Tilt, Tilt]
-    survey: Floats
+    pooled: Floats
     strata: Floats
     plan: Ints
     _now: tuple[Floats, Floats] | None = None
@@ -79,34 +80,34 @@ class Tilting:
     @property
     def plans(self) -> int:
         """How many tilts there are, those of other strata left out."""
-        of_survey, of_stratum = (len(t.q) for t in self.tilts)
-        return of_survey + of_stratum if self.strata.shape[1] else of_survey
+        of_all, of_stratum = (len(t.q) for t in self.tilts)
+        return of_all + of_stratum if self.strata.shape[1] else of_all
 
     def enter(self) -> None:
         """Let a tilt begin here, on all rows."""
-        self.survey += 1.0
+        self.pooled += 1.0
         self.strata += 1.0
 
     def total(self, rows: Ints) -> Floats:
         """Return the sum of these rows' likelihood ratios over all beginnings and tilts."""
-        total: Floats = self.survey[rows].sum(axis=1) + self.strata[rows].sum(axis=(1, 2))
+        total: Floats = self.pooled[rows].sum(axis=1) + self.strata[rows].sum(axis=(1, 2))
         return total
 
     def take(self, rows: Ints, plan: Ints) -> Tilting:
         """Copy these rows, and let other laws hold on them from now on."""
-        return Tilting(rate=self.rate, tilts=self.tilts, survey=self.survey[rows], strata=self.strata[rows], plan=plan)
+        return Tilting(rate=self.rate, tilts=self.tilts, pooled=self.pooled[rows], strata=self.strata[rows], plan=plan)
 
-    def rates(self, evidence: Recursion, rows: Ints, stratum: Ints, surveyed: Bools) -> Floats:
+    def rates(self, evidence: Recursion, rows: Ints, stratum: Ints) -> Floats:
         """Return the rates of the laws that hold."""
         strata = self.strata.shape[1]
-        of_survey = self._tilted(0, evidence.bets[0], evidence.survey.take(rows, axis=0))
-        of_stratum = of_survey
+        of_all = self._tilted(0, evidence.bets[0], evidence.pooled.take(rows, axis=0))
+        of_stratum = of_all
         if strata:
             of_stratum = self._tilted(1, evidence.bets[1], evidence.by_stratum.take(rows * strata + stratum, axis=0))
-        self._now = of_survey, of_stratum
+        self._now = of_all, of_stratum
         plan, rates = self.plan[rows], np.full(len(rows), self.rate)
         for j in range(len(self.tilts[0].q)):
-            rates = np.where((plan == j) & surveyed, of_survey[:, j], rates)
+            rates = np.where(plan == j, of_all[:, j], rates)
         for j in range(len(self.tilts[1].q) if strata else 0):
             rates = np.where((plan == len(self.tilts[0].q) + j) & (stratum == 0), of_stratum[:, j], rates)
         return rates
@@ -122,18 +123,17 @@ class Tilting:
         q[near] = (odds / (1 + odds))[:, None]
         return q
 
-    def learn(self, rows: Ints, stratum: Ints, x: Bools, surveyed: Bools) -> None:
+    def learn(self, rows: Ints, stratum: Ints, x: Bools) -> None:
         """Multiply the likelihood ratios by those of the verdicts."""
         if self._now is None:
             raise ValueError("verdicts can't be learned before their rates were asked for")
-        of_survey, of_stratum = (self._ratios(q, x) for q in self._now)
+        of_all, of_stratum = (self._ratios(q, x) for q in self._now)
         strata = self.strata.shape[1]
         if strata:
             by_stratum = self.strata.reshape(-1, self.strata.shape[2])
             at = rows * strata + stratum
             by_stratum[at] = by_stratum.take(at, axis=0) * of_stratum
-            rows, of_survey = rows[surveyed], of_survey[surveyed]
-        self.survey[rows] = self.survey.take(rows, axis=0) * of_survey
+        self.pooled[rows] = self.pooled.take(rows, axis=0) * of_all
 
     def _ratios(self, q: Floats, x: Bools) -> Floats:
         return np.where(x[:, None], q / self.rate, (1 - q) / (1 - self.rate))
@@ -144,7 +144,7 @@ def new_tilting(evidence: Recursion, tilts: tuple[Tilt, Tilt], rate: float) -> T
     return Tilting(
         rate=rate,
         tilts=tilts,
-        survey=np.zeros_like(evidence.survey),
+        pooled=np.zeros_like(evidence.pooled),
         strata=np.zeros_like(evidence.strata),
-        plan=np.full(len(evidence.survey), -1),
+        plan=np.full(len(evidence.pooled), -1),
     )

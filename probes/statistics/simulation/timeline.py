@@ -76,8 +76,8 @@ def watch_healthy(monitoring: Monitoring, drift: Drift, runs: int, rng: np.rando
     """Watch ``runs`` healthy targets from the beginning; a breach there sets its evidence back."""
     m = monitoring
     paths, rows = new_paths(m, runs, drift.strata), np.arange(runs)
-    survey, stratum = (tilt_of(detector, drift.before) for detector in m.detectors(strata=drift.strata > 0))
-    tilting = new_tilting(paths.evidence, (survey, stratum), drift.before)
+    pooled, stratum = (tilt_of(detector, drift.before) for detector in m.detectors(strata=drift.strata > 0))
+    tilting = new_tilting(paths.evidence, (pooled, stratum), drift.before)
     probes = min(_HEALTHY_MOST, max(_HEALTHY_LEAST, _HEALTHY_PER_STRATUM * drift.strata))
     batches = max(4, math.ceil(probes / m.batch))
     sent = passed = 0.0
@@ -98,8 +98,8 @@ def follow_drift(
 ) -> tuple[Passage, Passage, Passage]:
     """Let every watch's target drift at a random moment between two batches.
 
-    A breach is confirmed in batches as of a burst, one after another: on prompts of the whole suite where the
-    survey alone makes it, else on those of the strata that drifted. Where it is dismissed, the watch begins anew.
+    A breach is confirmed in batches as of a burst, one after another: on prompts of the strata that drifted where the
+    breach stands on a stratum, else on those of the whole suite. Where it is dismissed, the watch begins anew.
 
     Returns:
         When the evidence first reached ``gamma_warn``, when ``gamma_breach``, both at the end of a batch, and when the
@@ -123,8 +123,8 @@ def follow_drift(
         breached.note(high, probes, seconds)
         seconds[active] += m.gap_seconds(paths.urgency(active))
         if len(high):
-            by_survey = paths.r_survey(high) >= m.gamma_breach
-            for law, mine in ((laws.suite, high[by_survey]), (laws.strata, high[~by_survey])):
+            in_strata = paths.fired(high)
+            for law, mine in ((laws.suite, high[~in_strata]), (laws.strata, high[in_strata])):
                 active = np.setdiff1d(active, _confirm(m, law, mine, rng, probes=probes, seconds=seconds))
             settled.note(np.setdiff1d(high, active), probes, seconds)
             paths.reset(high)

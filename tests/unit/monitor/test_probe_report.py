@@ -160,11 +160,14 @@ def test_what_others_named_is_shown_as_plain_text() -> None:
 def test_a_status_shows_what_others_named_as_plain_text() -> None:
     target = {
         "name": NASTY, "mode": "observe", "release": NASTY, "verdict": "safe", "asr": None, "last_known_good": NASTY,
-        "incident": NASTY,
+        "incident": NASTY, "why": NASTY,
     }  # fmt: skip
-    incident = {"id": NASTY, "release": NASTY, "state": "open", "events": [{"at": NOW.isoformat(), "note": NASTY}]}
+    incident = {
+        "id": NASTY, "release": NASTY, "state": "open", "events": [{"at": NOW.isoformat(), "note": NASTY}],
+        "closed": False, "headline": NASTY,
+    }  # fmt: skip
     text = drawn(*status_tables({"targets": [target], "incidents": [incident]}))
-    assert text.count("[/f") >= 6
+    assert text.count("[/f") >= 10
     assert not any(c in text for c in "\x1b\x00\ud800\u202e")
 
 

@@ -12,9 +12,10 @@ import pytest
 from monitor.baseline import Baseline, Tally
 from monitor.policy import Rates, Schedule, pace
 from monitor.probe_log import Epoch
-from monitor.watch import Watch, new_watch
+from monitor.watch import SURVEY, Watch, new_watch
 from probes.statistics.detectors import ShiryaevRobertsEDetector, raised_alternative
 from probes.statistics.simulation.monitoring import Monitoring
+from probes.statistics.simulation.paths import new_paths
 
 RATES = Rates(
     p0=0.10, p1=0.30, gamma_warn=1e4, gamma_breach=1e6, alpha=1e-3, beta=1e-2, theta=0.2, delta=0.01, cap=400
@@ -47,8 +48,10 @@ def what(detector: ShiryaevRobertsEDetector) -> tuple[object, ...]:
 @pytest.mark.parametrize("strata", [False, True])
 def test_detectors_have_its_nulls_alternatives_and_aims(*, strata: bool) -> None:
     daemon = watch(strata=strata)
-    survey, stratum = simulated(strata=strata).detectors(strata=strata)
-    assert what(survey) == what(daemon.survey)
+    pooled, stratum = simulated(strata=strata).detectors(strata=strata)
+    state = daemon.survey.update(NAMES[0], 0.0).state
+    assert state is not None
+    assert what(pooled) == what(state)
     if strata:
         assert what(stratum) == what(daemon.strata.update(NAMES[0], 0.0).strata[NAMES[0]])
         assert stratum.q[0] == raised_alternative(stratum.p0, p0=RATES.p0, p1=RATES.p1), "confirmed against this"
@@ -59,7 +62,9 @@ def test_detectors_have_its_nulls_alternatives_and_aims(*, strata: bool) -> None
 def test_urgency_and_pace_are_its_own(r: float, *, strata: bool) -> None:
     daemon, m = watch(strata=strata), simulated(strata=strata)
     log_m = tuple([math.log(r) if r else -math.inf] * 3)
-    daemon = replace(daemon, survey=replace(daemon.survey, log_m=log_m))
+    state = daemon.survey.update(NAMES[0], 0.0).state
+    assert state is not None
+    daemon = replace(daemon, survey=replace(daemon.survey, state=replace(state, log_m=log_m)))
     urgency = m.urgency(np.array([r / 2 if strata else r]))
     assert urgency == pytest.approx([daemon.urgency])
     seconds, n = pace(SCHEDULE, daemon.urgency)
@@ -74,3 +79,20 @@ def test_hunts_begin_where_its_own_do() -> None:
         stands = replace(fresh.strata[NAMES[2]], log_m=tuple([math.log(r)] * 3))
         found = replace(daemon, strata=replace(fresh, strata={NAMES[2]: stands})).probabilities(shares)
         assert found[NAMES[2]] == pytest.approx(share)
+
+
+@pytest.mark.parametrize(("pooled", "own"), [(2e6, 3e6), (1e5, 3e6), (1.9e6, 1e6), (5e5, 1e5), (1e5, 1.9e6)])
+def test_a_breach_stands_where_its_own_does(pooled: float, own: float) -> None:
+    daemon, m = watch(strata=True), simulated(strata=True)
+    survey, strata = daemon.survey.update(NAMES[0], 0.0), daemon.strata.update(NAMES[2], 0.0)
+    assert survey.state is not None
+    stands = replace(strata.strata[NAMES[2]], log_m=tuple([math.log(own)] * 3))
+    found = replace(
+        daemon,
+        survey=replace(survey, state=replace(survey.state, log_m=tuple([math.log(pooled)] * 3))),
+        strata=replace(strata, strata={NAMES[2]: stands}),
+    )
+    paths = new_paths(m, 1, len(NAMES))
+    paths.evidence.pooled[:] = pooled
+    paths.own[0, 2] = own
+    assert paths.fired(np.array([0])).tolist() == [SURVEY not in found.fired]

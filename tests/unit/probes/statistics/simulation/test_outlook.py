@@ -89,7 +89,7 @@ def test_what_nobody_can_find_is_refused_with_the_way_out(drift: Drift, m: Monit
         ({"p1": math.nan}, "p1 = nan"),
         ({"p1": 0.05}, "above p0"),
         ({"stratum_p0": 1.0}, "stratum_p0"),
-        ({"epsilon": 1.0}, "epsilon"),
+        ({"epsilon": 0.0}, "epsilon"),
         ({"missing": 1.0}, "missing"),
         ({"missing": math.nan}, "missing"),
         ({"gamma_breach": math.inf}, "gamma_breach"),
