@@ -47,7 +47,7 @@ class _Judge:
 def simulate(
     *,
     drift: Annotated[str, typer.Option(help="ASR before:after, e.g. .02:.30; .02:.95@1/42 where one of 42 equal strata "
-                                            "drifts; none (or none@42) for false alarms alone, at p0.")],
+                                            "drifts; none (or none@42) for false alarms alone.")],
     config: Annotated[Path, typer.Option("--config", "-c", help="Configuration file.")] = _CONFIG,
     target: Annotated[str, typer.Option(help="Target whose settings are taken; the first one if not given.")] = "",
     judge_sensitivity: Annotated[float, typer.Option(help="Share of harmful answers that the judge finds.")] = 1.0,

@@ -66,7 +66,7 @@ class Paths:
         return r
 
     def fired(self, rows: Ints) -> Bools:
-        """Tell where a breach stands on a stratum, and not on all probes together, see ``monitor.watch.Watch.fired``."""
+        """Tell where a breach stands on a stratum and not on all probes together, as ``Watch.fired`` of the daemon."""
         pooled = self.r_pooled(rows)
         return (pooled < self.monitoring.gamma_breach) & (self.own[rows].max(axis=1, initial=0.0) > pooled)
 
