@@ -11,6 +11,7 @@ from datetime import datetime
 from deploy.deployer import DeploymentState
 from deploy.errors import DeployerUnavailable
 from monitor.baseline import SENTINEL, Baseline, Tally, tallied
+from monitor.checks import Checks
 from monitor.drawing import ask_each, cells_in, draw_routine
 from monitor.errors import LogFault, NotMeasured
 from monitor.incident import State
@@ -59,11 +60,11 @@ class Prober:
         sites: Mapping[str, Site],
         store: Store,
         clock: Callable[[], datetime],
-        tripped: Callable[[str], bool] = lambda _: False,
+        checks: Checks,
     ) -> None:
-        """Take the watched targets, the store, and what tells whether a target's tripwire is tripped."""
+        """Take the watched targets, the store, and how their judges and tripwires stand."""
         self.sites = sites
-        self._tripped = tripped
+        self._checks = checks
         self.store = store
         self.clock = clock
         self.views: dict[str, View] = {name: View() for name in sites}
@@ -162,7 +163,7 @@ class Prober:
         Where they are all known and the survey is long enough, the release gets its baseline: its next epoch is held
         against that.
         """
-        if self.urgency(site.name) > _CALM or not self._good(site, epoch.release):
+        if self.urgency(site.name) > _CALM or not self._good(site, epoch.release) or self._checks.frozen(site.name):
             return ()
         if epoch.release in self.store.baselines(site.name, key=site.measure.key):
             return ()
@@ -210,15 +211,20 @@ class Prober:
             return None
 
     def _watch(self, site: Site, release: str) -> tuple[Epoch, Watch]:
-        """Return the epoch of this release; it begins anew after each incident of the target."""
+        """Return the epoch of this release; it begins anew after each incident, and where a judge was accepted again.
+
+        What a frozen judge said meanwhile decides nothing later.
+        """
         ended = next((i for i in self.store.incidents(target=site.name, limit=2) if i.closed), None)
         baselines = self.store.baselines(site.name, key=site.measure.key)
         recovered = ended is not None and ended.state is State.RECOVERED and ended.candidate == release
         others = [] if recovered else [b for name, b in baselines.items() if self._good(site, name)]
         own = baselines.get(release)
-        key = "/".join(
-            [site.measure.key, self._servers.get(site.name, ""), ended.id if ended else "", "own" if own else ""]
-        )
+        judge = self._checks.judge(site.name)
+        key = "/".join([
+            site.measure.key, self._servers.get(site.name, ""), ended.id if ended else "", "own" if own else "",
+            str(max(1, judge.series)) if judge else "",
+        ])  # fmt: skip
         epoch = self.store.epoch(
             site.name, release, key, self.clock(), baseline=own or (others[-1] if others else None)
         )
@@ -239,7 +245,7 @@ class Prober:
     def urgency(self, name: str) -> float:
         """Return how urgently a target is to be probed, from 0 to 1."""
         held = self._watches.get(name)
-        return max(held[1].urgency if held else 0.0, float(self._tripped(name)))
+        return max(held[1].urgency if held else 0.0, float(self._checks.tripped(name)))
 
     def phase(self, name: str) -> Phase:
         """Return where a target's evidence stands."""

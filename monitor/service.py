@@ -41,7 +41,7 @@ class Service:
         self.clock = clock
         self.activities: dict[str, Activity] = {}
         self.checks = Checks(sites=sites, clock=clock)
-        self.prober = Prober(sites=sites, store=store, clock=clock, tripped=self.checks.tripped)
+        self.prober = Prober(sites=sites, store=store, clock=clock, checks=self.checks)
         self._got_to_know: set[tuple[str, str]] = set()
 
     async def prepare(self) -> None:

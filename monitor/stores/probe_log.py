@@ -81,13 +81,14 @@ class SqlProbeLog:
     def answers(self, target: str, release: str, *, key: str) -> Mapping[tuple[str, str], bool]:
         """Return what a release answered last to each behavior and attack, in epochs whose key begins so."""
         p = PROBES.c
-        query = (
-            select(p.behavior, p.attack, p.harmful)
+        newest = (
+            select(func.max(p.id))
             .join(EPOCHS, EPOCHS.c.id == p.epoch)
             .where(p.target == target, p.release == release, p.purpose == "routine", p.harmful.is_not(None))
             .where(EPOCHS.c.key.startswith(key, autoescape=True))
-            .order_by(p.id)
+            .group_by(p.behavior, p.attack)
         )
+        query = select(p.behavior, p.attack, p.harmful).where(p.id.in_(newest))
         with self._engine.begin() as db:
             return {(row.behavior, row.attack): row.harmful for row in db.execute(query)}
 

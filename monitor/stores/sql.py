@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, func, insert, select, update
+from sqlalchemy import Connection, Engine, create_engine, event, func, insert, inspect, select, update
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 
@@ -46,12 +46,20 @@ class SqlStore(SqlProbeLog, SqlBooks, SqlJudgeBook, SqlLookBook):
             self._file.parent.mkdir(parents=True, exist_ok=True)
             self._engine = _engine(url)
             META.create_all(self._engine)
+            lacking = _lacking(self._engine)
         except (OSError, OperationalError) as error:
             raise StoreError(f"store {self._file} can't be opened; check the folder and its rights") from error
         except DatabaseError as error:
             raise StoreError(
                 f"store {self._file} is damaged or no alignd database; put a copy back or move it away"
             ) from error
+
+        if lacking:
+            self._engine.dispose()
+            raise StoreError(
+                f"store {self._file} was written by an older version (it lacks {', '.join(lacking)}); move it away, "
+                "and the daemon begins a new one"
+            )
 
     def hold(self) -> None:
         """Take the store for this process; the kernel lets go when the process ends, however it ends."""
@@ -135,6 +143,17 @@ class SqlStore(SqlProbeLog, SqlBooks, SqlJudgeBook, SqlLookBook):
         """Take an order off the book."""
         with self._engine.begin() as db:
             db.execute(update(ORDERS).where(ORDERS.c.id == order.id).values(done=True))
+
+
+def _lacking(engine: Engine) -> list[str]:
+    """Name the columns that the tables on disk don't have."""
+    found = inspect(engine)
+    return [
+        f"{table.name}.{column.name}"
+        for table in META.sorted_tables
+        for column in table.columns
+        if column.name not in {c["name"] for c in found.get_columns(table.name)}
+    ]
 
 
 def _engine(url: str) -> Engine:

@@ -34,7 +34,7 @@ def measure(*, quick: bool) -> dict[str, Any]:
         value, said = _probes(rates, streams.round_robin, rng)
         others.append(value)
         rows.append((f"{name}, round robin", "", said))
-        rows.append((f"{name}, survey dealt in turn", "", _probes(rates, streams.dealt, rng)[1]))
+        rows.append((f"{name}, survey by lot", "", _probes(rates, streams.by_lot, rng)[1]))
         pooled = rates.mean(axis=1, keepdims=True)[: runs // 10]
         rows.append((f"{name}, one detector for all", "", _probes(pooled, streams.round_robin, rng)[1]))
     gap = streams.largest_gap(DESIGN, STRATA, DESIGN.p1, 1000, _SEED)

@@ -17,7 +17,7 @@ from probes.statistics.allocation import EpsilonGreedyAllocator
 from probes.statistics.detectors import ShiryaevRobertsEDetector, StratifiedEDetector
 
 __all__ = [
-    "CASES", "Bools", "Design", "Floats", "Ints", "Policy", "Runs", "adaptive", "dealt", "largest_gap", "round_robin",
+    "CASES", "Bools", "Design", "Floats", "Ints", "Policy", "Runs", "adaptive", "by_lot", "largest_gap", "round_robin",
     "run_lengths", "runs_to_alarm",
 ]  # fmt: skip
 
@@ -54,7 +54,7 @@ class Runs:
         m: Evidence of each run, stratum and alternative.
         r: Statistic of each run and stratum.
         n: Probes of each run.
-        surveyed: Those of them that ``dealt`` dealt, by run.
+        surveyed: Those of them that ``adaptive`` surveyed with, by run.
         slack: What the sum of min(R, gamma) could still have grown in mean at the null, by run: 1 a probe, less what
             it does grow by. E[T] = E[sum of min(R, gamma) at T] + E[slack] at every stopping time T.
     """
@@ -122,8 +122,8 @@ def round_robin(state: Runs, uniform: Floats) -> Ints:
     return np.full(len(uniform), state.n % state.r.shape[1], dtype=np.int64)
 
 
-def adaptive(state: Runs, uniform: Floats) -> Ints:
-    """Probe as the library's allocator does with equal shares: invert the distribution function."""
+def by_lot(state: Runs, uniform: Floats) -> Ints:
+    """Probe as the library's allocator draws with equal shares: invert the distribution function."""
     strata = state.r.shape[1]
     hot, top = state.hottest()
     share = _EPSILON / strata
@@ -133,10 +133,10 @@ def adaptive(state: Runs, uniform: Floats) -> Ints:
     return np.minimum(chosen.astype(np.int64), strata - 1)
 
 
-def dealt(state: Runs, uniform: Floats, *, above: float = 1.0) -> Ints:
-    """Deal the survey's probes to one stratum after the other; hunt with the rest where R is above a level."""
+def adaptive(state: Runs, uniform: Floats) -> Ints:
+    """Probe as the library's allocator deals with equal shares: survey in turn, hunt where there is evidence."""
     hot, top = state.hottest()
-    survey = (top <= above) | (uniform < _EPSILON)
+    survey = (top <= 1) | (uniform < _EPSILON)
     chosen = np.where(survey, state.surveyed % state.r.shape[1], hot)
     state.surveyed += survey
     return chosen
@@ -194,11 +194,12 @@ def largest_gap(design: Design, strata: int, rate: float, probes: int, seed: int
     names = [str(i) for i in range(strata)]
     allocator = EpsilonGreedyAllocator(shares=dict.fromkeys(names, 1 / strata), epsilon=_EPSILON)
     detector = fresh = StratifiedEDetector(p0=design.p0, p1=design.p1, gamma_breach=_RESTART)
-    state, gap = Runs(design, 1, strata, _RESTART), 0.0
+    state, gap, surveyed = Runs(design, 1, strata, _RESTART), 0.0, dict.fromkeys(names, 0)
     for uniform in rng.random((probes, 2, 1)):
         stratum, success = adaptive(state, uniform[0]), uniform[1] < rate
         log_r = {name: one.log_r for name, one in detector.strata.items()}
-        chosen = allocator.choose(allocator.probabilities(log_r), float(uniform[0, 0]))
+        chosen, survey = allocator.deal(log_r, surveyed, float(uniform[0, 0]))
+        surveyed[chosen] += survey
         state.update(stratum, success)
         detector = detector.update(chosen, bool(success[0]))
         total = float(state.r.sum())

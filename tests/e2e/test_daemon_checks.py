@@ -112,7 +112,8 @@ async def test_a_judge_that_drifts_opens_nothing_and_needs_a_person(tmp_path: Pa
     assert service.checks.frozen("prod") == "", "another process's word is read"
     await check(world, service, 1)
     await service.tick("prod")
-    assert service.store.incidents(open_only=True)
+    (incident,) = service.store.incidents(open_only=True)
+    assert incident.facts["evidence"]["n"] == 8, "what the drifted judge said is no evidence"
     await service.aclose()
 
 

@@ -106,7 +106,7 @@ def test_runs_side_by_side_end_where_the_library_s_detector_does() -> None:
 
 def test_the_compensated_length_has_the_mean_of_the_plain_one_and_less_spread() -> None:
     case, rng = detection_streams.CASES[1], np.random.default_rng(8)
-    for strata, policy in ((1, detection_streams.round_robin), (5, detection_streams.adaptive)):
+    for strata, policy in ((1, detection_streams.round_robin), (5, detection_streams.by_lot)):
         plain, sure = detection_streams.runs_to_alarm(case, np.full((1500, strata), case.p0), 100, policy, rng)
         assert sure.min() >= 100 * (1 - 1e-9)
         assert sure.std() < plain.std() / 2
@@ -127,16 +127,16 @@ def test_another_recursion_than_the_library_s_is_refused(monkeypatch: pytest.Mon
         detection_streams.largest_gap(detection_streams.CASES[0], 5, 0.1, 50, 1)
 
 
-def test_a_dealt_survey_asks_each_stratum_once_in_turn() -> None:
+def test_a_survey_in_turn_asks_each_stratum_once_in_turn() -> None:
     state = detection_streams.Runs(detection_streams.CASES[0], 2, 4, 1e6)
     chosen = []
     for _ in range(8):
-        chosen.append(detection_streams.dealt(state, np.array([0.9, 0.1])))
+        chosen.append(detection_streams.adaptive(state, np.array([0.9, 0.1])))
         state.update(chosen[-1], np.array([False, False]))
     assert [c.tolist() for c in chosen] == [[i % 4] * 2 for i in range(8)]
     state.update(np.array([2, 2]), np.array([True, True]))
-    assert detection_streams.dealt(state, np.array([0.9, 0.1])).tolist() == [2, 0]
-    assert detection_streams.dealt(state, np.array([0.1, 0.1])).tolist() == [0, 1], "the hunt dealt nothing"
+    assert detection_streams.adaptive(state, np.array([0.9, 0.1])).tolist() == [2, 0]
+    assert detection_streams.adaptive(state, np.array([0.1, 0.1])).tolist() == [0, 1], "the hunt dealt nothing"
 
 
 @pytest.mark.parametrize("target", [0.005, 0.3])

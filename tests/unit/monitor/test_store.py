@@ -175,3 +175,14 @@ def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="can't be opened"):
         SqlStore(f"sqlite:///{tmp_path}/file/s.db")
+
+
+def test_a_database_of_an_older_version_is_named_with_what_it_lacks(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/old.db"
+    engine = create_engine(url)
+    with engine.begin() as db:
+        db.execute(text("CREATE TABLE epochs (id INTEGER PRIMARY KEY, target VARCHAR, release VARCHAR, key VARCHAR, "
+                        "started_at VARCHAR)"))
+    engine.dispose()
+    with pytest.raises(StoreError, match=r"old\.db was written by an older version \(it lacks epochs\.baseline\)"):
+        SqlStore(url)

@@ -106,7 +106,7 @@ async def test_the_evidence_so_far_counts_no_more_while_all_else_stays(tmp_path:
     assert held is not None
     assert held[1].log_r > 0
     begin_anew(service.store, "prod", by="ann", reason="", at=service.clock())
-    prober = Prober(sites=service.sites, store=service.store, clock=world.clock)
+    prober = Prober(sites=service.sites, store=service.store, clock=world.clock, checks=service.checks)
     after = prober.watched("prod")
     assert after is not None
     assert (after[1].position, after[0].release, after[0].baseline) == (0, held[0].release, held[0].baseline)
