@@ -68,7 +68,8 @@ class Paths:
     def fired(self, rows: Ints) -> Bools:
         """Tell where a breach stands on a stratum and not on all probes together, as ``Watch.fired`` of the daemon."""
         pooled = self.r_pooled(rows)
-        return (pooled < self.monitoring.gamma_breach) & (self.own[rows].max(axis=1, initial=0.0) > pooled)
+        fired: Bools = (pooled < self.monitoring.gamma_breach) & (self.own[rows].max(axis=1, initial=0.0) > pooled)
+        return fired
 
     def urgency(self, rows: Ints) -> Floats:
         """Return how urgently these rows are watched, from 0 to 1."""

@@ -71,7 +71,7 @@ def test_a_confirmation_costs_its_batches_and_a_dismissal_begins_anew() -> None:
 
 
 def test_a_breach_is_confirmed_where_it_stands() -> None:
-    m = replace(STEADY, burst_batch=4, burst_interval_seconds=10)
+    m = replace(STEADY, batch=4, burst_batch=4, burst_interval_seconds=10)
     slow = ConfirmationLaw(confirmed_at=np.eye(1, 41, 40)[0], dismissed_at=np.zeros(41), undecided=0.0)
     rng, shares = np.random.default_rng(13), []
     for drift in (Drift(before=0.02, after=0.6, strata=30, drifted=1), Drift(before=0.02, after=0.9)):
@@ -109,9 +109,9 @@ def test_a_day_sends_no_more_than_its_bound() -> None:
 
 
 def test_hunting_finds_one_stratum_sooner_than_drawing_does() -> None:
-    drift = Drift(before=0.02, after=0.95, strata=20, drifted=1)
-    hunted = followed(STEADY, drift)[1].probes
-    drawn = followed(replace(STEADY, epsilon=1 - 1e-9), drift)[1].probes
+    drift, m = Drift(before=0.02, after=0.95, strata=20, drifted=1), replace(STEADY, batch=4, burst_batch=4)
+    hunted = followed(m, drift)[1].probes
+    drawn = followed(replace(m, epsilon=1.0), drift)[1].probes
     assert float(hunted.mean()) + 3 * float(hunted.std()) / math.sqrt(RUNS) < float(drawn.mean())
 
 
