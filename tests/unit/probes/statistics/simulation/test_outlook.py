@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from probes.statistics.simulation.confirmation import Confirmation
+from probes.statistics.simulation.confirmation import Confirmation, confirmation_law
 from probes.statistics.simulation.monitoring import YEAR_SECONDS, Drift, Monitoring, judged_rate
 from probes.statistics.simulation.outlook import Outlook, simulate
 
@@ -38,6 +38,8 @@ def test_false_alarms_keep_the_bound_at_the_worst_healthy_rate(strata: int) -> N
     alarms = outlook(Drift(before=0.10, strata=strata)).false_alarms
     assert alarms.breaches > 3 * alarms.breaches_error
     assert alarms.breaches - 3 * alarms.breaches_error < alarms.breaches_bound
+    if not strata:
+        assert alarms.remediations == pytest.approx(alarms.breaches * confirmation_law(TEST, 0.10).confirmed)
     assert alarms.remediations < alarms.remediations_bound == pytest.approx(alarms.breaches_bound * TEST.alpha)
 
 

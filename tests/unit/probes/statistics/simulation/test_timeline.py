@@ -67,7 +67,7 @@ def test_a_confirmation_costs_its_batches_and_a_dismissal_begins_anew() -> None:
     taken = settled.probes - found.probes
     assert abs(float((taken == 12).mean()) - 0.5) <= 3 * 0.5 / math.sqrt(RUNS)
     assert np.isfinite(taken).all()
-    assert (taken[taken > 12] > 24).all(), "a second breach needs probes of its own"
+    assert np.median(taken[taken > 12]) > 24 + 8, "a second breach needs evidence of its own"
 
 
 def test_a_breach_is_confirmed_where_it_stands() -> None:
@@ -104,6 +104,7 @@ def test_a_day_sends_no_more_than_its_bound() -> None:
     _, found, _ = followed(m)
     nights = np.ceil(found.seconds / DAY_SECONDS)
     assert (found.probes <= 8 * (nights + 1)).all(), "two batches of four fit into a day"
+    assert (found.probes >= 8 * (nights - 1)).all(), "and are sent in each"
     assert found.quantile(0.5)[1] > DAY_SECONDS
     assert m.probes_a_day(0.0) == 10
 
