@@ -67,7 +67,7 @@ def test_a_confirmation_costs_its_batches_and_a_dismissal_begins_anew() -> None:
     taken = settled.probes - found.probes
     assert abs(float((taken == 12).mean()) - 0.5) <= 3 * 0.5 / math.sqrt(RUNS)
     assert np.isfinite(taken).all()
-    assert np.median(taken[taken > 12]) > 24 + 8, "a second breach needs evidence of its own"
+    assert (taken[taken > 12] <= 24 + 8).mean() < 0.25, "a second breach needs evidence of its own"
 
 
 def test_a_breach_is_confirmed_where_it_stands() -> None:
