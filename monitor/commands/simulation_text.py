@@ -131,7 +131,7 @@ def plot(name: str, told: str, watched: Monitoring, found: Outlook) -> str:
     most = found.false_alarms.breaches_bound
     return simulation_svg(
         curves,
-        title=f"{name}: how soon it is found that {told}",
+        title=f"{name}: time to find that {told}",
         about=f"{found.runs:,} simulated drifts; {found.idle_probes_per_day:,.0f} probes a day while healthy, at most "
         f"{_rate(most)} false breaches a year",
         note=f"p0 {watched.p0:g}, p1 {watched.p1:g}, gamma_warn {_short(watched.gamma_warn)}, gamma_breach "
