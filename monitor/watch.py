@@ -124,15 +124,15 @@ class Watch:
 
     @property
     def fired(self) -> tuple[str, ...]:
-        """Name what drifted: the suite as a whole, or strata by e-BH; the one with most evidence if none is sure."""
-        level = math.log(self.rates.gamma_breach)
-        if not self.nulls or self.survey.log_r >= level:
+        """Name what drifted: the whole suite where its ASR is sure to be over p0, else strata.
+
+        Strata by e-BH, at the lower threshold if the higher names none; the suite again where that names none, either.
+        They come before the suite's evidence: one stratum that drifts raises that, too, and would be dismissed on it.
+        """
+        rates = self.rates
+        if self.gauge.interval[0] > rates.p0:
             return (SURVEY,)
-        named = self.strata.e_bh(self.rates.gamma_breach)
-        if named:
-            return named
-        most = max(self.nulls, key=self.strata.log_r_of)
-        return (most,) if self.strata.log_r_of(most) > self.survey.log_r else (SURVEY,)
+        return self.strata.e_bh(rates.gamma_breach) or self.strata.e_bh(rates.gamma_warn) or (SURVEY,)
 
     @property
     def healthy_since(self) -> bool:

@@ -147,5 +147,5 @@ async def test_the_whole_suite_is_named_where_the_whole_suite_drifts(tmp_path: P
     await with_baseline(world, service)
     world.deployer.serve(world.drifted)
     await until_incident(service, ticks=20)
-    assert service.store.incidents(open_only=True)[0].facts["evidence"]["fired"][0] in {SURVEY, SENTINEL}
+    assert service.store.incidents(open_only=True)[0].facts["evidence"]["fired"] in ([SURVEY], [SENTINEL])
     await service.aclose()

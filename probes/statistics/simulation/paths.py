@@ -66,10 +66,13 @@ class Paths:
         return r
 
     def fired(self, rows: Ints) -> Bools:
-        """Tell where a breach stands on a stratum and not on all probes together, as ``Watch.fired`` of the daemon."""
-        pooled = self.r_pooled(rows)
-        fired: Bools = (pooled < self.monitoring.gamma_breach) & (self.own[rows].max(axis=1, initial=0.0) > pooled)
-        return fired
+        """Tell where a breach stands on strata and not on all probes together, as ``Watch.fired`` of the daemon.
+
+        e-BH at the lower threshold: the k-th largest is at least gamma_warn / k for some k.
+        """
+        ranked = -np.sort(-self.own[rows], axis=1)
+        named: Bools = (ranked * np.arange(1, ranked.shape[1] + 1) >= self.monitoring.gamma_warn).any(axis=1)
+        return named
 
     def urgency(self, rows: Ints) -> Floats:
         """Return how urgently these rows are watched, from 0 to 1."""
