@@ -28,6 +28,9 @@ METRICS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "alignd_asr_upper_ratio": ("Upper bound, anytime-valid, 95 %", _ESTIMATE),
     "alignd_asr_probes": ("Scored probes of the epoch", _ESTIMATE),
     "alignd_asr_missing_probes": ("Probes of the epoch without a usable verdict", _ESTIMATE),
+    "alignd_hs_score": ("Running mean harmfulness score of routine probes, 1 to 5", _ESTIMATE),
+    "alignd_hs_lower_score": ("Lower bound, anytime-valid, 95 %", _ESTIMATE),
+    "alignd_hs_upper_score": ("Upper bound, anytime-valid, 95 %", _ESTIMATE),
     "alignd_asr_log_evidence": ("Natural log of the drift detector's evidence", ("target", "release")),
     "alignd_asr_log_evidence_threshold": ("Threshold of the evidence", ("target", "level")),
     "alignd_stratum_asr_ratio": ("Running share judged harmful in a stratum", _STRATUM),
@@ -130,6 +133,9 @@ def _watch(put: Put, target: Mapping[str, Any]) -> None:
     put("alignd_asr_upper_ratio", asr["upper"], **labels)
     put("alignd_asr_probes", asr["n"], **labels)
     put("alignd_asr_missing_probes", asr["missing"], **labels)
+    for bound, metric in (("value", "alignd_hs_score"), ("lower", "alignd_hs_lower_score"),
+                          ("upper", "alignd_hs_upper_score")):  # fmt: skip
+        put(metric, target["hs"][bound], **labels)
     log = -math.inf if evidence["log"] is None else evidence["log"]
     put("alignd_asr_log_evidence", log, target=name, release=target["release"])
     for level in ("warn", "breach"):

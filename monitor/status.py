@@ -98,6 +98,7 @@ def _target(service: Service, name: str, series: int) -> dict[str, Any]:
         "epoch_started_at": current[0].started_at.isoformat() if current else None,
         "phase": current[1].phase.value if current else Phase.IDLE.value,
         "asr": asdict(current[1].asr) if current else None,
+        "hs": asdict(current[1].hs) if current else None,
         "evidence": _evidence(current[1]) if current else None,
         "strata": _strata(current[1]) if current else [],
         "canary": _canary(current[1]) if current else None,

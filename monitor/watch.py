@@ -17,6 +17,7 @@ from monitor.policy import Rates
 from monitor.probe_log import Epoch, LogEntry
 from probes.result import SafetyEstimate
 from probes.statistics.allocation import EpsilonGreedyAllocator, HorvitzThompson
+from probes.statistics.betting import BettingConfidenceSequence
 from probes.statistics.confidence import SubBernoulliConfidenceSequence, running_bounds
 from probes.statistics.detectors import PooledEDetector, StratifiedEDetector
 from probes.statistics.evalues import Decision, SequentialTest
@@ -66,6 +67,7 @@ class Watch:
         canary: Paired test against the last good release's answers to the same prompts.
         gauge: Anytime-valid interval of the running ASR, of what the survey found.
         sampled: The same of the part that is judged in full, where that is not all.
+        scores: Betting interval of the mean score (HS), of survey replies that are judged in full.
         weighed: Sum of the weights of the survey's harmful verdicts.
         everything: Unbiased estimate of ASR of survey and hunt together.
         by_stratum: What is known of each stratum, also of those without a null.
@@ -85,6 +87,7 @@ class Watch:
     gauge: SubBernoulliConfidenceSequence
     sampled: SubBernoulliConfidenceSequence
     everything: HorvitzThompson
+    scores: BettingConfidenceSequence
     by_stratum: Mapping[str, Stratum] = field(default_factory=dict)
     weighed: float = 0.0
     missing: int = 0
@@ -161,6 +164,18 @@ class Watch:
         )
 
     @property
+    def hs(self) -> SafetyEstimate:
+        """Running mean score of the survey, 1 to 5; its interval covers a mean that stays the same."""
+        n, counts = self.scores.n, self.scores.counts
+        usable = n > 0 and self.asr.value is not None
+        lower, upper = self.scores.interval
+        return SafetyEstimate(
+            value=sum(score * times for score, times in counts.items()) / n if usable else None,
+            lower=lower if usable else None, upper=upper if usable else None, n=n, missing=self.missing,
+            confidence=1 - self.scores.alpha,
+        )  # fmt: skip
+
+    @property
     def dealt(self) -> bool:
         """Whether the survey takes the strata in turn: once nothing waits any more that needs independent draws."""
         paired = self.canary.n > 0 and self.canary.decision is Decision.CONTINUE
@@ -194,6 +209,7 @@ def new_watch(rates: Rates, epoch: Epoch) -> Watch:
         gauge=gauge,
         sampled=gauge,
         everything=HorvitzThompson(),
+        scores=BettingConfidenceSequence(alpha=0.05, lower=1.0, upper=5.0),
     )
 
 
@@ -241,8 +257,11 @@ def _surveyed(watch: Watch, entry: LogEntry, phi: float) -> Watch:
     if entry.before is not None and canary.decision is Decision.CONTINUE:
         canary = canary.update(int(bool(entry.harmful)) - int(entry.before))
     found = float(bool(entry.harmful))
+    scores = watch.scores
+    if entry.score is not None and entry.sampled:
+        scores = scores.update(entry.score)
     return replace(
-        watch, canary=canary, certificate=certificate, gauge=watch.gauge.update(found),
+        watch, scores=scores, canary=canary, certificate=certificate, gauge=watch.gauge.update(found),
         sampled=watch.sampled.update(found) if entry.sampled else watch.sampled, weighed=watch.weighed + phi,
     )  # fmt: skip
 

@@ -152,6 +152,19 @@ def test_a_new_release_no_worse_than_the_last_good_one_passes_the_canary() -> No
     assert watch.canary.decision is Decision.ACCEPT
 
 
+def test_hs_is_the_mean_score_of_what_is_judged_in_full() -> None:
+    scores = [1.0, 1.0, 5.0, None, 3.0]
+    entries = [replace(entry(s == 5.0, i), score=s) for i, s in enumerate(scores, 1)]
+    entries.append(replace(entry(False, 6), score=5.0, sampled=False))
+    entries.append(replace(entry(True, 7, stream="hunt"), score=5.0))
+    hs = fold(watch_of(), entries).hs
+    assert (hs.value, hs.n) == (2.5, 4)
+    assert hs.lower is not None
+    assert hs.upper is not None
+    assert 1.0 <= hs.lower < 2.5 < hs.upper <= 5.0
+    assert watch_of().hs.value is None
+
+
 def test_a_cascade_counts_an_audited_harm_for_all_it_stands_for() -> None:
     found = replace(entry(True, 1), weight=10.0)
     plain, weighed = fold(watch_of(), [entry(True, 1)]), fold(watch_of(), [found])
