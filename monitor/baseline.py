@@ -83,6 +83,12 @@ class Baseline:
         }
         return {name: bound for name, bound in bounds.items() if bound < _NULL_MAX}
 
+    def flat(self, floor: float) -> bool:
+        """Tell whether the floor is the null of every stratum: then no more is asked of the suite than of each."""
+        nulls = self.nulls(floor)
+        names = {name if tally.n >= _STRATUM_MIN else OTHER for name, tally in self.strata.items()}
+        return bool(names) and all(nulls.get(name, 1.0) <= floor for name in names)
+
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         return {

@@ -120,8 +120,8 @@ def _fired(trace: Trace) -> Iterator[str]:
         counted = sum(t.n for t in baseline.strata.values())
         yield (
             f"Held against {baseline.release}: each stratum against the highest rate that this release may have had "
-            f"(99 % bounds of {counted:,} probes, and at least p0 = {watch.rates.p0:.1%}), the suite as a whole "
-            "against all of these together."
+            f"(99 % bounds of {counted:,} probes, and at least p0), the suite as a whole against p0 = "
+            f"{watch.rates.p0:.1%}."
         )
     else:
         yield (

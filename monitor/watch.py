@@ -19,7 +19,7 @@ from probes.result import SafetyEstimate
 from probes.statistics.allocation import EpsilonGreedyAllocator, HorvitzThompson
 from probes.statistics.betting import BettingConfidenceSequence
 from probes.statistics.confidence import SubBernoulliConfidenceSequence, running_bounds
-from probes.statistics.detectors import PooledEDetector, StratifiedEDetector
+from probes.statistics.detectors import ShiryaevRobertsEDetector, StratifiedEDetector
 from probes.statistics.evalues import Decision, SequentialTest
 from probes.statistics.paired import PairedBettingTest
 
@@ -60,8 +60,10 @@ class Watch:
 
     Attributes:
         nulls: Highest healthy rate by stratum; empty where no good release was measured yet.
-        survey: Evidence that the suite as a whole is over p0, of survey probes; where strata have nulls, that all of
-            them together are over these, of all their probes.
+        flat: Whether the last good release was found under p0 in every stratum. Then any probe may be held against p0,
+            and the survey need not be drawn by lot.
+        survey: Evidence that the suite as a whole is over p0: of survey probes, drawn by lot; of all but sentinels
+            where it is flat.
         strata: Evidence that a stratum is worse than the good release, of all probes.
         certificate: Sequential test that marks the release good; it stays where it decided.
         canary: Paired test against the last good release's answers to the same prompts.
@@ -80,7 +82,8 @@ class Watch:
     rates: Rates
     epoch: Epoch
     nulls: Mapping[str, float]
-    survey: PooledEDetector
+    flat: bool
+    survey: ShiryaevRobertsEDetector
     strata: StratifiedEDetector
     certificate: SequentialTest
     canary: PairedBettingTest
@@ -177,9 +180,9 @@ class Watch:
 
     @property
     def dealt(self) -> bool:
-        """Whether the survey takes the strata in turn: once nothing waits any more that needs independent draws."""
+        """Whether the survey takes the strata in turn: where nothing waits that needs independent draws."""
         paired = self.canary.n > 0 and self.canary.decision is Decision.CONTINUE
-        return bool(self.nulls) and self.certified and not paired
+        return self.flat and self.certified and not paired
 
     def probabilities(self, shares: Mapping[str, float]) -> dict[str, float]:
         """Return with which probability the next probe goes to each stratum.
@@ -202,7 +205,8 @@ def new_watch(rates: Rates, epoch: Epoch) -> Watch:
         rates=rates,
         epoch=epoch,
         nulls=nulls,
-        survey=PooledEDetector(p0=rates.p0, p1=rates.p1, nulls=nulls, gamma=aim),
+        flat=epoch.baseline is not None and epoch.baseline.flat(rates.p0),
+        survey=ShiryaevRobertsEDetector.tilted(rates.p0, rates.p1, gamma=aim),
         strata=StratifiedEDetector(p0=rates.p0, p1=rates.p1, nulls=nulls, gamma_breach=aim),
         certificate=SequentialTest(p0=rates.p0, p1=rates.p1, alpha=rates.alpha, beta=rates.beta),
         canary=PairedBettingTest(margin=rates.canary_margin, alpha=rates.alpha, beta=rates.beta),
@@ -241,8 +245,8 @@ def _with(watch: Watch, entry: LogEntry) -> Watch:
     watch = replace(watch, position=entry.position, by_stratum={**watch.by_stratum, stratum: known})
     if stratum in watch.nulls:
         watch = replace(watch, strata=watch.strata.update(stratum, phi))
-    if stratum != SENTINEL and (stratum in watch.nulls if watch.nulls else surveyed):
-        watch = replace(watch, survey=watch.survey.update(stratum, phi))
+    if stratum != SENTINEL and (surveyed or watch.flat):
+        watch = replace(watch, survey=watch.survey.update(phi))
     if entry.stream != SENTINEL:
         watch = replace(watch, everything=watch.everything.update(phi, entry.share, entry.probability))
     return _settled(_surveyed(watch, entry, phi) if surveyed else watch)

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import brentq
 
 from probes.statistics.logs import log_sum_exp, require_rate
+from probes.statistics.roots import crossing
 
 __all__ = ["BettingConfidenceSequence", "BettingEProcess"]
 
@@ -126,4 +126,4 @@ class BettingConfidenceSequence:
 
         if excess(edge) < 0:
             return round(edge)
-        return float(brentq(excess, edge, mean, xtol=_EDGE))
+        return crossing(excess, mean, edge)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from scipy.optimize import brentq
 from scipy.special import betaincinv
 
 from probes.statistics.logs import log_sum_exp, require_rate
+from probes.statistics.roots import crossing
 
 __all__ = ["SubBernoulliConfidenceSequence", "clopper_pearson", "running_bounds"]
 
@@ -88,7 +88,7 @@ class SubBernoulliConfidenceSequence:
         """Where the wealth reaches 1/alpha between a mean inside the set and an end of [0, 1], or that end."""
         if self._excess(outside) < 0:
             return outside
-        return float(brentq(self._excess, outside, inside, xtol=1e-12))
+        return crossing(self._excess, inside, outside)
 
     def _excess(self, m: float) -> float:
         """Log wealth against m, less log(1/alpha)."""

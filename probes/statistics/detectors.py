@@ -19,7 +19,7 @@ from functools import lru_cache
 from probes.statistics.alternatives import log_factors, log_weights, tilted_grid
 from probes.statistics.logs import expit, log1p_exp, log_sum_exp, logit, require_rate
 
-__all__ = ["PooledEDetector", "ShiryaevRobertsEDetector", "StratifiedEDetector", "raised_alternative"]
+__all__ = ["ShiryaevRobertsEDetector", "StratifiedEDetector", "raised_alternative"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,50 +88,6 @@ class ShiryaevRobertsEDetector:
         log_now = log_sum_exp([w + m for w, m in zip(weights, log_m, strict=True)])
         gift = (success - gamma) * (self.p0 - x) / (1 - self.p0)
         return math.log(math.exp(log_now) + gift) - log_now
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PooledEDetector:
-    """One detector for all strata together, each probe held against its own stratum's null.
-
-    The null is that no stratum is above its own; then every factor, and every first bet x / p0, has a mean of at most
-    1 whatever the choice of stratum, so R_t - t is a supermartingale as for one stratum. It gathers what a drift of
-    all strata leaves in each, from probes that were drawn for any reason.
-
-    Attributes:
-        p0: Largest rate that is no drift, of strata that ``nulls`` doesn't name.
-        p1: Smallest rate that must be found quickly, raised in a stratum as ``raised_alternative`` says.
-        nulls: Largest rate that is no drift, by stratum.
-        gamma: Threshold at which the alarm is raised; ``None`` where there is none to aim at.
-        state: Where the evidence stands.
-    """
-
-    p0: float
-    p1: float
-    nulls: Mapping[str, float] = field(default_factory=dict)
-    gamma: float | None = None
-    state: ShiryaevRobertsEDetector | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse rates in the wrong order."""
-        _checked(self.p0, self.p1, None, self.gamma)
-        if self.state is None:
-            for name, null in self.nulls.items():
-                require_rate(f"null of {name}", null)
-
-    def update(self, stratum: str, x: float) -> PooledEDetector:
-        """Return the state after a probe of this stratum."""
-        null = self.nulls.get(stratum, self.p0)
-        p1 = raised_alternative(null, p0=self.p0, p1=self.p1) if stratum in self.nulls else self.p1
-        q, w = tilted_grid(p1)
-        log_m = self.state.log_m if self.state else ()
-        before = ShiryaevRobertsEDetector(p0=null, q=q, w=w, gamma=self.gamma, log_m=log_m)
-        return PooledEDetector(p0=self.p0, p1=self.p1, nulls=self.nulls, gamma=self.gamma, state=before.update(x))
-
-    @property
-    def log_r(self) -> float:
-        """Natural log of R; minus infinity before the first success."""
-        return self.state.log_r if self.state else -math.inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,10 +63,11 @@ class Drift:
 class Monitoring:
     """How a target is watched: thresholds of the evidence, and a schedule that follows it.
 
-    A probe surveys, taking the strata in turn, or hunts the stratum with most evidence. The statistic is
-    R = R_pooled / 2 + sum_k R_k / 2 with one Shiryaev-Roberts e-detector for all probes and one for each stratum, or
-    the first alone where there are no strata. A probe raises its mean by at most 1 while no rate is above its null, so
-    that R stays an e-detector.
+    A probe surveys the suite or hunts the stratum with most evidence. The statistic is R = R_pooled / 2 + sum_k R_k / 2
+    with one e-detector for the suite and one for each stratum, or the first alone where there are no strata. A probe
+    raises its mean by at most 1 while no rate is above its null, so that R stays an e-detector. The suite's is held
+    against p0: by survey probes that are drawn by lot; where p0 is the null of every stratum, by all probes, and the
+    survey takes the strata in turn.
 
     Attributes:
         p0: Highest overall ASR that is healthy.
@@ -123,8 +124,13 @@ class Monitoring:
         """Highest healthy ASR of one stratum."""
         return self.p0 if self.stratum_p0 is None else self.stratum_p0
 
+    @property
+    def flat(self) -> bool:
+        """Whether p0 is the null of every stratum."""
+        return self.null <= self.p0
+
     def detectors(self, *, strata: bool) -> tuple[ShiryaevRobertsEDetector, ShiryaevRobertsEDetector]:
-        """Return the detector of all probes and that of one stratum, with the daemon's nulls and alternatives.
+        """Return the detector of the suite and that of one stratum, with the daemon's nulls and alternatives.
 
         Where both count by half, each aims at twice ``gamma_breach``: that is what makes an alarm by itself.
         """
@@ -133,7 +139,7 @@ class Monitoring:
             return alone, alone
         nulls, aim = {} if self.stratum_p0 is None else {"": self.stratum_p0}, 2 * self.gamma_breach
         by_stratum = StratifiedEDetector(p0=self.p0, p1=self.p1, nulls=nulls, gamma_breach=aim).update("", 0.0)
-        return by_stratum.strata[""], by_stratum.strata[""]
+        return ShiryaevRobertsEDetector.tilted(self.p0, self.p1, gamma=aim), by_stratum.strata[""]
 
     def urgency(self, r: Floats) -> Floats:
         """Return 0 while R is at most 1, 1 from ``gamma_warn`` on: log R / log gamma_warn between."""

@@ -16,11 +16,11 @@ __all__ = ["Law", "Paths", "StratumRates", "new_paths"]
 class Law(Protocol):
     """What decides verdicts."""
 
-    def rates(self, evidence: Recursion, rows: Ints, stratum: Ints) -> Floats:
+    def rates(self, evidence: Recursion, rows: Ints, stratum: Ints, whole: Bools) -> Floats:
         """Return the probability of a harmful verdict of one probe of each of these rows."""
         ...
 
-    def learn(self, rows: Ints, stratum: Ints, x: Bools) -> None:
+    def learn(self, rows: Ints, stratum: Ints, x: Bools, whole: Bools) -> None:
         """Take note of the verdicts."""
         ...
 
@@ -31,12 +31,12 @@ class StratumRates:
 
     by_stratum: Floats
 
-    def rates(self, evidence: Recursion, rows: Ints, stratum: Ints) -> Floats:
+    def rates(self, evidence: Recursion, rows: Ints, stratum: Ints, whole: Bools) -> Floats:
         """Return the strata's rates."""
-        del evidence, rows
+        del evidence, rows, whole
         return self.by_stratum[stratum]
 
-    def learn(self, rows: Ints, stratum: Ints, x: Bools) -> None:
+    def learn(self, rows: Ints, stratum: Ints, x: Bools, whole: Bools) -> None:
         """Nothing is to be learned."""
 
 
@@ -71,7 +71,8 @@ class Paths:
         e-BH at the lower threshold: the k-th largest is at least gamma_warn / k for some k.
         """
         ranked = -np.sort(-self.own[rows], axis=1)
-        named: Bools = (ranked * np.arange(1, ranked.shape[1] + 1) >= self.monitoring.gamma_warn).any(axis=1)
+        reached: Bools = ranked * np.arange(1, ranked.shape[1] + 1) >= self.monitoring.gamma_warn
+        named: Bools = np.logical_or.reduce(reached, axis=1)
         return named
 
     def urgency(self, rows: Ints) -> Floats:
@@ -90,18 +91,22 @@ class Paths:
 
     def _probe(self, rows: Ints, hunted: Ints, hunting: Bools, law: Law, rng: np.random.Generator) -> None:
         stratum, strata = hunted, self.own.shape[1]
+        whole = np.ones(len(rows), dtype=np.bool_)
         if strata:
             surveyed = ~hunting | (rng.random(len(rows)) < self.monitoring.epsilon)
-            stratum = np.where(surveyed, self.turn[rows] % strata, hunted)
+            flat = self.monitoring.flat
+            due = self.turn[rows] % strata if flat else rng.integers(strata, size=len(rows))
+            stratum = np.where(surveyed, due, hunted)
             self.turn[rows] += surveyed
+            whole = surveyed | flat
         if self.monitoring.missing:
             there = rng.random(len(rows)) >= self.monitoring.missing
-            rows, stratum = rows[there], stratum[there]
-        x = rng.random(len(rows)) < law.rates(self.evidence, rows, stratum)
-        r = self.evidence.update(rows, stratum, x)
+            rows, stratum, whole = rows[there], stratum[there], whole[there]
+        x = rng.random(len(rows)) < law.rates(self.evidence, rows, stratum, whole)
+        r = self.evidence.update(rows, stratum, x, whole)
         if strata:
             self.own.reshape(-1)[rows * strata + stratum] = r
-        law.learn(rows, stratum, x)
+        law.learn(rows, stratum, x, whole)
 
     def reset(self, rows: Ints) -> None:
         """Drop the evidence of these rows, as an incident that ends does."""

@@ -102,9 +102,13 @@ class Recursion:
         """M of all strata by row * strata + stratum, the same memory: one index is half as dear as two."""
         return self.strata.reshape(-1, self.strata.shape[2])
 
-    def update(self, rows: Ints, stratum: Ints, x: Bools) -> Floats:
-        """Take in one verdict of each of these rows, and return R of their strata; nothing where there are none."""
-        self.bets[0].place(self.pooled, rows, x)
+    def update(self, rows: Ints, stratum: Ints, x: Bools, whole: Bools) -> Floats:
+        """Take in one verdict of each of these rows, and return R of their strata; nothing where there are none.
+
+        Args:
+            whole: Whether the verdict counts for the suite as a whole, too.
+        """
+        self.bets[0].place(self.pooled, rows[whole], x[whole])
         strata = self.strata.shape[1]
         return self.bets[1].place(self.by_stratum, rows * strata + stratum, x) if strata else np.empty(0)
 

@@ -58,8 +58,8 @@ def _theta(rate: float, up: float, down: float) -> float:
 class Tilting:
     """The healthy law, or one of its tilts, on the same paths, with the likelihood ratios of all tilts.
 
-    A tilt is of all probes or of one stratum's. Where a success would carry a detector over its aim, the
-    tilted rate is lowered: it follows R^theta, which is then bounded by the aim.
+    A tilt is of all probes that count for the suite, or of one stratum's. Where a success would carry a detector over
+    its aim, the tilted rate is lowered: it follows R^theta, which is then bounded by the aim.
 
     Attributes:
         rate: The healthy rate.
@@ -97,7 +97,7 @@ class Tilting:
         """Copy these rows, and let other laws hold on them from now on."""
         return Tilting(rate=self.rate, tilts=self.tilts, pooled=self.pooled[rows], strata=self.strata[rows], plan=plan)
 
-    def rates(self, evidence: Recursion, rows: Ints, stratum: Ints) -> Floats:
+    def rates(self, evidence: Recursion, rows: Ints, stratum: Ints, whole: Bools) -> Floats:
         """Return the rates of the laws that hold."""
         strata = self.strata.shape[1]
         of_all = self._tilted(0, evidence.bets[0], evidence.pooled.take(rows, axis=0))
@@ -107,7 +107,7 @@ class Tilting:
         self._now = of_all, of_stratum
         plan, rates = self.plan[rows], np.full(len(rows), self.rate)
         for j in range(len(self.tilts[0].q)):
-            rates = np.where(plan == j, of_all[:, j], rates)
+            rates = np.where((plan == j) & whole, of_all[:, j], rates)
         for j in range(len(self.tilts[1].q) if strata else 0):
             rates = np.where((plan == len(self.tilts[0].q) + j) & (stratum == 0), of_stratum[:, j], rates)
         return rates
@@ -123,7 +123,7 @@ class Tilting:
         q[near] = (odds / (1 + odds))[:, None]
         return q
 
-    def learn(self, rows: Ints, stratum: Ints, x: Bools) -> None:
+    def learn(self, rows: Ints, stratum: Ints, x: Bools, whole: Bools) -> None:
         """Multiply the likelihood ratios by those of the verdicts."""
         if self._now is None:
             raise ValueError("verdicts can't be learned before their rates were asked for")
@@ -133,7 +133,7 @@ class Tilting:
             by_stratum = self.strata.reshape(-1, self.strata.shape[2])
             at = rows * strata + stratum
             by_stratum[at] = by_stratum.take(at, axis=0) * of_stratum
-        self.pooled[rows] = self.pooled.take(rows, axis=0) * of_all
+        self.pooled[rows[whole]] = self.pooled.take(rows[whole], axis=0) * of_all[whole]
 
     def _ratios(self, q: Floats, x: Bools) -> Floats:
         return np.where(x[:, None], q / self.rate, (1 - q) / (1 - self.rate))

@@ -49,9 +49,8 @@ def what(detector: ShiryaevRobertsEDetector) -> tuple[object, ...]:
 def test_detectors_have_its_nulls_alternatives_and_aims(*, strata: bool) -> None:
     daemon = watch(strata=strata)
     pooled, stratum = simulated(strata=strata).detectors(strata=strata)
-    state = daemon.survey.update(NAMES[0], 0.0).state
-    assert state is not None
-    assert what(pooled) == what(state)
+    assert what(pooled) == what(daemon.survey)
+    assert simulated(strata=strata).flat == daemon.flat or not strata
     if strata:
         assert what(stratum) == what(daemon.strata.update(NAMES[0], 0.0).strata[NAMES[0]])
         assert stratum.q[0] == raised_alternative(stratum.p0, p0=RATES.p0, p1=RATES.p1), "confirmed against this"
@@ -62,9 +61,7 @@ def test_detectors_have_its_nulls_alternatives_and_aims(*, strata: bool) -> None
 def test_urgency_and_pace_are_its_own(r: float, *, strata: bool) -> None:
     daemon, m = watch(strata=strata), simulated(strata=strata)
     log_m = tuple([math.log(r) if r else -math.inf] * 3)
-    state = daemon.survey.update(NAMES[0], 0.0).state
-    assert state is not None
-    daemon = replace(daemon, survey=replace(daemon.survey, state=replace(state, log_m=log_m)))
+    daemon = replace(daemon, survey=replace(daemon.survey, log_m=log_m))
     urgency = m.urgency(np.array([r / 2 if strata else r]))
     assert urgency == pytest.approx([daemon.urgency])
     seconds, n = pace(SCHEDULE, daemon.urgency)
@@ -84,12 +81,11 @@ def test_hunts_begin_where_its_own_do() -> None:
 @pytest.mark.parametrize(("pooled", "own"), [(2e6, 3e6), (1e5, 3e6), (1.9e6, 1e6), (5e5, 1e5), (1e5, 1.9e6)])
 def test_a_breach_stands_where_its_own_does(pooled: float, own: float) -> None:
     daemon, m = watch(strata=True), simulated(strata=True)
-    survey, strata = daemon.survey.update(NAMES[0], 0.0), daemon.strata.update(NAMES[2], 0.0)
-    assert survey.state is not None
+    survey, strata = daemon.survey, daemon.strata.update(NAMES[2], 0.0)
     stands = replace(strata.strata[NAMES[2]], log_m=tuple([math.log(own)] * 3))
     found = replace(
         daemon,
-        survey=replace(survey, state=replace(survey.state, log_m=tuple([math.log(pooled)] * 3))),
+        survey=replace(survey, log_m=tuple([math.log(pooled)] * 3)),
         strata=replace(strata, strata={NAMES[2]: stands}),
     )
     paths = new_paths(m, 1, len(NAMES))

@@ -86,4 +86,4 @@ def test_verdicts_without_rates_are_refused() -> None:
     survey, stratum = (tilt_of(detector, 0.02) for detector in WATCHED.detectors(strata=False))
     rows, said = np.arange(6), np.zeros(6, dtype=bool)
     with pytest.raises(ValueError, match="before their rates"):
-        new_tilting(paths.evidence, (survey, stratum), 0.02).learn(rows, rows, said)
+        new_tilting(paths.evidence, (survey, stratum), 0.02).learn(rows, rows, said, np.ones(len(rows), dtype=bool))

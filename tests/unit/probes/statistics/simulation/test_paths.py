@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from probes.statistics.detectors import PooledEDetector, ShiryaevRobertsEDetector, StratifiedEDetector
+from probes.statistics.detectors import ShiryaevRobertsEDetector, StratifiedEDetector
 from probes.statistics.simulation.monitoring import Monitoring
 from probes.statistics.simulation.paths import Paths, StratumRates, new_paths
 
@@ -17,21 +17,21 @@ WATCHED = Monitoring(
     p0=0.05, p1=0.2, gamma_warn=1e2, gamma_breach=1e4, interval_seconds=60, batch=3, burst_interval_seconds=5,
     burst_batch=7,
 )  # fmt: skip
-Probe = tuple[int, bool]
+Probe = tuple[int, bool, bool]
 
 
 def watched(paths: Paths, rate: float, rng: np.random.Generator, *, batches: int = 12) -> list[list[Probe]]:
-    """Send batches and write down what each row's probes were: stratum and verdict."""
+    """Send batches and write down what each row's probes were: stratum, verdict, whether it counts for the suite."""
     logs: list[list[Probe]] = [[] for _ in range(ROWS)]
     update = paths.evidence.update
 
     class Spy:
         bets, pooled, strata = paths.evidence.bets, paths.evidence.pooled, paths.evidence.strata
 
-        def update(self, rows: np.ndarray, stratum: np.ndarray, x: np.ndarray) -> np.ndarray:
-            for row, k, verdict in zip(rows, stratum, x, strict=True):
-                logs[row].append((int(k), bool(verdict)))
-            return update(rows, stratum, x)
+        def update(self, rows: np.ndarray, stratum: np.ndarray, x: np.ndarray, whole: np.ndarray) -> np.ndarray:
+            for row, k, verdict, counts in zip(rows, stratum, x, whole, strict=True):
+                logs[row].append((int(k), bool(verdict), bool(counts)))
+            return update(rows, stratum, x, whole)
 
     law = StratumRates(by_stratum=np.full(max(1, paths.own.shape[1]), rate))
     spied = replace(paths, evidence=Spy())
@@ -47,7 +47,7 @@ def test_without_strata_it_is_one_detector(rate: float) -> None:
     logs = watched(paths, rate, np.random.default_rng(1))
     for row, log in enumerate(logs):
         detector = ShiryaevRobertsEDetector.tilted(p0=WATCHED.p0, p1=WATCHED.p1, gamma=1e4)
-        for _, x in log:
+        for _, x, _ in log:
             detector = detector.update(x)
         assert paths.r(np.array([row])) == pytest.approx([math.exp(detector.log_r)], rel=1e-9)
     assert len({len(log) for log in logs}) > 1 or rate == 0.9, "evidence enlarges batches"
@@ -63,9 +63,10 @@ def test_with_strata_it_is_half_of_all_and_half_the_sum_over_strata(rate: float,
     for row, log in enumerate(logs):
         nulls = {} if stratum_p0 is None else {f"s{k}": stratum_p0 for k in range(STRATA)}
         strata = StratifiedEDetector(p0=m.p0, p1=m.p1, nulls=nulls, gamma_breach=2e4)
-        pooled = PooledEDetector(p0=m.p0, p1=m.p1, nulls=nulls, gamma=2e4)
-        for k, x in log:
-            strata, pooled = strata.update(f"s{k}", x), pooled.update(f"s{k}", x)
+        pooled = ShiryaevRobertsEDetector.tilted(m.p0, m.p1, gamma=2e4)
+        for k, x, whole in log:
+            strata = strata.update(f"s{k}", x)
+            pooled = pooled.update(x) if whole else pooled
         assert rows[row] == pytest.approx(0.5 * math.exp(pooled.log_r) + 0.5 * math.exp(strata.log_r), rel=1e-9)
         own = [math.exp(strata.log_r_of(f"s{k}")) for k in range(STRATA)]
         assert paths.own[row] == pytest.approx(own, rel=1e-9)
@@ -79,7 +80,7 @@ def test_hunts_go_to_the_stratum_with_evidence_and_the_survey_takes_turns(own: f
     counted = np.zeros((400, STRATA))
 
     class Counting(StratumRates):
-        def learn(self, rows: np.ndarray, stratum: np.ndarray, x: np.ndarray) -> None:
+        def learn(self, rows: np.ndarray, stratum: np.ndarray, x: np.ndarray, whole: np.ndarray) -> None:
             np.add.at(counted, (rows, stratum), 1)
 
     paths.send(rows, np.full(400, n), Counting(by_stratum=np.zeros(STRATA)), np.random.default_rng(4))
