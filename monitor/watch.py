@@ -187,13 +187,18 @@ class Watch:
     def probabilities(self, shares: Mapping[str, float]) -> dict[str, float]:
         """Return with which probability the next probe goes to each stratum.
 
-        The shares, as long as there is no evidence; else a part of the probes hunts where there is most.
+        The shares, as long as no stratum stands out; else a part of the probes hunts in the one that does so most.
         """
         allocator = EpsilonGreedyAllocator(shares=shares, epsilon=self.rates.epsilon)
-        strata = self.strata
-        return allocator.probabilities(
-            {k: strata.log_r_of(k) for k in shares if k in self.nulls}
-        )
+        return allocator.probabilities(self.outstanding(shares))
+
+    def outstanding(self, strata: Iterable[str]) -> dict[str, float]:
+        """Return how far the log evidence of strata is over none, and over the suite's.
+
+        Where the suite has more, it is the suite that drifts: a hunt would take half of its probes away.
+        """
+        whole = max(0.0, self.survey.log_r)
+        return {name: self.strata.log_r_of(name) - whole for name in strata if name in self.nulls}
 
 
 def new_watch(rates: Rates, epoch: Epoch) -> Watch:

@@ -100,8 +100,8 @@ def watched(p0: float, p1: float, rate: float, *, drifted: int, runs: int, drift
 
 
 def _healthy(watch: Watch, names: list[str], draws: random.Random) -> Watch:
-    """Go on until the release is certified and its survey takes turns."""
-    while not watch.dealt or watch.position < HEALTHY:
+    """Go on until the release is certified; its survey then takes turns, where p0 is every stratum's null."""
+    while not watch.certified or watch.position < HEALTHY:
         watch = _probed(watch, names, dict.fromkeys(names, watch.rates.p0 / 10), draws)
     return watch
 
@@ -116,7 +116,7 @@ def _delay(watch: Watch, worse: list[str], names: list[str], rate: float, draws:
 def _probed(watch: Watch, names: list[str], truth: Mapping[str, float], draws: random.Random) -> Watch:
     shares = dict.fromkeys(names, 1 / len(names))
     allocator = EpsilonGreedyAllocator(shares=shares, epsilon=watch.rates.epsilon)
-    log_r = {name: watch.strata.log_r_of(name) for name in names}
+    log_r = watch.outstanding(names)
     counts = {name: known.surveyed for name, known in watch.by_stratum.items()}
     name, surveys = allocator.deal(log_r, counts, draws.random())
     if surveys and not watch.dealt:

@@ -73,7 +73,7 @@ class Monitoring:
         p0: Highest overall ASR that is healthy.
         p1: Smallest ASR that must be found quickly.
         stratum_p0: The same as ``p0`` for one stratum; ``p0`` where it is not given.
-        epsilon: Share of the survey while a stratum's R is above 1; all are before.
+        epsilon: Share of the survey while a stratum's R is above 1 and above the suite's; all are before.
         missing: Share of the probes that give no verdict; they cost and tell nothing.
         requests_per_minute: Most probes a minute; ``None`` for no bound.
         probes_per_day: Most probes a day; ``None`` for no bound.

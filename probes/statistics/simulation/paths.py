@@ -84,7 +84,7 @@ class Paths:
         hunted, hunting = np.zeros(len(rows), dtype=np.int64), np.zeros(len(rows), dtype=np.bool_)
         if self.own.shape[1]:
             own = self.own[rows]
-            hunted, hunting = own.argmax(axis=1), own.max(axis=1) > 1.0
+            hunted, hunting = own.argmax(axis=1), own.max(axis=1) > np.maximum(1.0, self.r_pooled(rows))
         for i in range(int(sizes.max(initial=0))):
             sent = sizes > i
             self._probe(rows[sent], hunted[sent], hunting[sent], law, rng)
