@@ -34,6 +34,8 @@ __all__ = ["Prober", "Seen"]
 
 log = logging.getLogger("alignd")
 
+_PARTS_AFTER_SERVER = 3
+"""Parts of an epoch's key behind the server's version, which may hold any character itself."""
 _CALM = 0.5
 """Urgency up to which a good release is certified on; above, every probe goes where the evidence is."""
 
@@ -80,12 +82,22 @@ class Prober:
             return None
         try:
             state = await site.deployer.state()
-            self._servers[name] = await site.server() or self._servers.get(name, "")
+            self._servers[name] = await site.server() or self._servers.get(name) or self._server_before(site)
             self.views[name] = replace(view, deployment=state)
             return await self._probe(site, state)
         except (DeployerUnavailable, LogFault, MixedReleaseError, NotMeasured) as error:
             self.unseen(name, str(error))
             return None
+
+    def _server_before(self, site: Site) -> str:
+        """Return the server's version in the newest epoch: one that does not say has not changed, after a restart, too.
+
+        A daemon that starts beside a busy server would else begin a new epoch, and its evidence with it.
+        """
+        epoch, measured = self.store.latest_epoch(site.name), f"{site.measure.key}/"
+        if epoch is None or not epoch.key.startswith(measured):
+            return ""
+        return epoch.key.removeprefix(measured).rsplit("/", _PARTS_AFTER_SERVER)[0]
 
     async def _probe(self, site: Site, state: DeploymentState) -> Seen | None:
         if not state.active and state.up:

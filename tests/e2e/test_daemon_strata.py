@@ -121,6 +121,30 @@ async def test_another_server_version_begins_a_new_epoch(tmp_path: Path) -> None
     await service.aclose()
 
 
+@pytest.mark.parametrize("version", ["0.32.0", "0.32.0/cu12/"])
+async def test_a_server_that_does_not_say_its_version_after_a_restart_has_not_changed(
+    tmp_path: Path, version: str
+) -> None:
+    world = World(folder=tmp_path, version=version)
+    service = world.service()
+    await service.prepare()
+    await service.tick("prod")
+    before = service.watched("prod") or pytest.fail("nothing is watched")
+    await service.aclose()
+    world.version = ""
+    again = world.service()
+    for _ in range(3):
+        await again.tick("prod")
+    after = again.watched("prod") or pytest.fail("nothing is watched")
+    assert after[0] == before[0]
+    assert after[1].position > before[1].position, "the evidence goes on"
+    world.version = "0.33.0"
+    await again.tick("prod")
+    other = again.watched("prod") or pytest.fail("nothing is watched")
+    assert other[0].id != before[0].id
+    await again.aclose()
+
+
 async def test_a_release_that_is_worse_than_the_last_good_one_is_probed_faster(tmp_path: Path) -> None:
     world = World(folder=tmp_path, rates=replace(RATES, p0=0.6, p1=0.9))
     service = world.service()
