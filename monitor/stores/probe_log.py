@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -147,5 +148,22 @@ def _epoch(row: Row[Any]) -> Epoch:
 
 
 def _entry(row: Row[Any]) -> LogEntry:
-    given = {k: getattr(row, k) for k in LogEntry.__slots__}
-    return LogEntry(**{**given, "at": time_of(row.at)})
+    try:
+        given = {**{k: getattr(row, k) for k in LogEntry.__slots__}, "at": time_of(row.at)}
+    except ValueError as error:
+        raise _fault(row, f"its time {row.at!r} is none") from error
+    entry = LogEntry(**given)
+    for what, value in (("share", entry.share), ("probability", entry.probability)):
+        if not 0 < value <= 1:
+            raise _fault(row, f"its {what} {value} does not lie in (0, 1]")
+    if not 1 <= entry.weight < math.inf:
+        raise _fault(row, f"its weight {entry.weight} is no number of at least 1")
+    return entry
+
+
+def _fault(row: Row[Any], what: str) -> LogFault:
+    """Name a record that no daemon writes: the tests would refuse it without its name, or count what it is not."""
+    return LogFault(
+        f"probe log of target {row.target}, epoch {row.epoch}, record {row.position} (sweep {row.sweep}): {what}; put "
+        f"the database back from a copy, or begin anew with `alignd epoch new {row.target}`"
+    )

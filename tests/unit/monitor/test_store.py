@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import IntegrityError
 
-from monitor.errors import OpenIncident, StaleIncident, StoreBusy, StoreError, UnknownIncident
+from monitor.errors import LogFault, OpenIncident, StaleIncident, StoreBusy, StoreError, UnknownIncident
 from monitor.incident import Incident, IncidentId, Outcome, Trial, advance, open_incident, with_facts, with_trial
 from monitor.judge_series import JudgeRow, RowKind, SeriesKey
 from monitor.looks import LookRow
@@ -120,6 +120,27 @@ def test_an_epoch_reads_its_own_routine_probes_in_order(store: SqlStore) -> None
     store.append("t", [replace(entry(True, 0), epoch=store.epoch("t", "r2", "k", NOW).id, position=1)])
     assert list(store.entries(epoch)) == mine
     assert next((s.n, s.harmful, s.missing, s.release) for s in store.sweeps("t")) == (3, 2, 1, "r")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("at = 'yesterday'", "'yesterday'"), ("share = 0", "share 0.0"), ("share = 9", "share 9.0"),
+        ("probability = 0", "probability 0.0"), ("weight = -1", "weight -1.0"), ("weight = 9e999", "weight inf"),
+    ],
+)  # fmt: skip
+def test_a_record_that_no_daemon_writes_is_refused_by_name(store: SqlStore, url: str, change: str, words: str) -> None:
+    epoch = store.epoch("prod", "r", "k", NOW)
+    store.append("prod", [replace(entry(True, position), epoch=epoch.id) for position in (1, 2)])
+    engine = create_engine(url)
+    with engine.begin() as db:
+        db.execute(text("DROP TRIGGER probes_no_update"))
+        db.execute(text(f"UPDATE probes SET {change} WHERE position = 2"))
+    engine.dispose()
+    with pytest.raises(LogFault, match=r"target prod, epoch 1, record 2 \(sweep s\)") as caught:
+        store.entries(epoch)
+    assert words in str(caught.value)
+    assert "alignd epoch new prod" in str(caught.value)
 
 
 def test_marks_and_profiles(store: SqlStore) -> None:
