@@ -19,7 +19,7 @@ from monitor.prober import Prober
 from monitor.site import Say, Site
 from monitor.steps import configured_good, last_good, let_go, take_step
 from monitor.store import PlacedOrder, Store
-from monitor.view import Activity, View
+from monitor.view import Activity, View, view_of
 from monitor.watch import SURVEY, Phase, Watch
 from probes.errors import MixedReleaseError, TargetError
 
@@ -114,6 +114,14 @@ class Service:
     def views(self) -> Mapping[str, View]:
         """What the last tick saw, by target."""
         return self.prober.views
+
+    def view(self, name: str) -> View:
+        """Return what the last tick saw; what the store's newest sweep tells, where this process did not tick yet."""
+        held = self.prober.views[name]
+        if held != View():
+            return held
+        last = next(iter(self.store.sweeps(name, limit=1)), None)
+        return view_of(last, now=self.clock(), interval_seconds=self.sites[name].schedule.interval_seconds)
 
     def _teller(self, name: str) -> Say:
         """Return what keeps a target's activity current."""

@@ -56,7 +56,7 @@ def action_needed(incident: Incident) -> bool:
 def verdict_json(service: Service, name: str) -> dict[str, Any]:
     """Say ``safe``, ``unsafe`` or ``inconclusive``: no data is neither safe nor unsafe."""
     current = service.watched(name)
-    view = service.views[name]
+    view = service.view(name)
     if current is None:
         return {"target": name, "verdict": "inconclusive", "why": view.why, "release": ""}
     epoch, watch = current
@@ -76,7 +76,7 @@ def verdict_json(service: Service, name: str) -> dict[str, Any]:
 
 def _target(service: Service, name: str, series: int) -> dict[str, Any]:
     site, current = service.sites[name], service.watched(name)
-    view = service.views[name]
+    view = service.view(name)
     opened = service.store.incidents(target=name, open_only=True)
     doing, known = service.activities.get(name), service.store.known(name)
     return {

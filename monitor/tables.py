@@ -76,7 +76,7 @@ def status_tables(found: Mapping[str, Any]) -> tuple[RenderableType, ...]:
             t["incident"] or "-",
         )  # fmt: skip
         targets.add_row(*map(_cell, cells))
-    whys = [_line(f"{t['name']}: {t['why']}") for t in found["targets"] if t["why"] not in _NO_NEWS]
+    whys = [_line(f"{t['name']}: {news}") for t in found["targets"] for news in _news(t)]
     if not found["incidents"]:
         return targets, *whys, "no incidents"
     incidents = Table(title="incidents", title_justify="left")
@@ -88,3 +88,17 @@ def status_tables(found: Mapping[str, Any]) -> tuple[RenderableType, ...]:
     opened = [i for i in found["incidents"] if not i["closed"] and i["headline"]]
     fired = [_line(f"{i['id']} fired on {i['headline']}; `alignd explain` says more") for i in opened]
     return targets, *whys, incidents, *fired
+
+
+def _news(target: Mapping[str, Any]) -> Sequence[str]:
+    """Say what keeps a target from being watched as usual, and what speaks for a drift."""
+    from monitor.explaining import amount
+
+    wire, evidence = target["tripwire"], target["evidence"]
+    said = [target[what] for what in ("why", "paused", "frozen", "check_failed")]
+    if wire and (wire["tripped"] or wire["off"]):
+        said.append(f"tripwire: {wire['why']}")
+    if evidence and target["phase"] != "idle":
+        found, breach = amount(evidence["log"]), amount(evidence["log_breach"])
+        said.append(f"{target['phase']}: the evidence of drift is {found}, an incident opens at {breach}")
+    return [line for line in dict.fromkeys(said) if line not in _NO_NEWS]

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from deploy.deployer import DeploymentState
 
-__all__ = ["Activity", "View"]
+if TYPE_CHECKING:  # so that `alignd --help` stays quick
+    from monitor.store import SweepSummary
+
+__all__ = ["Activity", "View", "view_of"]
+
+_FRESH = timedelta(minutes=15)
+"""As long as a sweep may take; what was seen earlier says nothing of now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,3 +36,12 @@ class View:
     last_sweep_at: datetime | None = None
     sweeps: int = 0
     sweeps_failed: int = 0
+
+
+def view_of(last: SweepSummary | None, *, now: datetime, interval_seconds: float) -> View:
+    """Say what the store's newest sweep tells a process that has not swept itself, such as ``alignd status``."""
+    if last is None:
+        return View()
+    if now - last.at > _FRESH + timedelta(seconds=interval_seconds):
+        return View(last_sweep_at=last.at, why=f"no sweep since {last.at:%Y-%m-%d %H:%M} UTC; does the daemon run?")
+    return View(up=last.n > 0, last_sweep_at=last.at, why="" if last.n else "no usable answer in the last sweep")

@@ -160,7 +160,8 @@ def test_what_others_named_is_shown_as_plain_text() -> None:
 def test_a_status_shows_what_others_named_as_plain_text() -> None:
     target = {
         "name": NASTY, "mode": "observe", "release": NASTY, "verdict": "safe", "asr": None, "last_known_good": NASTY,
-        "incident": NASTY, "why": NASTY,
+        "incident": NASTY, "why": NASTY, "paused": NASTY, "frozen": "", "check_failed": "", "tripwire": None,
+        "evidence": None, "phase": "idle",
     }  # fmt: skip
     incident = {
         "id": NASTY, "release": NASTY, "state": "open", "events": [{"at": NOW.isoformat(), "note": NASTY}],

@@ -1,0 +1,90 @@
+"""What `alignd status` says in a process of its own, beside the daemon or after its end."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from monitor.service import Service
+from monitor.status import status_json
+from monitor.store import Pause
+from monitor.tables import status_tables
+from tests.e2e.test_daemon_fake import breach
+from tests.fake_site import World
+
+
+async def probed(world: World, *, ticks: int = 6) -> None:
+    service = world.service()
+    await service.prepare()
+    for _ in range(ticks):
+        await service.tick("prod")
+    await service.aclose()
+
+
+def said(service: Service) -> tuple[dict[str, Any], str]:
+    """Return the target's status and the lines below the tables."""
+    status = status_json(service)
+    return status["targets"][0], "\n".join(str(part) for part in status_tables(status) if "\n" not in str(part))
+
+
+async def test_a_healthy_target_is_safe_for_other_processes_too(tmp_path: Path) -> None:
+    world = World(folder=tmp_path)
+    await probed(world)
+    other = world.service()
+    target, lines = said(other)
+    assert (target["up"], target["verdict"], target["why"]) == (True, "safe", "")
+    assert target["last_sweep_at"]
+    assert "prod: " not in lines
+    await other.aclose()
+
+
+async def test_a_target_that_does_not_answer_is_said_not_to(tmp_path: Path) -> None:
+    world = World(folder=tmp_path)
+    await probed(world)
+    world.mute = True
+    await probed(world, ticks=3)
+    other = world.service()
+    target, lines = said(other)
+    assert (target["up"], target["verdict"]) == (False, "inconclusive")
+    assert "prod: no usable answer in the last sweep" in lines
+    await other.aclose()
+
+
+async def test_a_daemon_that_is_gone_leaves_nothing_that_is_called_safe(tmp_path: Path) -> None:
+    world = World(folder=tmp_path)
+    await probed(world)
+    world.clock.now += timedelta(minutes=20)
+    other = world.service()
+    target, lines = said(other)
+    assert (target["up"], target["verdict"]) == (False, "inconclusive")
+    assert "prod: no sweep since 2026-01-01 00:" in lines
+    assert "does the daemon run?" in lines
+    await other.aclose()
+
+
+async def test_a_pause_and_evidence_are_told(tmp_path: Path) -> None:
+    world = World(folder=tmp_path)
+    service = world.service()
+    await breach(world, service)
+    service.store.pause(Pause(target="prod", until=None, by="ann", at=world.clock()))
+    await service.aclose()
+    other = world.service()
+    _, lines = said(other)
+    assert "prod: paused by ann" in lines
+    assert "prod: breach: the evidence of drift is " in lines
+    assert "an incident opens at 1 million" in lines
+    await other.aclose()
+
+
+def test_a_frozen_judge_and_a_tripped_wire_are_told() -> None:
+    quiet = {
+        "name": "prod", "mode": "observe", "release": "r", "verdict": "safe", "asr": None, "last_known_good": "",
+        "incident": None, "why": "", "paused": "", "frozen": "", "check_failed": "", "tripwire": None, "phase": "idle",
+        "evidence": None,
+    }  # fmt: skip
+    wire = {"tripped": True, "off": False, "why": "they moved"}
+    loud = {**quiet, "name": "two", "frozen": "the judge drifted", "check_failed": "the judge drifted",
+            "tripwire": wire}  # fmt: skip
+    lines = [str(part) for part in status_tables({"targets": [quiet, loud], "incidents": []})]
+    assert lines[1:] == ["two: the judge drifted", "two: tripwire: they moved", "no incidents"]
