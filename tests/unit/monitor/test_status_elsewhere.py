@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
 
 from monitor.service import Service
 from monitor.status import status_json
@@ -88,3 +91,14 @@ def test_a_frozen_judge_and_a_tripped_wire_are_told() -> None:
             "tripwire": wire}  # fmt: skip
     lines = [str(part) for part in status_tables({"targets": [quiet, loud], "incidents": []})]
     assert lines[1:] == ["two: the judge drifted", "two: tripwire: they moved", "no incidents"]
+
+
+async def test_an_incident_can_be_copied_from_a_narrow_terminal(tmp_path: Path) -> None:
+    world = World(folder=tmp_path)
+    service = world.service()
+    incident = await breach(world, service)
+    drawn = StringIO()
+    Console(file=drawn, width=80).print(*status_tables(status_json(service)), sep="\n")
+    table = drawn.getvalue().split(" fired on ")[0]
+    assert table.count(incident.id) >= 2, "among the targets and among the incidents"
+    await service.aclose()
