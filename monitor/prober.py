@@ -217,10 +217,12 @@ class Prober:
         if epoch is None:
             return None
         try:
-            return epoch, fold(new_watch(self.sites[name].rates, epoch), self.store.entries(epoch))
+            watch = fold(new_watch(self.sites[name].rates, epoch), self.store.entries(epoch))
         except LogFault as error:
             self.views[name] = replace(self.views[name], up=False, why=str(error))
             return None
+        self._watches[name] = (epoch, watch)
+        return epoch, watch
 
     def _watch(self, site: Site, release: str) -> tuple[Epoch, Watch]:
         """Return the epoch of this release; it begins anew after each incident, and where a judge was accepted again.

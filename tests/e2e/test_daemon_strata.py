@@ -102,6 +102,7 @@ async def test_a_new_process_reads_the_same_state_to_the_bit(tmp_path: Path) -> 
     await service.aclose()
     again = world.service()
     assert again.watched("prod") == before
+    assert again.watched("prod") is again.watched("prod"), "a long log is folded once"
     await again.aclose()
 
 
