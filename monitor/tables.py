@@ -19,8 +19,6 @@ if TYPE_CHECKING:  # so that `--help` stays quick
 __all__ = ["probe_table", "status_tables"]
 
 _NOTE = 400
-_WHOLE = {"target", "verdict", "incident"}
-"""Columns that are copied or acted on: others give way to them on a narrow terminal."""
 _NO_NEWS = {"", View().why}
 
 
@@ -69,7 +67,7 @@ def status_tables(found: Mapping[str, Any]) -> tuple[RenderableType, ...]:
     """Lay out the status: targets, then incidents."""
     targets = Table(title="targets", title_justify="left")
     for column in ("target", "mode", "release", "verdict", "ASR", "n", "last known good", "incident"):
-        targets.add_column(column, no_wrap=column in _WHOLE)
+        targets.add_column(column, no_wrap=column == "verdict", overflow="fold")
     for t in found["targets"]:
         asr = t["asr"] or {"value": None, "n": 0}
         shown = "-" if asr["value"] is None else f"{asr['value']:.3f} [{asr['lower']:.3f}, {asr['upper']:.3f}]"
@@ -83,7 +81,7 @@ def status_tables(found: Mapping[str, Any]) -> tuple[RenderableType, ...]:
         return targets, *whys, "no incidents"
     incidents = Table(title="incidents", title_justify="left")
     for column in ("incident", "release", "state", "since", "last note"):
-        incidents.add_column(column, no_wrap=column in _WHOLE)
+        incidents.add_column(column, no_wrap=column == "incident", overflow="fold")
     for i in found["incidents"]:
         last = i["events"][-1]
         incidents.add_row(*map(_cell, (i["id"], i["release"], i["state"], last["at"][:19])), _line(last["note"]))
