@@ -130,7 +130,12 @@ def _fired(trace: Trace) -> Iterator[str]:
         )
     for part in trace.parts:
         yield _part(part)
-    if not any(part.sure for part in trace.parts):
+    if SURVEY not in trace.fired and watch.survey.log_r > watch.strata.log_r:
+        yield (
+            f"The suite as a whole has more evidence than all strata together, {amount(watch.survey.log_r)}: more may "
+            "have drifted than what is named."
+        )
+    elif not any(part.sure for part in trace.parts):
         yield "It takes all parts together to reach the threshold; the one with most evidence is named."
 
 

@@ -14,7 +14,7 @@ from monitor.explaining import Explanation, amount, explain, headline
 from monitor.incident import Incident, IncidentId, open_incident, with_facts
 from monitor.tracing import Trace, trace
 from tests.unit.monitor.test_tracing import log_of, position_of, traced
-from tests.unit.monitor.test_watch import BASELINE, NOW, RATES, watch_of
+from tests.unit.monitor.test_watch import BASELINE, CATEGORIES, NOW, RATES, entry, watch_of
 
 CONFIRMED = {"on": "sealed prompts of c5/direct", "p0": 0.12, "p1": 0.3, "alpha": 1e-3, "beta": 1e-2}
 
@@ -38,6 +38,15 @@ def explained(facts: Mapping[str, Any] | None = None, *, found: Trace | None = N
     found = found or traced(log_of(), ("c5/direct",))
     incident = incident_of({"evidence": evidence_of(found), **(facts or {})})
     return explain(incident, trace=found, rates=RATES, per_day=5760.0)
+
+
+def test_a_suite_that_drifted_as_a_whole_is_not_said_to_be_a_stratum_alone() -> None:
+    everywhere = [entry(i > 60, i, CATEGORIES[i % 8]) for i in range(1, 100)]
+    words = "more may have drifted than what is named"
+    said = explained(found=traced(everywhere, ("c5/direct",))).sections["What fired"]
+    assert any(words in line for line in said)
+    assert not any("It takes all parts together" in line for line in said)
+    assert not any(words in line for line in explained().sections["What fired"]), "one stratum did"
 
 
 @pytest.mark.parametrize(
