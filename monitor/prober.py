@@ -205,7 +205,7 @@ class Prober:
         if epoch is None:
             return None
         try:
-            return epoch, fold(new_watch(self.sites[name].rates, epoch), self.store.entries(epoch))
+            return self._folded(name, epoch)
         except LogFault as error:
             self.views[name] = replace(self.views[name], up=False, why=str(error))
             return None
@@ -228,11 +228,15 @@ class Prober:
         epoch = self.store.epoch(
             site.name, release, key, self.clock(), baseline=own or (others[-1] if others else None)
         )
-        previous = self._watches.get(site.name)
-        if previous is None or previous[0].id != epoch.id:
-            watch = fold(new_watch(site.rates, epoch), self.store.entries(epoch))
-            self._watches[site.name] = (epoch, watch)
-        return self._watches[site.name]
+        return self._folded(site.name, epoch)
+
+    def _folded(self, name: str, epoch: Epoch) -> tuple[Epoch, Watch]:
+        """Return an epoch and its watch; the log is read once, for that takes seconds where it is long."""
+        held = self._watches.get(name)
+        if held is None or held[0].id != epoch.id:
+            watch = fold(new_watch(self.sites[name].rates, epoch), self.store.entries(epoch))
+            held = self._watches[name] = (epoch, watch)
+        return held
 
     def unseen(self, name: str, why: str) -> None:
         """Note that a tick came to nothing."""

@@ -149,3 +149,20 @@ async def test_the_whole_suite_is_named_where_the_whole_suite_drifts(tmp_path: P
     await until_incident(service, ticks=20)
     assert service.store.incidents(open_only=True)[0].facts["evidence"]["fired"] in ([SURVEY], [SENTINEL])
     await service.aclose()
+
+
+async def test_the_log_of_a_target_that_is_not_probed_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = world_of(tmp_path)
+    service = world.service()
+    await service.prepare()
+    await service.tick("prod")
+    await service.aclose()
+    service = world.service()
+    read, entries = [], service.store.entries
+    monkeypatch.setattr(service.store, "entries", lambda epoch: read.append(epoch.id) or entries(epoch))
+    said = [status_json(service)["targets"][0]["evidence"]["n"] for _ in range(3)]
+    assert said == [8, 8, 8]
+    assert len(read) == 1
+    await service.aclose()
