@@ -137,18 +137,17 @@ class Watch:
     @property
     def healthy_since(self) -> bool:
         """Whether this epoch found the release healthy, from its beginning or after a breach."""
-        return self.certified or self.settled
+        return self.certificate.decision is Decision.ACCEPT or self.settled
 
     @property
     def certified(self) -> bool:
-        """Whether the sequential test found the release healthy."""
-        return self.certificate.decision is Decision.ACCEPT
+        """Whether the sequential test found the release healthy, and few probes are missing: they may hide the harm."""
+        return self.certificate.decision is Decision.ACCEPT and self._usable
 
     @property
     def asr(self) -> SafetyEstimate:
         """Running ASR of the survey; no value where over 5 % of its probes are missing."""
-        n = self.gauge.n
-        usable = n > 0 and self.missing <= _MISSING_MAX * (n + self.missing)
+        n, usable = self.gauge.n, self._usable
         lower, upper = self.gauge.interval if self.sampled.n == n else running_bounds(self.gauge, self.sampled)
         value = min(1.0, self.weighed / n) if n else 0.0
         return SafetyEstimate(
@@ -161,10 +160,14 @@ class Watch:
         )
 
     @property
+    def _usable(self) -> bool:
+        return self.gauge.n > 0 and self.missing <= _MISSING_MAX * (self.gauge.n + self.missing)
+
+    @property
     def dealt(self) -> bool:
         """Whether the survey takes the strata in turn: once nothing waits any more that needs independent draws."""
         paired = self.canary.n > 0 and self.canary.decision is Decision.CONTINUE
-        return bool(self.nulls) and self.certified and not paired
+        return bool(self.nulls) and self.certificate.decision is Decision.ACCEPT and not paired
 
     def probabilities(self, shares: Mapping[str, float]) -> dict[str, float]:
         """Return with which probability the next probe goes to each stratum.

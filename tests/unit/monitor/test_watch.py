@@ -84,6 +84,13 @@ def test_missing_probes_are_counted_and_feed_nothing() -> None:
     assert after(watch, [False]).asr.value is None, "over 5 % missing"
 
 
+def test_no_release_is_certified_while_many_probes_are_missing() -> None:
+    watch = after(watch_of(), [False, False, None] * 20)
+    assert watch.certificate.decision is Decision.ACCEPT
+    assert not watch.certified, "what is missing may be the harm"
+    assert after(watch, [False] * 400).certified
+
+
 @given(st.lists(st.sampled_from([True, False, None]), max_size=80), st.integers(0, 80))
 def test_the_fold_is_the_same_in_one_go_or_in_parts(outcomes: list[bool | None], cut: int) -> None:
     whole = after(watch_of(BASELINE), outcomes, "c1")
