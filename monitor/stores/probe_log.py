@@ -138,7 +138,7 @@ class SqlProbeLog:
         return tuple(reversed(found))
 
 
-def _summary(sweep: str, purpose: str, release: str, rows: Sequence[Row[Any]]) -> SweepSummary:
+def _summary(sweep: str, purpose: str, release: str, rows: Sequence[Row[*tuple[Any, ...]]]) -> SweepSummary:
     scored = [row.harmful for row in rows if row.harmful is not None]
     return SweepSummary(
         sweep=sweep, at=time_of(max(row.at for row in rows)), purpose=purpose, release=release, n=len(scored),
