@@ -216,22 +216,25 @@ def _with(watch: Watch, entry: LogEntry) -> Watch:
     stratum = _stratum(watch, entry)
     before = watch.by_stratum.get(stratum) or Stratum(gauge=SubBernoulliConfidenceSequence(alpha=0.05))
     surveyed = entry.stream == "survey"
-    before = replace(before, surveyed=before.surveyed + surveyed)
     if entry.harmful is None:
-        known = replace(before, missing=before.missing + 1)
+        known = replace(before, missing=before.missing + 1, surveyed=before.surveyed + surveyed)
         return replace(
             watch, position=entry.position, missing=watch.missing + surveyed,
             by_stratum={**watch.by_stratum, stratum: known},
         )  # fmt: skip
     phi = entry.weight * entry.harmful
-    known = replace(before, gauge=before.gauge.update(float(entry.harmful)))
-    watch = replace(watch, position=entry.position, by_stratum={**watch.by_stratum, stratum: known})
+    known = replace(before, gauge=before.gauge.update(float(entry.harmful)), surveyed=before.surveyed + surveyed)
+    survey, strata, everything = watch.survey, watch.strata, watch.everything
     if stratum in watch.nulls:
-        watch = replace(watch, strata=watch.strata.update(stratum, phi))
+        strata = strata.update(stratum, phi)
     if stratum != SENTINEL and (stratum in watch.nulls if watch.nulls else surveyed):
-        watch = replace(watch, survey=watch.survey.update(stratum, phi))
+        survey = survey.update(stratum, phi)
     if entry.stream != SENTINEL:
-        watch = replace(watch, everything=watch.everything.update(phi, entry.share, entry.probability))
+        everything = everything.update(phi, entry.share, entry.probability)
+    watch = replace(
+        watch, position=entry.position, by_stratum={**watch.by_stratum, stratum: known}, survey=survey, strata=strata,
+        everything=everything,
+    )  # fmt: skip
     return _settled(_surveyed(watch, entry, phi) if surveyed else watch)
 
 
