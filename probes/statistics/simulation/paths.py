@@ -71,7 +71,7 @@ class Paths:
         e-BH at the lower threshold: the k-th largest is at least gamma_warn / k for some k.
         """
         ranked = -np.sort(-self.own[rows], axis=1)
-        named: Bools = (ranked * np.arange(1, ranked.shape[1] + 1) >= self.monitoring.gamma_warn).any(axis=1)
+        named: Bools = np.any(ranked * np.arange(1, ranked.shape[1] + 1) >= self.monitoring.gamma_warn, axis=1)
         return named
 
     def urgency(self, rows: Ints) -> Floats:
