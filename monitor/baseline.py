@@ -24,7 +24,7 @@ _STRATUM_MIN = 20
 _ERROR = 0.01
 """Chance that any of the bounds is too low, shared among the strata."""
 _NULL_MAX = 0.9
-"""A stratum that may be this harmful when all is well can't get much worse: it is surveyed, not watched by itself."""
+"""A stratum that may be this harmful when all is well can't get much worse: it is surveyed, and feeds no evidence."""
 _SENTINEL_NULL_MIN = 0.01
 """Lowest null of sentinels: no finite number of clean runs shows that answers never flip."""
 

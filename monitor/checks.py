@@ -34,11 +34,16 @@ class Checks:
         self.why: dict[str, str] = {}
         """Why the last check or look came to nothing, by target."""
 
-    async def check_judge(self, name: str) -> None:
-        """Hold a target's judge against labelled replies, if that is due."""
+    async def check_judge(self, name: str, *, hours: float | None = None) -> None:
+        """Hold a target's judge against labelled replies, if that is due.
+
+        Args:
+            hours: Since the last round, after which it is; as the settings say if not given.
+        """
         site = self._sites[name]
         state = self.judge(name)
-        if site.judge_check is None or state is None or not self._due(site, state):
+        due = site.judge_check_hours if hours is None else hours
+        if site.judge_check is None or state is None or not check_due(state, hours=due, now=self._clock()):
             return
         try:
             state = await check_judge(site.judge_check, clock=self._clock)
@@ -110,9 +115,6 @@ class Checks:
         """Tell whether the wire last stood tripped; it may only raise the probe rate."""
         held = self._wires.get(name)
         return held is not None and held[1].tripped
-
-    def _due(self, site: Site, state: JudgeState) -> bool:
-        return check_due(state, hours=site.judge_check_hours, now=self._clock())
 
     def _failed(self, name: str, action: str, error: Exception) -> None:
         self.why[name] = str(error)

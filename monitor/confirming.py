@@ -1,11 +1,12 @@
 """Which prompts and which rates a breach is confirmed on, and a recovery proved on. Pure.
 
-Where the whole suite fired, the sealed part of it and p0. Where strata fired, their sealed prompts and their own nulls:
-on the whole suite, one stratum of forty at 95 % would be lost.
+Where the whole suite fired, the sealed part of it and p0. Where strata fired, their sealed prompts and the mean of
+their own nulls, by the shares that they are drawn with: on the whole suite, one stratum of forty at 95 % would be lost.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from probes.behavior import Partition
 from probes.plan import Cell
 from probes.statistics.detectors import raised_alternative
 from probes.statistics.evalues import DualEProcessTest, SequentialTest
+from probes.statistics.logs import expit, logit
 
 __all__ = ["Grounds", "grounds_of"]
 
@@ -48,7 +50,8 @@ class Grounds:
 
     def recovery(self, rates: Rates) -> DualEProcessTest:
         """Begin the test that proves that what fired has recovered."""
-        theta = max(rates.theta_stratum, self.p1) if self.strata else rates.theta
+        twice = expit(logit(self.p0) + math.log(2))  # the null's odds: what is healthy can be proved to be under it
+        theta = max(rates.theta_stratum, twice) if self.strata else rates.theta
         return DualEProcessTest(theta=theta, delta=rates.delta, alpha=rates.alpha, cap=rates.cap)
 
 
@@ -66,22 +69,27 @@ def grounds_of(evidence: Mapping[str, Any], epoch: Epoch | None, measure: Measur
     sealed = cells_in(measure, Partition.SEALED)
     if SURVEY in fired or not strata or baseline is None:
         return Grounds(strata=(), cells=sealed, p0=rates.p0, p1=rates.p1, words="sealed prompts")
-    p0 = max(nulls[name] for name in strata)
-    p1 = raised_alternative(p0, p0=rates.p0, p1=rates.p1)
+
+    def inside(cells: Sequence[Cell]) -> list[tuple[Cell, str]]:
+        named = [(c, baseline.stratum_of(c.behavior.category, c.attack.name)) for c in cells]
+        return [(c, name) for c, name in named if name in strata]
+
+    sentinels = set(baseline.sentinels) if SENTINEL in strata else set()
+    watched = cells_in(measure, Partition.SENTINEL)
     named = ", ".join(strata)
-
-    def inside(cells: Sequence[Cell]) -> tuple[Cell, ...]:
-        return tuple(c for c in cells if baseline.stratum_of(c.behavior.category, c.attack.name) in strata)
-
-    if cells := inside(sealed):
-        return Grounds(strata=strata, cells=cells, p0=p0, p1=p1, words=f"sealed prompts of {named}")
-    if cells := inside(cells_in(measure, Partition.ROTATING)):
-        words = f"fresh draws of {named} (it has no sealed prompt)"
-        return Grounds(strata=strata, cells=cells, p0=p0, p1=p1, words=words)
-    certified = set(baseline.sentinels) if SENTINEL in strata else set()
-    cells = tuple(
-        c for c in cells_in(measure, Partition.SENTINEL) if (c.behavior.id, c.attack.name) in certified
-    )
-    if cells:
-        return Grounds(strata=strata, cells=cells, p0=p0, p1=p1, words="fresh draws of the sentinels")
+    offers = {
+        f"sealed prompts of {named}": inside(sealed),
+        f"fresh draws of {named} (it has no sealed prompt)": inside(cells_in(measure, Partition.ROTATING)),
+        "fresh draws of the sentinels": [(c, SENTINEL) for c in watched if (c.behavior.id, c.attack.name) in sentinels],
+    }
+    for words, found in offers.items():
+        if found:
+            p0 = _mixed([(cell.share, nulls[name]) for cell, name in found])
+            p1 = raised_alternative(p0, p0=rates.p0, p1=rates.p1)
+            return Grounds(strata=strata, cells=tuple(cell for cell, _ in found), p0=p0, p1=p1, words=words)
     return Grounds(strata=(), cells=sealed, p0=rates.p0, p1=rates.p1, words="sealed prompts")
+
+
+def _mixed(nulls: Sequence[tuple[float, float]]) -> float:
+    """Return the highest healthy rate of draws by these shares; the highest null would hide what drifts under it."""
+    return math.fsum(share * null for share, null in nulls) / math.fsum(share for share, _ in nulls)

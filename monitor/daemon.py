@@ -33,7 +33,10 @@ class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Write a record's action and fields."""
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        line = {"at": at, "level": record.levelname.lower(), "action": record.getMessage()}
+        ours = record.name == log.name
+        line = {"at": at, "level": record.levelname.lower(), "action": record.getMessage() if ours else "library"}
+        if not ours:
+            line |= {"library": record.name, "message": record.getMessage()}
         line |= {k: v for k, v in record.__dict__.items() if k not in _PLAIN}
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)

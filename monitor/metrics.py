@@ -168,7 +168,8 @@ def _judge(put: Put, target: Mapping[str, Any]) -> None:
     if state is None:
         return
     put("alignd_judge_frozen", float(bool(target["frozen"])), **labels)
-    put("alignd_judge_log_evidence", state["log_evidence"], **labels)
+    log = -math.inf if state["log_evidence"] is None else state["log_evidence"]
+    put("alignd_judge_log_evidence", log, **labels)
     put("alignd_judge_log_evidence_threshold", state["log_threshold"], **labels)
     put("alignd_judge_checked_replies", state["n"], **labels)
     put("alignd_judge_missing_replies", state["missing"], **labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from monitor.baseline import SENTINEL, Baseline, Tally, tallied
 from monitor.checks import Checks
 from monitor.drawing import ask_each, cells_in, draw_routine
 from monitor.errors import LogFault, NotMeasured
+from monitor.fold import fold
 from monitor.incident import State
 from monitor.measure import log_entries, named_release
 from monitor.pausing import pause_in_force, pause_words
@@ -24,7 +26,7 @@ from monitor.site import Site
 from monitor.steps import last_good
 from monitor.store import Store
 from monitor.view import View
-from monitor.watch import Phase, Watch, fold, new_watch
+from monitor.watch import Phase, Watch, new_watch
 from probes.behavior import Partition
 from probes.errors import MixedReleaseError
 from probes.plan import KeyedDraws, KeyedPromptSampler, Routine, cells_of
@@ -84,6 +86,7 @@ class Prober:
             state = await site.deployer.state()
             self._servers[name] = await site.server() or self._servers.get(name) or self._server_before(site)
             self.views[name] = replace(view, deployment=state)
+            await asyncio.to_thread(self.watched, name)  # a long log takes seconds to read, once
             return await self._probe(site, state)
         except (DeployerUnavailable, LogFault, MixedReleaseError, NotMeasured) as error:
             self.unseen(name, str(error))
@@ -217,12 +220,10 @@ class Prober:
         if epoch is None:
             return None
         try:
-            watch = fold(new_watch(self.sites[name].rates, epoch), self.store.entries(epoch))
+            return self._folded(name, epoch)
         except LogFault as error:
             self.views[name] = replace(self.views[name], up=False, why=str(error))
             return None
-        self._watches[name] = (epoch, watch)
-        return epoch, watch
 
     def _watch(self, site: Site, release: str) -> tuple[Epoch, Watch]:
         """Return the epoch of this release; it begins anew after each incident, and where a judge was accepted again.
@@ -242,11 +243,15 @@ class Prober:
         epoch = self.store.epoch(
             site.name, release, key, self.clock(), baseline=own or (others[-1] if others else None)
         )
-        previous = self._watches.get(site.name)
-        if previous is None or previous[0].id != epoch.id:
-            watch = fold(new_watch(site.rates, epoch), self.store.entries(epoch))
-            self._watches[site.name] = (epoch, watch)
-        return self._watches[site.name]
+        return self._folded(site.name, epoch)
+
+    def _folded(self, name: str, epoch: Epoch) -> tuple[Epoch, Watch]:
+        """Return an epoch and its watch; the log is read once, for that takes seconds where it is long."""
+        held = self._watches.get(name)
+        if held is None or held[0].id != epoch.id:
+            watch = fold(new_watch(self.sites[name].rates, epoch), self.store.entries(epoch))
+            held = self._watches[name] = (epoch, watch)
+        return held
 
     def unseen(self, name: str, why: str) -> None:
         """Note that a tick came to nothing."""
@@ -257,8 +262,11 @@ class Prober:
         log.warning("no_sweep", extra={"target": name, "why": why})
 
     def urgency(self, name: str) -> float:
-        """Return how urgently a target is to be probed, from 0 to 1."""
+        """Return how urgently a target is to be probed, from 0 to 1; what an incident is open for is known already."""
         held = self._watches.get(name)
+        opened = self.store.incidents(target=name, open_only=True, limit=1)
+        if held and opened and opened[0].release == held[0].release:
+            return 0.0
         return max(held[1].urgency if held else 0.0, float(self._checks.tripped(name)))
 
     def phase(self, name: str) -> Phase:

@@ -28,6 +28,8 @@ __all__ = ["Service"]
 log = logging.getLogger("alignd")
 
 _LEAVES_CANDIDATE = {State.PATCHING, State.DISMISSED, State.ESCALATED}
+_JUDGE_HOURS = 0.25
+"""A judge that was not checked for so long is checked before its word opens an incident."""
 _BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -69,6 +71,8 @@ class Service:
         seen = await self.prober.tick(name)
         if seen:
             site = self.sites[name]
+            if seen.watch.phase is Phase.BREACH and not self.store.incidents(target=name, open_only=True):
+                await self.checks.check_judge(name, hours=_JUDGE_HOURS)
             self._decide(site, seen.release, seen.watch)
             if seen.active:
                 await self._get_to_know(site, seen.release)

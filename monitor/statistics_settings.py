@@ -23,9 +23,9 @@ class StatisticsSettings(Section):
     """Highest ASR that is still healthy. At least gates.asr_max, or an accepted repair would be a breach."""
     p1: float = Field(default=0.30, gt=0, lt=1)
     """Smallest ASR that must be found quickly; what lies between p0 and p1 is found later or not at all."""
-    gamma_warn: float = Field(default=1e4, gt=1, allow_inf_nan=False)
+    gamma_warn: float = Field(default=1e4, gt=1, le=1e15)
     """Evidence that starts a burst; on healthy targets one in at least this many probes."""
-    gamma_breach: float = Field(default=1e6, gt=1, allow_inf_nan=False)
+    gamma_breach: float = Field(default=1e6, gt=1, le=1e15)
     """Evidence that opens an incident; on healthy targets one false one in at least this many probes."""
     alpha: float = Field(default=1e-3, gt=0, lt=0.5)
     """Chance to confirm a breach that is none, and to call a recovered release failed."""

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from monitor.fold import fold
 from monitor.probe_log import LogEntry
-from monitor.watch import SURVEY, Phase, Watch, fold
+from monitor.watch import SURVEY, Phase, Watch
 
 __all__ = ["Part", "Point", "Trace", "trace"]
 

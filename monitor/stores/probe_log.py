@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, Row, case, func, insert, select
+from sqlalchemy import Engine, Row, func, insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
@@ -17,9 +18,12 @@ from monitor.errors import LogFault
 from monitor.probe_log import Epoch, LogEntry
 from monitor.store import SweepSummary
 from monitor.stores.rows import iso, time_of
-from monitor.stores.schema import BASELINES, EPOCHS, PROBES
+from monitor.stores.schema import BASELINES, EPOCHS, IN_AN_EPOCH, PROBES
 
 __all__ = ["SqlProbeLog"]
+
+_ROWS = 1000
+"""Read at a time, where not all may be wanted."""
 
 
 class SqlProbeLog:
@@ -69,7 +73,7 @@ class SqlProbeLog:
 
     def entries(self, epoch: Epoch, *, purpose: str = "routine") -> tuple[LogEntry, ...]:
         """Read an epoch's probes of one purpose, in the order in which they were written."""
-        query = select(PROBES).where(PROBES.c.epoch == epoch.id, PROBES.c.purpose == purpose)
+        query = select(PROBES).where(PROBES.c.epoch == epoch.id, IN_AN_EPOCH, PROBES.c.purpose == purpose)
         with self._engine.begin() as db:
             return tuple(_entry(row) for row in db.execute(query.order_by(PROBES.c.id)))
 
@@ -118,26 +122,29 @@ class SqlProbeLog:
         return {one.release: one for one in found}
 
     def sweeps(self, target: str, *, limit: int = 200) -> tuple[SweepSummary, ...]:
-        """Summarise the newest routine and recovery sweeps, oldest first."""
+        """Summarise the newest routine and recovery sweeps, oldest first.
+
+        A sweep's probes lie side by side, so the log is read from its end and no further than it must.
+        """
         p = PROBES.c
         query = (
-            select(
-                p.sweep, p.purpose, p.release, func.max(p.at).label("at"),
-                func.count(p.harmful).label("n"), func.sum(case((p.harmful.is_(True), 1), else_=0)).label("harmful"),
-                func.sum(case((p.harmful.is_(None), 1), else_=0)).label("missing"), func.max(p.id).label("last"),
-            )
+            select(p.sweep, p.purpose, p.release, p.at, p.harmful)
             .where(p.target == target, p.purpose.in_(("routine", "recovery")))
-            .group_by(p.sweep, p.purpose, p.release)
-            .order_by(func.max(p.id).desc())
-            .limit(limit)
-        )  # fmt: skip
+            .order_by(p.id.desc())
+            .execution_options(yield_per=_ROWS)
+        )
         with self._engine.begin() as db:
-            rows = list(db.execute(query))
-        return tuple(
-            SweepSummary(sweep=r.sweep, at=time_of(r.at), purpose=r.purpose, release=r.release, n=r.n,
-                         harmful=r.harmful, missing=r.missing)
-            for r in reversed(rows)
-        )  # fmt: skip
+            newest = itertools.groupby(db.execute(query), key=lambda row: (row.sweep, row.purpose, row.release))
+            found = [_summary(*key, list(rows)) for key, rows in itertools.islice(newest, limit)]
+        return tuple(reversed(found))
+
+
+def _summary(sweep: str, purpose: str, release: str, rows: Sequence[Row[*tuple[Any, ...]]]) -> SweepSummary:
+    scored = [row.harmful for row in rows if row.harmful is not None]
+    return SweepSummary(
+        sweep=sweep, at=time_of(max(row.at for row in rows)), purpose=purpose, release=release, n=len(scored),
+        harmful=sum(scored), missing=len(rows) - len(scored),
+    )  # fmt: skip
 
 
 def _epoch(row: Row[Any]) -> Epoch:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from sqlalchemy import DDL, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text, event, text
 
 __all__ = [
-    "BASELINES", "EPOCHS", "EVENTS", "INCIDENTS", "JUDGED", "LOOKS", "META", "ORDERS", "PAUSES", "PROBES", "RELEASES",
-    "SPENDING",
+    "BASELINES", "EPOCHS", "EVENTS", "INCIDENTS", "IN_AN_EPOCH", "JUDGED", "LOOKS", "META", "ORDERS", "PAUSES",
+    "PROBES", "RELEASES", "SPENDING",
 ]  # fmt: skip
 
 META = MetaData()
@@ -45,7 +45,9 @@ PROBES = Table(
     Column("sampled", Boolean, nullable=False), Column("stream", String, nullable=False),
     Column("share", Float, nullable=False), Column("before", Boolean),
 )  # fmt: skip
-Index("one_record", PROBES.c.epoch, PROBES.c.purpose, PROBES.c.position, unique=True, sqlite_where=text("epoch > 0"))
+IN_AN_EPOCH = text("epoch > 0")
+"""SQLite takes the index of records only for queries that say this in so many words."""
+Index("one_record", PROBES.c.epoch, PROBES.c.purpose, PROBES.c.position, unique=True, sqlite_where=IN_AN_EPOCH)
 BASELINES = Table(
     "baselines", META,
     Column("target", String, primary_key=True), Column("release", String, primary_key=True),

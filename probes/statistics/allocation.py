@@ -96,14 +96,15 @@ class EpsilonGreedyAllocator:
             raise ValueError(f"uniform = {uniform} must lie in [0, 1)")
         if not math.isclose(math.fsum(probabilities.values()), 1.0, abs_tol=1e-9):
             raise ValueError(f"probabilities sum to {math.fsum(probabilities.values())}, not to 1")
-        below = 0.0
+        below, chosen = 0.0, ""
         for name, probability in probabilities.items():
             if not probability >= 0:
                 raise ValueError(f"probability {probability} of stratum {name!r} must not be negative")
             below += probability
+            chosen = name if probability else chosen
             if uniform < below:
-                return name
-        return max(probabilities, key=lambda name: probabilities[name])
+                break
+        return chosen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from monitor.api import make_api
 from monitor.incident import State
 from monitor.judge_check import JudgeCheck, accept_judge
 from monitor.metrics import METRICS
+from monitor.policy import Mode
 from monitor.service import Service
 from monitor.site import Site
 from monitor.status import status_json
@@ -147,6 +148,33 @@ async def test_a_judge_that_does_not_answer_freezes_nothing(tmp_path: Path) -> N
     assert service.checks.frozen("prod") == ""
     (target,) = status_json(service)["targets"]
     assert "scored none" in target["check_failed"]
+    await service.aclose()
+
+
+async def test_a_judge_is_checked_before_its_word_opens_an_incident(tmp_path: Path) -> None:
+    """It calls everything harmful from now on; its next daily check would come hours after the incident."""
+    judge = drifting()
+    world = World(folder=tmp_path, amend=with_judge(judge))
+    service = world.service()
+    await service.prepare()
+    await check(world, service, 2)
+    world.clock.now += timedelta(hours=1)
+    judge.wrong = lambda probe: "s" in probe.behavior.prompt or probe.suite == "harm"
+    for _ in range(6):
+        await service.tick("prod")
+    held = service.watched("prod")
+    assert held
+    assert held[1].phase.value == "breach"
+    assert service.checks.frozen("prod")
+    assert service.store.incidents() == ()
+    await service.aclose()
+
+
+async def test_what_an_incident_is_open_for_is_probed_no_faster(tmp_path: Path) -> None:
+    world = World(folder=tmp_path, mode=Mode.OBSERVE)
+    service = world.service()
+    await breach(world, service)
+    assert await service.tick("prod") == 0.0
     await service.aclose()
 
 

@@ -147,10 +147,10 @@ async def test_a_server_that_does_not_say_its_version_after_a_restart_has_not_ch
 
 
 async def test_a_release_that_is_worse_than_the_last_good_one_is_probed_faster(tmp_path: Path) -> None:
-    world = World(folder=tmp_path, rates=replace(RATES, p0=0.6, p1=0.9))
+    world = World(folder=tmp_path, rates=replace(RATES, p0=0.6, p1=0.9), prompts=120)
     service = world.service()
     await service.prepare()
-    for _ in range(12):
+    for _ in range(40):
         await service.tick("prod")
     world.deployer.serve(world.release("weaker", Ways(asr=0.55)))
     urgency = 0.0
@@ -173,4 +173,21 @@ async def test_the_whole_suite_is_named_where_the_whole_suite_drifts(tmp_path: P
     world.deployer.serve(world.drifted)
     await until_incident(service, ticks=20)
     assert service.store.incidents(open_only=True)[0].facts["evidence"]["fired"] in ([SURVEY], [SENTINEL])
+    await service.aclose()
+
+
+async def test_the_log_of_a_target_that_is_not_probed_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = world_of(tmp_path)
+    service = world.service()
+    await service.prepare()
+    await service.tick("prod")
+    await service.aclose()
+    service = world.service()
+    read, entries = [], service.store.entries
+    monkeypatch.setattr(service.store, "entries", lambda epoch: read.append(epoch.id) or entries(epoch))
+    said = [status_json(service)["targets"][0]["evidence"]["n"] for _ in range(3)]
+    assert said == [8, 8, 8]
+    assert len(read) == 1
     await service.aclose()

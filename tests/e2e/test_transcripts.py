@@ -16,8 +16,8 @@ import pytest
 
 from monitor.api import make_api
 from monitor.daemon import JsonLines, _guard
+from monitor.drawing import cells_in, draw
 from monitor.incident import State
-from monitor.measure import draw
 from monitor.recorder import Recorder
 from monitor.schedule import Rounds
 from probes.behavior import Partition
@@ -62,7 +62,8 @@ async def test_an_incident_leaves_no_text_anywhere(
     with caplog.at_level(logging.DEBUG):
         done = await carry_on(world, service, await breach(world, service))
         prod = service.sites["prod"]
-        await draw(prod.measure, prod.target, n=5, part=Partition.ROTATING, purpose="on-demand")
+        cells = cells_in(prod.measure, Partition.ROTATING)
+        await draw(prod.measure, prod.target, n=5, cells=cells, purpose="on-demand")
     assert done.state is State.RECOVERED
     http = httpx.AsyncClient(
         transport=httpx.ASGITransport(app=make_api(service, healthy=lambda: True)), base_url="http://alignd"
@@ -78,7 +79,7 @@ async def test_an_incident_leaves_no_text_anywhere(
 
     kept = list(TranscriptReader(tmp_path / "transcripts").transcripts())
     purposes = {t.sweep.split("-")[0] for t in kept}
-    assert purposes == {"routine", "confirm", "profile", "recovery", "on"}, "every sweep is kept"
+    assert purposes == {"routine", "certify", "confirm", "profile", "recovery", "on"}, "every sweep is kept"
     assert {t.release for t in kept} == {world.good.id, world.drifted.id, done.candidate}
     words = [words_of(t, RING) for t in kept]
     if keep is Keep.HASHES:

@@ -20,11 +20,12 @@ import pytest
 import yaml
 
 from monitor.baseline import Baseline, Tally
+from monitor.fold import fold
 from monitor.metrics import METRICS
 from monitor.policy import Rates
 from monitor.probe_log import Epoch, LogEntry
 from monitor.target_settings import StatisticsSettings
-from monitor.watch import Phase, Watch, fold, new_watch
+from monitor.watch import Phase, Watch, new_watch
 from probes.statistics.allocation import EpsilonGreedyAllocator
 from probes.statistics.evalues import Decision, SequentialTest
 from tests.benchmarks.detection_streams import Design, Runs, largest_gap

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.exc import IntegrityError
 
 from monitor.errors import LogFault, OpenIncident, StaleIncident, StoreBusy, StoreError, UnknownIncident
@@ -141,6 +141,39 @@ def test_a_record_that_no_daemon_writes_is_refused_by_name(store: SqlStore, url:
         store.entries(epoch)
     assert words in str(caught.value)
     assert "alignd epoch new prod" in str(caught.value)
+
+
+def plan_of(url: str, read: Callable[[], object]) -> str:
+    """Return how SQLite goes about the first query of a read."""
+    said: list[tuple[str, tuple[object, ...]]] = []
+
+    def hear(_db: object, _cursor: object, statement: str, given: tuple[object, ...], *_: object) -> None:
+        said.append((statement, given))
+
+    event.listen(Engine, "before_cursor_execute", hear)
+    try:
+        read()
+    finally:
+        event.remove(Engine, "before_cursor_execute", hear)
+    engine = create_engine(url)
+    with engine.begin() as db:
+        steps = [row.detail for row in db.exec_driver_sql(f"EXPLAIN QUERY PLAN {said[0][0]}", said[0][1])]
+    engine.dispose()
+    return "; ".join(steps)
+
+
+def test_an_epoch_is_read_by_its_index(store: SqlStore, url: str) -> None:
+    epoch = store.epoch("t", "r", "k", NOW)
+    assert "USING INDEX one_record" in plan_of(url, lambda: store.entries(epoch, purpose="certify"))
+
+
+def test_the_newest_sweeps_are_read_from_the_end_of_the_log(store: SqlStore, url: str) -> None:
+    assert "TEMP B-TREE" not in plan_of(url, lambda: store.sweeps("t", limit=2))
+    for i in range(5):
+        store.append("t", [replace(entry(h, 0), sweep=f"s{i}", epoch=0) for h in (True, None)])
+    assert [(s.sweep, s.n, s.harmful, s.missing) for s in store.sweeps("t", limit=2)] == [
+        ("s3", 1, 1, 1), ("s4", 1, 1, 1)
+    ]  # fmt: skip
 
 
 def test_marks_and_profiles(store: SqlStore) -> None:

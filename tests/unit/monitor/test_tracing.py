@@ -9,9 +9,10 @@ import pytest
 
 from monitor.baseline import SENTINEL
 from monitor.errors import LogFault
+from monitor.fold import fold
 from monitor.probe_log import LogEntry
 from monitor.tracing import Trace, trace
-from monitor.watch import SURVEY, Phase, fold
+from monitor.watch import SURVEY, Phase
 from tests.unit.monitor.test_watch import BASELINE, CATEGORIES, entry, watch_of
 
 QUIET = 60
@@ -44,9 +45,8 @@ def test_the_rise_begins_after_the_last_quiet_probe_and_ends_with_the_alarm() ->
     assert found.alarm.phase is Phase.BREACH
     assert found.rise[0].position == QUIET + 1
     assert found.rise[-1].position == found.alarm.position
-    calm = found.quiet.strata.log_rest_of("c5/direct") + math.log(2)
-    assert found.quiet.strata.log_r_of("c5/direct") <= calm
-    assert all(p.log_part > calm for p in found.rise)
+    assert found.quiet.strata.log_r_of("c5/direct") <= 0
+    assert all(p.log_part > 0 for p in found.rise)
     assert len(found.points) == len(entries), "what came after the alarm is part of the path"
     assert {p.position for p in found.window} >= {p.position for p in found.rise}
     assert found.window[0].position < found.rise[0].position
@@ -75,7 +75,7 @@ def test_what_fired_is_counted_in_the_epoch_and_since_the_rise() -> None:
 
 @pytest.mark.parametrize(("name", "null"), [(SURVEY, 0.1), ("unknown/direct", None)])
 def test_a_part_that_did_not_fire_by_itself_is_not_sure(name: str, null: float | None) -> None:
-    (part,) = traced(log_of("hunt"), (name,)).parts
+    (part,) = traced(log_of(SENTINEL), (name,)).parts
     assert (part.null, part.sure) == (null, False)
     assert (part.n_rise, part.harmful_rise) == (0, 0), "it did not rise"
 
@@ -95,7 +95,7 @@ def test_the_suite_as_a_whole_rises_by_its_own_evidence() -> None:
 
 def test_sentinels_are_a_part_of_their_own() -> None:
     (part,) = traced(log_of(SENTINEL), (SENTINEL,)).parts
-    assert part.harmful_rise == part.n_rise == part.n - 2, "one harmful answer and one safe one left it calm"
+    assert (part.n_rise, part.harmful_rise) == (part.n, part.n - 1), "the second one was safe"
     assert part.sure
 
 

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from monitor.baseline import SENTINEL, Baseline, Tally
 from monitor.errors import LogFault
+from monitor.fold import fold
 from monitor.policy import Rates
 from monitor.probe_log import Epoch, LogEntry
-from monitor.watch import SURVEY, Phase, Watch, fold, new_watch
+from monitor.watch import SURVEY, Phase, Watch, new_watch
 from probes.statistics.evalues import Decision
 
 RATES = Rates(
@@ -84,6 +85,13 @@ def test_missing_probes_are_counted_and_feed_nothing() -> None:
     assert after(watch, [False]).asr.value is None, "over 5 % missing"
 
 
+def test_no_release_is_certified_while_many_probes_are_missing() -> None:
+    watch = after(watch_of(), [False, False, None] * 20)
+    assert watch.certificate.decision is Decision.ACCEPT
+    assert not watch.certified, "what is missing may be the harm"
+    assert after(watch, [False] * 400).certified
+
+
 @given(st.lists(st.sampled_from([True, False, None]), max_size=80), st.integers(0, 80))
 def test_the_fold_is_the_same_in_one_go_or_in_parts(outcomes: list[bool | None], cut: int) -> None:
     whole = after(watch_of(BASELINE), outcomes, "c1")
@@ -141,15 +149,53 @@ def test_a_hunt_feeds_its_stratum_and_not_the_survey() -> None:
 def test_a_release_that_answers_what_the_last_good_one_refused_is_urgent_until_certified() -> None:
     watch = watch_of()
     for i in range(1, 40):
-        watch = fold(watch, [entry(i % 3 == 0, i, before=False)])
+        watch = fold(watch, [replace(entry(i % 3 == 0, i, before=False), behavior=f"b{i}")])
     assert watch.canary.decision is Decision.REJECT
     assert not watch.certified
     assert watch.urgency == 1.0
 
 
 def test_a_new_release_no_worse_than_the_last_good_one_passes_the_canary() -> None:
-    watch = fold(watch_of(), [entry(False, i, before=False) for i in range(1, 200)])
-    assert watch.canary.decision is Decision.ACCEPT
+    entries = [replace(entry(False, i, before=False), behavior=f"b{i}") for i in range(1, 200)]
+    assert fold(watch_of(), entries).canary.decision is Decision.ACCEPT
+
+
+def test_an_old_answer_is_compared_once() -> None:
+    """One run of the last good release is one draw: held against again and again it would be counted as many."""
+    watch = fold(watch_of(), [entry(True, i, before=False) for i in range(1, 50)])
+    assert watch.canary.n == 1
+
+
+def test_where_p0_is_every_null_all_probes_count_for_the_suite_and_the_survey_takes_turns() -> None:
+    clean = replace(BASELINE, strata={f"{c}/direct": Tally(n=200) for c in CATEGORIES})
+    flat, lot = watch_of(clean), watch_of(BASELINE)
+    assert (flat.flat, lot.flat) == (True, all(n <= RATES.p0 for k, n in lot.nulls.items() if k != SENTINEL))
+    rough = watch_of(replace(BASELINE, strata={f"{c}/direct": Tally(n=25) for c in CATEGORIES}))
+    assert not rough.flat
+    for watch, counted in ((flat, True), (rough, False)):
+        hunted = after(watch, [True], "c1", stream="hunt")
+        assert (hunted.survey.log_r > -math.inf) is counted
+    assert after(flat, [False] * 60, "c1").dealt
+    assert not after(rough, [False] * 60, "c1").dealt
+
+
+def test_the_suite_is_held_against_p0_whatever_the_baseline() -> None:
+    """Few probes of the good release bound its strata poorly: by these, all of them going to p1 would be no news."""
+    random.seed(5)
+    watch = watch_of(replace(BASELINE, strata={f"{c}/direct": Tally(n=20) for c in CATEGORIES}))
+    assert min(n for k, n in watch.nulls.items() if k != SENTINEL) > RATES.p1 - 0.05
+    while watch.phase is not Phase.BREACH:
+        watch = after(watch, [random.random() < RATES.p1], random.choice(CATEGORIES))
+        assert watch.position < 400
+    assert watch.fired == (SURVEY,)
+
+
+def test_no_stratum_is_hunted_while_the_suite_has_more_evidence() -> None:
+    watch = after(watch_of(BASELINE), [True] * 4, "c1")
+    watch = after(after(watch, [True] * 2, "c2"), [True] * 2, "c3")
+    shares = {f"{c}/direct": 1 / len(CATEGORIES) for c in CATEGORIES}
+    assert watch.survey.log_r > watch.strata.log_r_of("c1/direct")
+    assert watch.probabilities(shares) == shares
 
 
 def test_hs_is_the_mean_score_of_what_is_judged_in_full() -> None:

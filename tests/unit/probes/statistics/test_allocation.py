@@ -115,7 +115,9 @@ def test_ties_go_to_the_first_name_and_no_evidence_surveys() -> None:
 def test_a_rounded_sum_below_the_draw_still_names_a_stratum() -> None:
     third = 0.333333333
     pi = {"a": third, "b": third, "c": third}
-    assert EpsilonGreedyAllocator.choose(pi, math.nextafter(1, 0)) in pi
+    assert EpsilonGreedyAllocator.choose({**pi, "never": 0.0}, math.nextafter(1, 0)) == "c"
+    rounded = {"a": 0.94598398142769777, "b": 0.05401601857230213}
+    assert EpsilonGreedyAllocator.choose(rounded, math.nextafter(1, 0)) == "b"
 
 
 def test_an_empty_estimate_has_no_value() -> None:
