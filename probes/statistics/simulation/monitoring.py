@@ -16,6 +16,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 DAY_SECONDS, YEAR_SECONDS = 86_400.0, 365.25 * 86_400.0
+_BEFORE_MIN = 1e-3
 _STRATA_MAX = 200
 
 
@@ -38,8 +39,13 @@ class Drift:
     def __post_init__(self) -> None:
         """Refuse rates and counts that are no drift."""
         for name, rate in (("before", self.before), ("after", self.after)):
-            if rate is not None and not 0 < rate < 1:
+            if rate is not None and not 0 <= rate < 1:
                 raise ValueError(f"{name} = {rate:g} must lie between 0 and 1")
+        if self.before < _BEFORE_MIN:
+            raise ValueError(
+                f"before = {self.before:g} is rarer than what is simulated in seconds; give {_BEFORE_MIN:g}: the "
+                "figures are hardly others"
+            )
         if self.after is not None and self.after <= self.before:
             raise ValueError(
                 f"before = {self.before:g} must be under after = {self.after:g}: a drift is a change for the worse; "

@@ -68,11 +68,13 @@ class Paths:
     def fired(self, rows: Ints) -> Bools:
         """Tell where a breach stands on strata and not on all probes together, as ``Watch.fired`` of the daemon.
 
-        e-BH at the lower threshold: the k-th largest is at least gamma_warn / k for some k.
+        e-BH at the lower threshold: the k-th largest is at least gamma_warn / k for some k. And the suite has no more
+        than ten times the evidence of all strata; that its ASR is surely over p0 is not looked at.
         """
         ranked = -np.sort(-self.own[rows], axis=1)
         reached: Bools = ranked * np.arange(1, ranked.shape[1] + 1) >= self.monitoring.gamma_warn
-        named: Bools = np.logical_or.reduce(reached, axis=1)
+        more = self.r_pooled(rows) > 10 * self.own[rows].sum(axis=1)
+        named: Bools = np.logical_or.reduce(reached, axis=1) & ~more
         return named
 
     def urgency(self, rows: Ints) -> Floats:
