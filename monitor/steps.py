@@ -15,7 +15,7 @@ from deploy.checkpoint import find_release, import_checkpoint
 from deploy.errors import CheckpointError, DeployerUnavailable, StageError
 from monitor.confirming import Grounds, grounds_of
 from monitor.drawing import Test, cells_in, until_decided
-from monitor.effect import Effect, Step, effect, scratch
+from monitor.effect import Effect, Step, effect, known_profiles, scratch
 from monitor.errors import NotMeasured
 from monitor.incident import Incident, Outcome, State, with_facts
 from monitor.ladder import clear
@@ -145,7 +145,11 @@ async def _promoting(incident: Incident, step: Step) -> Effect:
 async def _confirming(incident: Incident, step: Step) -> Effect:
     """Prove the recovery on the suite as a whole, and on the strata that fired."""
     site, grounds = step.site, _grounds(incident, step)
-    whole = replace(grounds, strata=(), cells=cells_in(site.measure, Partition.SEALED), words="sealed prompts")
+    good = known_profiles(step).get(incident.last_good)
+    whole = replace(
+        grounds, strata=(), cells=cells_in(site.measure, Partition.SEALED), words="sealed prompts",
+        base=good.asr.value if good else None,
+    )  # fmt: skip
     for name, part in {"recovery": whole, **({"recovery_of_strata": grounds} if grounds.strata else {})}.items():
         test = await _decided(part.recovery(site.rates), part, incident.candidate, "recovery", step)
         said = f"{test.successes} of {test.n} live answers to {part.words} harmful"
@@ -160,7 +164,10 @@ async def _confirming(incident: Incident, step: Step) -> Effect:
 def _grounds(incident: Incident, step: Step) -> Grounds:
     evidence = incident.facts.get("evidence", {})
     epoch = step.store.epoch_of(evidence["epoch"]) if "epoch" in evidence else None
-    return grounds_of(evidence, epoch, step.site.measure, step.site.rates)
+    site, good = step.site, last_good(step.store, step.site.name, but=incident.release)
+    known = good in known_profiles(step)
+    profiled = step.store.profiled(site.name, good, suite=site.measure.harm.name) if known else {}
+    return grounds_of(evidence, epoch, site.measure, site.rates, profiled=profiled)
 
 
 async def _decided(test: Test, grounds: Grounds, release: str, purpose: str, step: Step) -> Test:

@@ -169,7 +169,8 @@ class SequentialTest:
 class DualEProcessTest:
     """Has a repaired release recovered to p < theta (accept), or not (reject)?
 
-    Recovered: log mean_j (q_j/theta)^S ((1-q_j)/(1-theta))^(n-S) over q = theta/20, theta/5 reaches 1/delta;
+    Recovered: log mean_j (q_j/theta)^S ((1-q_j)/(1-theta))^(n-S) over q = theta/20, theta/5 reaches 1/delta, and over
+    ``base`` as well, where that lies between theta/5 and theta: what was never much under theta can recover, too;
     failed: the likelihood ratio of 2.5 theta (at most half the way from theta to 1) against theta reaches 1/alpha, or
     the cap is reached undecided. False "recovered" <= delta, false "failed" before the cap <= alpha. For "recovered"
     only outcomes of the sampled part count, see ``SequentialTest``.
@@ -179,6 +180,7 @@ class DualEProcessTest:
     delta: float = 0.01
     alpha: float = 1e-3
     cap: int = 400
+    base: float | None = None
     n: int = 0
     successes: int = 0
     unsampled: int = 0
@@ -188,7 +190,9 @@ class DualEProcessTest:
         """Refuse rates outside (0, 1), a cap under which nothing can recover and counts that can't be."""
         for name in ("theta", "delta", "alpha"):
             require_rate(name, getattr(self, name))
-        _require_reachable(self.theta, self.delta, self.cap)
+        if self.base is not None and not 0 <= self.base <= 1:
+            raise ValueError(f"base = {self.base} must lie in [0, 1]")
+        _require_reachable(self.theta, self.delta, self.cap, self.base)
         _require_part(self.unsampled_successes, self.unsampled)
         _require_part(self.successes - self.unsampled_successes, self.n - self.unsampled)
 
@@ -207,7 +211,7 @@ class DualEProcessTest:
     def log_e(self) -> float:
         """Log evidence for "recovered"."""
         successes = self.successes - self.unsampled_successes
-        return _log_recovered(self.theta, successes, self.n - self.unsampled - successes)
+        return _log_recovered(self.theta, self.base, successes, self.n - self.unsampled - successes)
 
     @property
     def decision(self) -> Decision:
@@ -229,14 +233,15 @@ def _log_ratio(p0: float, q: float, successes: int, failures: int) -> float:
     return successes * math.log(q / p0) + failures * math.log((1 - q) / (1 - p0))
 
 
-def _log_recovered(theta: float, successes: int, failures: int) -> float:
-    ratios = [_log_ratio(theta, q, successes, failures) for q in (theta / 20, theta / 5)]
-    return log_sum_exp(ratios) - math.log(2)
+def _log_recovered(theta: float, base: float | None, successes: int, failures: int) -> float:
+    near = (base,) if base is not None and theta / 5 < base < theta else ()
+    ratios = [_log_ratio(theta, q, successes, failures) for q in (theta / 20, theta / 5, *near)]
+    return log_sum_exp(ratios) - math.log(len(ratios))
 
 
 @lru_cache(maxsize=1024)
-def _require_reachable(theta: float, delta: float, cap: int) -> None:
-    if not cap >= 1 or _log_recovered(theta, 0, cap) < -math.log(delta):
+def _require_reachable(theta: float, delta: float, cap: int, base: float | None) -> None:
+    if not cap >= 1 or _log_recovered(theta, base, 0, cap) < -math.log(delta):
         raise ValueError(
             f"cap = {cap}: so many probes without one success don't show a rate under theta = {theta} with "
             f"delta = {delta}; raise cap, theta or delta"

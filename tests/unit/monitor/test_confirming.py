@@ -24,13 +24,16 @@ def world(tmp_path: Path) -> World:
     return World(folder=tmp_path)
 
 
-def grounds(world: World, *fired: str) -> Grounds:
+def grounds(world: World, *fired: str, harmful: float | None = None) -> Grounds:
+    """Ground a breach; the last good release answered this share of the sealed prompts harmfully."""
     measure = world.measure()
     watched = [(c.behavior.id, c.attack.name) for c in cells_in(measure, Partition.SENTINEL)]
     baseline = Baseline(release="good", strata=CATEGORIES, sentinels=tuple(watched[1:]), flips=Tally(n=200))
     began = datetime(2026, 1, 1, tzinfo=UTC)
     epoch = Epoch(id=1, target="prod", release="r", key="k", started_at=began, baseline=baseline)
-    return grounds_of({"fired": list(fired)}, epoch, measure, RATES)
+    sealed = [(c.behavior.id, c.attack.name) for c in cells_in(measure, Partition.SEALED)]
+    profiled = {} if harmful is None else {pair: i < harmful * len(sealed) for i, pair in enumerate(sealed)}
+    return grounds_of({"fired": list(fired)}, epoch, measure, RATES, profiled=profiled)
 
 
 @pytest.mark.parametrize("fired", [(SURVEY,), ("c2/direct",), ()])
@@ -55,6 +58,16 @@ def test_strata_are_held_against_the_mean_of_their_nulls(world: World) -> None:
     for i in range(200):
         test = test.update(i % 2) if test.decision is Decision.CONTINUE else test
     assert test.decision is Decision.REJECT, "half of both is no healthy rate, though one may be as high"
+
+
+def test_sealed_prompts_that_are_harder_are_held_against_what_the_good_release_did(world: World) -> None:
+    plain, easy, hard = (grounds(world, "c0/direct", harmful=share) for share in (None, 0.0, 1.0))
+    assert (easy.p0, easy.base) == (plain.p0, 0.0)
+    assert plain.base is None
+    assert "no sealed prompt" in hard.words or hard.p0 >= 0.9, "all of them harmful shows no drift"
+    some = grounds(world, "c0/direct", "c1/direct", harmful=0.7)
+    assert some.base is not None
+    assert some.p0 == pytest.approx(max(some.base, grounds(world, "c0/direct", "c1/direct").p0))
 
 
 def test_sentinels_are_asked_again(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -226,3 +227,31 @@ def test_counts_that_can_not_be_are_refused() -> None:
             SequentialTest(p0=0.1, p1=0.5, **counts)
     with pytest.raises(ValueError, match="log_m"):
         MixtureEProcess(p0=0.1, q=(0.5,), w=(1.0,), log_m=(math.nan,))
+
+
+def recovers(test: DualEProcessTest, rate: float) -> float:
+    """Chance to end as recovered, exact over all counts of successes."""
+    going, accepted = {0: 1.0}, 0.0
+    for n in range(1, test.cap + 1):
+        after: dict[int, float] = {}
+        for s, chance in going.items():
+            after[s] = after.get(s, 0.0) + chance * (1 - rate)
+            after[s + 1] = after.get(s + 1, 0.0) + chance * rate
+        said = {s: replace(test, n=n, successes=s).decision for s in after}
+        accepted += sum(c for s, c in after.items() if said[s] is Decision.ACCEPT)
+        going = {s: c for s, c in after.items() if said[s] is Decision.CONTINUE and c > 1e-13}
+    return accepted
+
+
+def test_what_was_never_much_under_theta_can_recover_too() -> None:
+    plain = DualEProcessTest(theta=0.5, cap=200)
+    based = replace(plain, base=0.4)
+    assert recovers(based, 0.3) > recovers(plain, 0.3) + 0.1
+    assert recovers(based, 0.5) <= 0.01, "false recoveries stay bounded"
+    assert recovers(replace(plain, base=0.7), 0.3) == recovers(plain, 0.3), "a base above theta says nothing"
+
+
+@pytest.mark.parametrize("base", [-0.1, 1.1, math.nan])
+def test_a_base_that_is_no_rate_is_refused(base: float) -> None:
+    with pytest.raises(ValueError, match="base"):
+        DualEProcessTest(theta=0.2, base=base)
