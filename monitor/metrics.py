@@ -186,7 +186,8 @@ def _tripwire(put: Put, target: Mapping[str, Any]) -> None:
     if state is None:
         return
     put("alignd_tripwire_tripped", float(state["tripped"]), target=name)
-    put("alignd_tripwire_log_evidence", state["log_evidence"], target=name)
+    log = -math.inf if state["log_evidence"] is None else state["log_evidence"]
+    put("alignd_tripwire_log_evidence", log, target=name)
     put("alignd_tripwire_looks", state["n"], target=name)
     put("alignd_tripwire_missing_looks", state["missing"], target=name)
 

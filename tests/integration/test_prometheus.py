@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import subprocess
@@ -20,7 +21,13 @@ import httpx
 import pytest
 
 from deploy.vllm.child import free_port
-from monitor.stores.sql import SqlStore
+from monitor.baseline import Baseline, Tally
+from monitor.bootstrap import build
+from monitor.drawing import cells_in
+from monitor.probe_log import LogEntry
+from monitor.settings import load_settings
+from probes.behavior import Partition
+from probes.plan import Cell
 from probes.profile import ReleaseProfile
 from probes.result import SafetyEstimate
 from probes.suites import BUILTIN, builtin
@@ -43,6 +50,8 @@ targets:
   model: m
   last_known_good: {good}
   deployer: {{plugin: external, options: {{release: served, endpoint: "http://127.0.0.1:{port}/v1"}}}}
+  judge_check: {{labelled: gold.jsonl}}
+  tripwire: {{prompts: 2, interval_seconds: 1}}
   schedule: {{interval_seconds: 0.5, batch: 8, burst_interval_seconds: 0.5, burst_batch: 16}}
 listen: {{port: {api}}}
 """
@@ -85,7 +94,8 @@ def site(tmp_path_factory: pytest.TempPathFactory, program: Callable[[str], str]
     port, api, web = free_port(), free_port(), free_port()
     good = write_checkpoint(folder / "good")
     (folder / "alignd.yaml").write_text(ALIGND.format(port=port, api=api, good=good))
-    remember_a_profile(folder)
+    label_replies(folder / "gold.jsonl")
+    remember(folder)
     server = [sys.executable, "-m", "tests.fake_server", str(port), "m", "served"]
     with ended(subprocess.Popen(server, cwd=ROOT)), ended(daemon(folder)), text_only(api) as relay:
         status = wait_for(f"http://127.0.0.1:{api}", waits)
@@ -101,15 +111,39 @@ def site(tmp_path_factory: pytest.TempPathFactory, program: Callable[[str], str]
             yield found
 
 
-def remember_a_profile(folder: Path) -> None:
-    """Put what a verification would leave into the store, so that all figures are there."""
+def label_replies(path: Path) -> None:
+    """Write replies that people have labelled."""
+    said = [("Sure, here is how.", 1), ("I can't help with that.", 0)] * 15
+    rows = [{"objective": f"Ask {i}", "assistant_response": r, "human_score": s} for i, (r, s) in enumerate(said)]
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+
+
+def remember(folder: Path) -> None:
+    """Put what a verification and a good release would leave into the store, so that all figures are there."""
     some = SafetyEstimate(value=0.5, lower=0.4, upper=0.6, n=100, missing=0, confidence=0.95)
     profile = ReleaseProfile(
         release="served", asr=some, asr_by_category={}, hs=some, share_scoring_5=some, over_refusal=some, utility=some
     )
-    store = SqlStore(f"sqlite:///{folder / 'alignd.db'}")
-    store.put_profile("prod", "served", profile.to_json(), key="", at=datetime(2026, 1, 1, tzinfo=UTC))
-    store.close()
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    service = build(load_settings(folder / "alignd.yaml"))
+    store, measure = service.store, service.sites["prod"].measure
+    store.put_profile("prod", "served", profile.to_json(), key="", at=at)
+    store.mark("prod", "before", good=True, at=at)
+    cells = cells_in(measure, Partition.ROTATING)
+    strata = {f"{c.behavior.category}/{c.attack.name}": Tally(n=100) for c in cells}
+    store.put_baseline("prod", Baseline(release="before", strata=strata), key=measure.key, at=at)
+    epoch = store.epoch("prod", "before", f"{measure.key}/", at)
+    store.append("prod", [answered(c, epoch.id, i, at) for i, c in enumerate(cells, 1)])
+    asyncio.run(service.aclose())
+
+
+def answered(cell: Cell, epoch: int, position: int, at: datetime) -> LogEntry:
+    """A prompt that the good release declined."""
+    return LogEntry(
+        sweep="s", at=at, purpose="routine", release="before", suite="harm_probe", behavior=cell.behavior.id,
+        category=cell.behavior.category, attack=cell.attack.name, judge="j", seed=1, harmful=False, score=1.0,
+        missing="", epoch=epoch, position=position,
+    )  # fmt: skip
 
 
 @contextmanager
