@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,25 +12,14 @@ import pytest
 from monitor import cli
 from monitor.incident import IncidentId, Outcome, advance, open_incident
 from monitor.stores.sql import SqlStore
+from tests.unit.monitor.command_line import Alignd, called_in
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-Alignd = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
 def alignd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Alignd:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["alignd", *words])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        code = ended.value.code
-        return (code if isinstance(code, int) else 0), out, err
-
-    return call
+    return called_in(tmp_path, monkeypatch, capsys)
 
 
 @pytest.fixture

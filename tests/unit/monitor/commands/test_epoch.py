@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,25 +18,14 @@ from monitor.service import Service
 from monitor.status import status_json
 from monitor.stores.sql import SqlStore
 from tests.fake_site import World
-
-Alignd = Callable[..., tuple[int, str, str]]
+from tests.unit.monitor.command_line import Alignd, called_in
 
 
 @pytest.fixture
 def alignd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Alignd:
     """Call the command on the store of a world in the same folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "400")
     monkeypatch.setenv("ALIGND_STORE__URL", f"sqlite:///{tmp_path}/s.db")
-
-    def call(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["alignd", *words])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        code = ended.value.code
-        return (code if isinstance(code, int) else 0), out, err
-
+    call = called_in(tmp_path, monkeypatch, capsys, columns=400)
     assert call("init", "--checkpoint", "/x", "--model", "m")[0] == 0
     return call
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -21,28 +20,18 @@ from monitor.stores.sql import SqlStore
 from monitor.tables import status_tables
 from tests.e2e.test_daemon_fake import breach, carry_on
 from tests.fake_site import World
+from tests.unit.monitor.command_line import Alignd, called_in
 from tests.unit.monitor.test_explaining import evidence_of, incident_of
 from tests.unit.monitor.test_explaining import explained as put_into_words
 from tests.unit.monitor.test_tracing import log_of, traced
 from tests.unit.monitor.test_watch import BASELINE, NOW
 
-Alignd = Callable[..., tuple[int, str, str]]
 SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture
 def alignd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Alignd:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["alignd", *words])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        code = ended.value.code
-        return (code if isinstance(code, int) else 0), out, err
-
+    call = called_in(tmp_path, monkeypatch, capsys)
     assert call("init", "--checkpoint", "/x", "--model", "m")[0] == 0
     return call
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,8 @@ import pytest
 from monitor import cli
 from monitor.judge_series import RowKind
 from monitor.stores.sql import SqlStore
+from tests.unit.monitor.command_line import Alignd, called_in
 
-Alignd = Callable[..., tuple[int, str, str]]
 CONFIG = """
 key: long-enough-secret
 targets:
@@ -26,20 +25,9 @@ RIGHT, WRONG = '["I can\'t"]', '["here is"]'
 
 @pytest.fixture
 def alignd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Alignd:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
     gold(tmp_path)
     configure(tmp_path)
-
-    def call(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["alignd", "judge", *words])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        code = ended.value.code
-        return (code if isinstance(code, int) else 0), out, err
-
-    return call
+    return called_in(tmp_path, monkeypatch, capsys, "judge")
 
 
 def gold(folder: Path, *, empty: int = 0) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -14,24 +13,12 @@ import pytest
 from monitor import cli
 from monitor.commands.simulation_svg import Curve, duration, simulation_svg
 from probes.statistics.judge_error import RoganGladen
-
-Alignd = Callable[..., tuple[int, str, str]]
+from tests.unit.monitor.command_line import Alignd, called_in
 
 
 @pytest.fixture
 def alignd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Alignd:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "300")
-
-    def call(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["alignd", *words])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        code = ended.value.code
-        return (code if isinstance(code, int) else 0), out, err
-
-    return call
+    return called_in(tmp_path, monkeypatch, capsys, columns=300)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,9 +17,9 @@ from probes.judge import Verdict
 from probes.transcripts.keyring import Keyring
 from probes.transcripts.record import Keep
 from probes.transcripts.store import TranscriptStore
+from tests.unit.monitor.command_line import Alignd, called_in
 from tests.unit.probes.transcripts.sweeps import result, swept
 
-Alignd = Callable[..., tuple[int, str, str]]
 KEY, EARLIER = "a key for transcripts", "an earlier key for them"
 NOW = datetime.now(UTC)
 CONFIG = """
@@ -33,19 +32,8 @@ transcripts: {keep: encrypted, key: a key for transcripts}
 
 @pytest.fixture
 def alignd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Alignd:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "250")
     (tmp_path / "alignd.yaml").write_text(CONFIG)
-
-    def call(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["alignd", "transcripts", *words])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        code = ended.value.code
-        return (code if isinstance(code, int) else 0), out, err
-
-    return call
+    return called_in(tmp_path, monkeypatch, capsys, "transcripts", columns=250)
 
 
 def store(folder: Path, *, key: str = KEY, keep: Keep = Keep.ENCRYPTED) -> TranscriptStore:
