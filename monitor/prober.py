@@ -86,7 +86,8 @@ class Prober:
             state = await site.deployer.state()
             self._servers[name] = await site.server() or self._servers.get(name) or self._server_before(site)
             self.views[name] = replace(view, deployment=state)
-            await asyncio.to_thread(self.watched, name)  # a long log takes seconds to read, once
+            if name not in self._watches:
+                await asyncio.to_thread(self.watched, name)  # a long log takes seconds to read
             return await self._probe(site, state)
         except (DeployerUnavailable, LogFault, MixedReleaseError, NotMeasured) as error:
             self.unseen(name, str(error))
@@ -178,7 +179,7 @@ class Prober:
         Where they are all known and the survey is long enough, the release gets its baseline: its next epoch is held
         against that.
         """
-        if self.urgency(site.name) > _CALM or not self._good(site, epoch.release) or self._checks.frozen(site.name):
+        if self.urgency(site.name) > _CALM or epoch.release not in self._good(site) or self._checks.frozen(site.name):
             return ()
         if epoch.release in self.store.baselines(site.name, key=site.measure.key):
             return ()
@@ -200,8 +201,8 @@ class Prober:
     def _certify_entries(self, epoch: Epoch) -> tuple[LogEntry, ...]:
         return self.store.entries(epoch, purpose="certify")
 
-    def _good(self, site: Site, release: str) -> bool:
-        return release in {k.release for k in self.store.known(site.name) if k.good}
+    def _good(self, site: Site) -> frozenset[str]:
+        return frozenset(k.release for k in self.store.known(site.name) if k.good)
 
     def _answered_before(self, site: Site, epoch: Epoch) -> Mapping[Pair, bool]:
         """Return what the last good release answered, where this is another one."""
@@ -233,7 +234,8 @@ class Prober:
         ended = next((i for i in self.store.incidents(target=site.name, limit=2) if i.closed), None)
         baselines = self.store.baselines(site.name, key=site.measure.key)
         recovered = ended is not None and ended.state is State.RECOVERED and ended.candidate == release
-        others = [] if recovered else [b for name, b in baselines.items() if self._good(site, name)]
+        good = self._good(site) if baselines and not recovered else frozenset()
+        others = [b for name, b in baselines.items() if name in good]
         own = baselines.get(release)
         judge = self._checks.judge(site.name)
         key = "/".join([

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
+from typing import TypeVar
 
 from probes.statistics.alternatives import log_factors, log_weights, tilted_grid
 from probes.statistics.logs import log_sum_exp, require_rate
@@ -22,6 +23,8 @@ __all__ = [
     "SequentialTest",
     "tilted_grid",
 ]
+
+Test = TypeVar("Test", "SequentialTest", "DualEProcessTest")
 
 
 class Decision(StrEnum):
@@ -133,14 +136,7 @@ class SequentialTest:
 
     def update(self, x: float, *, sampled: bool = True) -> SequentialTest:
         """Return the state after one more probe."""
-        x = _bernoulli(x)
-        return replace(
-            self,
-            n=self.n + 1,
-            successes=self.successes + x,
-            unsampled=self.unsampled + (not sampled),
-            unsampled_successes=self.unsampled_successes + (0 if sampled else x),
-        )
+        return _counted(self, x, sampled=sampled)
 
     @property
     def log_e(self) -> float:
@@ -198,14 +194,7 @@ class DualEProcessTest:
 
     def update(self, x: float, *, sampled: bool = True) -> DualEProcessTest:
         """Return the state after one more probe."""
-        x = _bernoulli(x)
-        return replace(
-            self,
-            n=self.n + 1,
-            successes=self.successes + x,
-            unsampled=self.unsampled + (not sampled),
-            unsampled_successes=self.unsampled_successes + (0 if sampled else x),
-        )
+        return _counted(self, x, sampled=sampled)
 
     @property
     def log_e(self) -> float:
@@ -221,6 +210,18 @@ class DualEProcessTest:
         s, f = self.successes, self.n - self.successes
         failed = _log_ratio(self.theta, min(2.5 * self.theta, (1 + self.theta) / 2), s, f)
         return Decision.REJECT if failed >= -math.log(self.alpha) or self.n >= self.cap else Decision.CONTINUE
+
+
+def _counted(test: Test, x: float, *, sampled: bool) -> Test:
+    """Return a test that counts one more probe."""
+    x = _bernoulli(x)
+    return replace(
+        test,
+        n=test.n + 1,
+        successes=test.successes + x,
+        unsampled=test.unsampled + (not sampled),
+        unsampled_successes=test.unsampled_successes + (0 if sampled else x),
+    )
 
 
 def _log_mixture(p0: float, p1: float, successes: int, failures: int) -> float:
