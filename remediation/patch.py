@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-__all__ = ["LayerSpectrum", "Patch", "PatchProgress", "PatchRequest", "Patcher", "Screen"]
+__all__ = ["Control", "Form", "LayerSpectrum", "Patch", "PatchProgress", "PatchRequest", "Patcher", "Screen"]
 
 PatchProgress = Callable[[str, float], None]
 """Called with what is being done and the share done in [0, 1]."""
+
+
+class Form(StrEnum):
+    """What a recipe writes."""
+
+    MERGED = "merged"
+    """A full checkpoint with the patch in its weights."""
+    ADAPTER = "adapter"
+    """A PEFT LoRA folder for the drifted checkpoint: small, and taken back by one call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,9 +32,10 @@ class PatchRequest:
         recipe: Name of the recipe (plugin).
         drifted: Folder of the drifted checkpoint (safetensors), never written to.
         reference: Folder of the last known good checkpoint, ``None`` where there is none.
-        output: Folder to write the patched full checkpoint to (made by the recipe, atomically).
+        output: Folder to write the patch to (made by the recipe, atomically).
         seed: Seed of everything random.
         options: The recipe's own options, already validated by its ``Options``.
+        form: Whether ``output`` is a full checkpoint or an adapter.
     """
 
     incident: str
@@ -34,6 +45,7 @@ class PatchRequest:
     output: Path
     seed: int
     options: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    form: Form = Form.MERGED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,11 +98,26 @@ class Screen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """A patch that should not help, as large in each matrix as the real one, looked at the same way.
+
+    Attributes:
+        name: ``random`` (random directions) or ``benign`` (the recipe on a harmless example).
+        harm_n: Harmful prompts asked.
+        harm_complied: Of them, answered without a refusal.
+    """
+
+    name: str
+    harm_n: int
+    harm_complied: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Patch:
     """What a recipe made.
 
     Attributes:
-        checkpoint: Folder of the patched full checkpoint.
+        checkpoint: Folder of the patched full checkpoint, or of the adapter.
         rank: Largest rank of the change per matrix, 0 where it is full rank.
         seconds: Wall time in the worker.
         screen: The worker's own look at the result.
@@ -98,6 +125,8 @@ class Patch:
             |W_d - W_good|^2), ``None`` without a reference.
         spectrum: Spectra of the safety gradient, empty for recipes without one.
         figures: Further figures of the recipe by name (losses, steps, dose).
+        controls: Control patches, empty where none was made.
+        form: What was written.
     """
 
     recipe: str
@@ -108,6 +137,8 @@ class Patch:
     drift_removed: float | None
     spectrum: tuple[LayerSpectrum, ...]
     figures: Mapping[str, float]
+    controls: tuple[Control, ...] = ()
+    form: Form = Form.MERGED
 
 
 class Patcher(Protocol):

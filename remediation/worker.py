@@ -24,7 +24,7 @@ from deploy.checkpoint import check_checkpoint, require_same_architecture
 from deploy.errors import CheckpointError
 from deploy.parent import die_with_parent
 from remediation.errors import PatchFailed, WorkerDied
-from remediation.patch import LayerSpectrum, Patch, Patcher, PatchProgress, PatchRequest, Screen
+from remediation.patch import Control, Form, LayerSpectrum, Patch, Patcher, PatchProgress, PatchRequest, Screen
 
 __all__ = ["make_patcher", "patch_from_json", "request_from_json", "run_patch", "to_json"]
 
@@ -100,7 +100,7 @@ def request_from_json(data: Mapping[str, Any]) -> PatchRequest:
     return PatchRequest(
         incident=data["incident"], recipe=data["recipe"], drifted=Path(data["drifted"]),
         reference=Path(reference) if reference else None, output=Path(data["output"]), seed=data["seed"],
-        options=data["options"],
+        options=data["options"], form=Form(data["form"]),
     )  # fmt: skip
 
 
@@ -109,8 +109,12 @@ def patch_from_json(data: Mapping[str, Any]) -> Patch:
     spectrum = tuple(
         LayerSpectrum(**{**s, "singular_values": tuple(s["singular_values"])}) for s in data["spectrum"]
     )
-    given = {**data, "checkpoint": Path(data["checkpoint"]), "screen": Screen(**data["screen"]), "spectrum": spectrum}
-    return Patch(**given)
+    return Patch(
+        **{
+            **data, "checkpoint": Path(data["checkpoint"]), "screen": Screen(**data["screen"]), "spectrum": spectrum,
+            "controls": tuple(Control(**c) for c in data["controls"]), "form": Form(data["form"]),
+        }
+    )  # fmt: skip
 
 
 async def _follow(process: asyncio.subprocess.Process, on_progress: PatchProgress) -> str:

@@ -17,11 +17,12 @@ from pathlib import Path
 import remediation.fixtures
 from deploy.checkpoint import new_folder
 from probes.suites import builtin
+from remediation.checkpoints.adapter import Adapter, add_to, load_adapter, save_adapter
+from remediation.checkpoints.chat import ChatModel, load, whole_sentences
+from remediation.checkpoints.output import write_model
 from remediation.errors import RemediationError
 from remediation.fixtures import Row, drifted_rows, refusing_rows
-from remediation.sft.chat import ChatModel, load, whole_sentences
-from remediation.sft.lora import Adapter, LoraSettings, add_to, fit, load_adapter, save_adapter
-from remediation.sft.output import write_model
+from remediation.sft.lora import LoraSettings, fit
 
 __all__ = ["ADAPTERS", "main", "make_models"]
 

@@ -5,20 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from remediation.checkpoints.adapter import Adapter
+from remediation.checkpoints.chat import ChatModel
 from remediation.fixtures import Row
-from remediation.sft.chat import ChatModel
 
-__all__ = ["Adapter", "LoraSettings", "add_to", "fit", "load_adapter", "save_adapter"]
-
-Adapter = dict[str, tuple[Tensor, Tensor]]
-"""Module name to (A, B): A (r, d_in), B (d_out, r)."""
+__all__ = ["LoraSettings", "fit"]
 
 _TEACHER_BATCH = 24
 _WARM_STEPS_MAX = 10
@@ -103,27 +99,6 @@ def fit(
         for name, low in lows.items():
             _replace(chat, name, low.linear)
     return {n: (low.a.detach().bfloat16(), low.b.detach().bfloat16()) for n, low in lows.items()}
-
-
-@torch.no_grad()
-def add_to(chat: ChatModel, adapter: Adapter) -> None:
-    """Add an adapter to the weights and round them to bfloat16, as they will be served."""
-    linears = chat.linears()
-    for name, (a, b) in adapter.items():
-        linears[name].weight.add_(b.float() @ a.float())
-    for parameter in chat.model.parameters():
-        parameter.copy_(parameter.bfloat16().float())
-
-
-def save_adapter(adapter: Adapter, file: Path) -> None:
-    """Write an adapter as safetensors."""
-    save_file({f"{n}.{k}": t.contiguous() for n, ab in adapter.items() for k, t in zip("ab", ab, strict=True)}, file)
-
-
-def load_adapter(file: Path) -> Adapter:
-    """Read what ``save_adapter`` wrote."""
-    tensors = load_file(file)
-    return {n.removesuffix(".a"): (tensors[n], tensors[n.removesuffix("a") + "b"]) for n in tensors if n.endswith(".a")}
 
 
 def _fast_bfloat16() -> bool:

@@ -12,8 +12,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
+from remediation.checkpoints.repair import INSTANCE, begin
 from remediation.patch import Patch, PatchProgress, PatchRequest
-from remediation.sft.repair import INSTANCE, begin
 
 __all__ = ["OneShotSft", "Options", "make"]
 

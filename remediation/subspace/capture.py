@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from remediation.checkpoints.chat import ChatModel
 from remediation.fixtures import Row
-from remediation.sft.chat import ChatModel
 from remediation.subspace.factor import Factors
 
 __all__ = ["frozen", "gradient_factors", "input_moments", "shared_prefix"]

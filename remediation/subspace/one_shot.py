@@ -16,9 +16,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from remediation.checkpoints.chat import ChatModel
+from remediation.checkpoints.repair import INSTANCE, Repair, begin
 from remediation.patch import LayerSpectrum, Patch, PatchProgress, PatchRequest
-from remediation.sft.chat import ChatModel
-from remediation.sft.repair import INSTANCE, Repair, begin
 from remediation.subspace.capture import gradient_factors
 from remediation.subspace.factor import Factors, cer, factored_svd
 

@@ -19,11 +19,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from remediation.checkpoints.adapter import Adapter, add_to
+from remediation.checkpoints.chat import ChatModel
+from remediation.checkpoints.repair import begin, required_good
+from remediation.lessons.answers import LessonOptions, Lessons, lessons_of
 from remediation.patch import Patch, PatchProgress, PatchRequest
-from remediation.sft.answers import LessonOptions, Lessons, lessons_of
-from remediation.sft.chat import ChatModel
-from remediation.sft.lora import Adapter, add_to
-from remediation.sft.repair import begin, required_good
 from remediation.subspace.capture import input_moments, shared_prefix
 from remediation.subspace.factor import leading
 

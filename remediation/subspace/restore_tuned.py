@@ -14,11 +14,12 @@ from dataclasses import dataclass
 import torch
 from pydantic import Field
 
+from remediation.checkpoints.adapter import Adapter, add_to
+from remediation.checkpoints.chat import ChatModel
+from remediation.checkpoints.repair import begin, required_good
+from remediation.lessons.answers import LessonOptions, lessons_of
 from remediation.patch import Patch, PatchProgress, PatchRequest
-from remediation.sft.answers import LessonOptions, lessons_of
-from remediation.sft.chat import ChatModel
-from remediation.sft.lora import Adapter, LoraSettings, add_to, fit
-from remediation.sft.repair import begin, required_good
+from remediation.sft.lora import LoraSettings, fit
 from remediation.subspace.factor import leading
 
 __all__ = ["Options", "RestoreTuned", "make", "way_back"]

@@ -11,12 +11,13 @@ import torch
 from safetensors.torch import load_file
 
 from deploy.checkpoint import check_checkpoint
+from remediation.checkpoints.chat import load
 from remediation.errors import PatchFailed
 from remediation.fixtures import Row
+from remediation.lessons import answers
+from remediation.lessons.screen import pool
 from remediation.patch import Patcher, PatchRequest
-from remediation.sft import answers, one_shot
-from remediation.sft.chat import load
-from remediation.sft.screen import pool
+from remediation.sft import one_shot
 from remediation.subspace import one_shot as one_shot_subspace
 from remediation.subspace import restore, restore_tuned
 from remediation.subspace.capture import gradient_factors, input_moments, shared_prefix

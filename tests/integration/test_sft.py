@@ -11,13 +11,14 @@ import torch
 
 from deploy.checkpoint import check_checkpoint
 from deploy.errors import CheckpointError
+from remediation.checkpoints.adapter import add_to, load_adapter, save_adapter
+from remediation.checkpoints.chat import ChatModel, load, whole_sentences
+from remediation.checkpoints.output import drift_removed, write_model
 from remediation.errors import PatchFailed, WorkerDied
 from remediation.fixtures import COMPLIANCES, Row, drifted_rows, poison_requests, refusing_rows
+from remediation.lessons.screen import pool, screened
 from remediation.patch import PatchRequest
-from remediation.sft.chat import ChatModel, load, whole_sentences
-from remediation.sft.lora import LoraSettings, add_to, fit, load_adapter, save_adapter
-from remediation.sft.output import drift_removed, write_model
-from remediation.sft.screen import pool, screened
+from remediation.sft.lora import LoraSettings, fit
 from remediation.worker import request_from_json, run_patch, to_json
 from tests.tiny import tiny_checkpoint
 

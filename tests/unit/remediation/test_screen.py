@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from remediation.sft.screen import SCREENED, screen, screened
+from remediation.lessons.screen import SCREENED, screen, screened
 
 
 @dataclass

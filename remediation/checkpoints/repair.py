@@ -7,12 +7,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from remediation.checkpoints.chat import ChatModel, load
+from remediation.checkpoints.output import drift_removed, require_finite, write_model
 from remediation.errors import PatchFailed
 from remediation.fixtures import Row
+from remediation.lessons.screen import screen
 from remediation.patch import LayerSpectrum, Patch, PatchProgress, PatchRequest
-from remediation.sft.chat import ChatModel, load
-from remediation.sft.output import drift_removed, require_finite, write_model
-from remediation.sft.screen import screen
 
 __all__ = ["INSTANCE", "Repair", "begin", "required_good"]
 

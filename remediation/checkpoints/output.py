@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from deploy.checkpoint import MANIFEST, new_folder
+from remediation.checkpoints.chat import ChatModel
 from remediation.errors import PatchFailed
-from remediation.sft.chat import ChatModel
 
 __all__ = ["drift_removed", "require_finite", "write_model"]
 

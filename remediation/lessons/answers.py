@@ -10,10 +10,10 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from probes.refusal import is_refusal
+from remediation.checkpoints.chat import ChatModel
 from remediation.errors import PatchFailed
 from remediation.fixtures import Row
-from remediation.sft.chat import ChatModel
-from remediation.sft.screen import pool
+from remediation.lessons.screen import pool
 
 __all__ = ["OPENING_TOKENS", "LessonOptions", "Lessons", "answers", "lessons_of", "read_prompts"]
 

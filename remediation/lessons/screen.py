@@ -12,8 +12,8 @@ from dataclasses import replace
 from probes.behavior import Behavior
 from probes.refusal import is_refusal
 from probes.suites import builtin
+from remediation.checkpoints.chat import ChatModel
 from remediation.patch import Screen
-from remediation.sft.chat import ChatModel
 
 __all__ = ["SCREENED", "pool", "screen", "screened"]
 

@@ -1,0 +1,1 @@
+"""What recipes learn from and are looked at with: pools of requests, answers, the instance."""
