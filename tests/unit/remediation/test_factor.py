@@ -6,7 +6,17 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from remediation.subspace.factor import Factors, Spectral, cer, factored_svd, overlap  # noqa: E402
+from remediation.subspace.factor import (  # noqa: E402
+    Factors,
+    Spectral,
+    _first_right,
+    _routes,
+    cer,
+    factored_svd,
+    factored_svds,
+    overlap,
+    recompress,
+)
 
 
 @pytest.mark.parametrize("shape", [(12, 40, 30), (50, 40, 30), (1, 8, 8), (64, 576, 192)])
@@ -38,3 +48,87 @@ def test_cer_and_overlap_at_their_ends() -> None:
     assert overlap(eye[:, :2], eye[:, :3]) == pytest.approx(1.0)
     assert overlap(eye[:, :2], eye[:, 3:5]) == 0.0
     assert Spectral(u=eye, s=torch.ones(6), v=eye).lead(2).matrix().sum() == 2.0
+
+
+def conditioned(tokens: int, d_out: int, d_in: int, decades: float) -> Factors:
+    """Factors whose output side falls by ``decades`` from its largest direction to its smallest."""
+    torch.manual_seed(0)
+    mix = torch.linalg.qr(torch.randn(tokens, tokens))[0] * torch.logspace(0, -decades, tokens)
+    return Factors(d=mix @ torch.randn(tokens, d_out), x=torch.randn(tokens, d_in))
+
+
+def right(found: Spectral, factors: Factors) -> None:
+    formed = factors.d.double().T @ factors.x.double()
+    expected = torch.linalg.svdvals(formed)
+    rank = len(found.s)
+    assert (found.s.double() - expected[:rank]).abs().max() / expected[0] < 1e-5
+    assert torch.allclose(found.u.T @ found.u, torch.eye(rank), atol=1e-5)
+    assert torch.allclose(found.v.T @ found.v, torch.eye(rank), atol=1e-5)
+    left = (formed - found.matrix().double()).norm() / formed.norm()
+    assert left == pytest.approx(float(expected[rank:].norm() / expected.norm()), abs=1e-5)
+
+
+@pytest.mark.parametrize("decades", [0.0, 2.0, 4.0, 7.0])
+@pytest.mark.parametrize("shape", [(24, 60, 50), (50, 60, 30), (50, 20, 60), (80, 60, 50)])
+@pytest.mark.parametrize("rank", [4, 16, None])
+def test_every_route_ends_right(shape: tuple[int, int, int], decades: float, rank: int | None) -> None:
+    factors = conditioned(*shape, decades)
+    right(factored_svd(factors, rank), factors)
+
+
+def route(factors: Factors, rank: int | None) -> str:
+    """Which route's outcome is kept."""
+    wanted, routes = _routes(factors.d, factors.x, rank)
+    return next(r.__name__ for r in routes if r(factors.d, factors.x, wanted)[3])
+
+
+def test_the_route_follows_the_conditioning() -> None:
+    assert route(conditioned(24, 60, 50, 2.0), None) == "_gram"
+    assert route(conditioned(24, 60, 50, 7.0), 4) == "_gram"
+    assert route(conditioned(24, 60, 50, 7.0), None) == "_qr"
+    assert route(conditioned(200, 300, 260, 6.0), 4) == "_krylov"
+    assert route(conditioned(200, 300, 260, 0.0), 4) == "_gram"
+
+
+def test_krylov_agrees_with_the_full_decomposition() -> None:
+    factors = conditioned(200, 300, 260, 6.0)
+    right(factored_svd(factors, 4), factors)
+    full = factored_svd(factors)
+    lead = factored_svd(factors, 4)
+    assert overlap(full.u[:, :4], lead.u) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_silent_and_repeated_tokens_do_no_harm() -> None:
+    factors = conditioned(24, 60, 50, 1.0)
+    silent = Factors(d=torch.cat([torch.zeros(5, 60), factors.d]), x=torch.cat([torch.randn(5, 50), factors.x]))
+    right(factored_svd(silent, 8), factors)
+    twice = Factors(d=factors.d.repeat(2, 1), x=factors.x.repeat(2, 1) / 2)
+    right(factored_svd(twice, 8), factors)
+    nothing = factored_svd(Factors(d=torch.zeros(3, 6), x=torch.randn(3, 5)))
+    assert not nothing.s.any()
+    assert bool(nothing.u.isfinite().all())
+
+
+def test_half_precision_factors_are_worked_on_in_double() -> None:
+    factors = conditioned(24, 60, 50, 1.0)
+    half = Factors(d=factors.d.bfloat16(), x=factors.x.bfloat16())
+    found = factored_svd(half)
+    assert found.s.dtype == torch.float32
+    right(found, half)
+
+
+def test_batches_of_one_shape_agree_with_one_by_one() -> None:
+    given = {f"m{i}": conditioned(24, 60, 50, float(i)) for i in range(3)}
+    d, x = (torch.stack([getattr(f, k) for f in given.values()]) for k in ("d", "x"))
+    together = _first_right(d, x, 8)
+    for i, one in enumerate(factored_svds(given, 8).values()):
+        assert torch.allclose(together.s[i], one.s, atol=1e-5 * float(one.s[0]))
+
+
+def test_recompress_keeps_the_best_part() -> None:
+    torch.manual_seed(0)
+    a, b = torch.randn(10, 30), torch.randn(40, 10)
+    less, more = recompress(a, b, 4)
+    u, s, vh = torch.linalg.svd(b @ a)
+    assert torch.allclose(more @ less, (u[:, :4] * s[:4]) @ vh[:4], atol=1e-4)
+    assert torch.allclose(less @ less.T, torch.eye(4), atol=1e-5)
