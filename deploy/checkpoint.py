@@ -6,7 +6,6 @@ all. Only safetensors weights are taken; pickle files can run code when loaded a
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -14,39 +13,46 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from uuid import uuid4
 
+from deploy.digest import MANIFEST, FileDigest, content_digest, files_of, folder_digest
 from deploy.errors import CheckpointError, DigestMismatch
-from deploy.weights import architecture_of, check_safetensors, read_config, shards_of
+from deploy.weights import (
+    ADAPTER_CONFIG,
+    architecture_of,
+    read_config,
+    require_plain_files,
+    tensors_of,
+)
 
 __all__ = [
     "MANIFEST",
     "CheckpointManifest",
     "FileDigest",
     "Release",
+    "ReleaseKind",
     "check_checkpoint",
     "find_release",
     "import_checkpoint",
     "list_releases",
     "new_folder",
     "read_release",
+    "require_digest",
     "require_same_architecture",
+    "store_release",
     "verify_release",
 ]
 
-MANIFEST = "alignd-manifest.json"
-_PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"}
-_CHUNK = 1 << 20
 
+class ReleaseKind(StrEnum):
+    """What a release folder holds."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileDigest:
-    """One file of a checkpoint; ``path`` is relative with forward slashes."""
-
-    path: str
-    sha256: str
-    size: int
+    MERGED = "merged"
+    """A full checkpoint."""
+    ADAPTER = "adapter"
+    """A LoRA adapter, served on top of the release that it names as its base."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,10 +61,11 @@ class CheckpointManifest:
 
     Attributes:
         digest: SHA-256 over the sorted file digests: the content's identity.
-        architecture: ``architectures[0]`` of ``config.json``.
+        architecture: ``architectures[0]`` of ``config.json``, the base's where it is an adapter.
         parent: Release id that this one was made from, empty for an import.
         creator: What made it, e.g. ``import`` or ``patch:restore-subspace``.
         incident: Incident that asked for it, empty otherwise.
+        base: Release id that an adapter belongs on, empty for a full checkpoint.
     """
 
     name: str
@@ -69,6 +76,8 @@ class CheckpointManifest:
     incident: str
     created_at: datetime
     files: tuple[FileDigest, ...]
+    kind: ReleaseKind = ReleaseKind.MERGED
+    base: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,18 +98,14 @@ def check_checkpoint(path: Path) -> str:
     Raises:
         CheckpointError: It isn't; the message names the file and the way out.
     """
-    if not path.is_dir():
-        raise CheckpointError(f"{path}: no such folder; give the folder that holds config.json")
-    if pickles := sorted(p.name for p in path.iterdir() if p.suffix in _PICKLES):
+    require_plain_files(path)
+    if (path / ADAPTER_CONFIG).exists():
         raise CheckpointError(
-            f"{path}: holds pickle weights ({pickles[0]}), which can run code when loaded; save as safetensors"
+            f"{path}: is an adapter ({ADAPTER_CONFIG}), no checkpoint; merge it into its base model and give the "
+            "merged folder"
         )
-    if links := sorted(p.name for p in path.rglob("*") if p.is_symlink()):
-        raise CheckpointError(f"{path}: {links[0]} is a symbolic link; copy the file itself")
     architecture = architecture_of(path)
-    shards = shards_of(path)
-    for shard in shards:
-        check_safetensors(path / shard)
+    tensors_of(path)
     return architecture
 
 
@@ -121,11 +126,34 @@ def import_checkpoint(
     Raises:
         CheckpointError: The source is no whole checkpoint, or the store can't be written (nothing is left).
     """
+    return store_release(
+        source, store, name=name, created_at=created_at, parent=parent, creator=creator, incident=incident,
+        architecture=check_checkpoint(source),
+    )  # fmt: skip
+
+
+def store_release(
+    source: Path,
+    store: Path,
+    *,
+    name: str,
+    created_at: datetime,
+    parent: str,
+    creator: str,
+    incident: str,
+    architecture: str,
+    kind: ReleaseKind = ReleaseKind.MERGED,
+    base: str = "",
+) -> Release:
+    """Copy a folder that was checked into the store; see ``import_checkpoint``.
+
+    Raises:
+        CheckpointError: The name leads out of the store, or the store can't be written (nothing is left).
+    """
     if not name or any(c in name for c in "@/\\ \0") or name.startswith("."):
         raise CheckpointError(f"release name {name!r}: use letters, digits, dots and dashes")
-    architecture = check_checkpoint(source)
-    files = tuple(_digests(source))
-    digest = _content_digest(files)
+    files = tuple(files_of(source))
+    digest = content_digest(files)
     final = store / f"{name}@{digest[:12]}"
     if final.exists():
         release = read_release(final)
@@ -133,7 +161,7 @@ def import_checkpoint(
         return release
     manifest = CheckpointManifest(
         name=name, digest=digest, architecture=architecture, parent=parent, creator=creator, incident=incident,
-        created_at=created_at, files=files,
+        created_at=created_at, files=files, kind=kind, base=base,
     )  # fmt: skip
     with new_folder(final) as folder:
         for file in files:
@@ -180,6 +208,7 @@ def read_release(path: Path) -> Release:
         data = json.loads((path / MANIFEST).read_text())
         data["files"] = tuple(FileDigest(**f) for f in data["files"])
         data["created_at"] = datetime.fromisoformat(data["created_at"])
+        data["kind"] = ReleaseKind(data.get("kind", ReleaseKind.MERGED))
         manifest = CheckpointManifest(**data)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"{path}: no readable {MANIFEST}; import the folder as a release") from error
@@ -209,14 +238,14 @@ def verify_release(release: Release) -> None:
     Raises:
         DigestMismatch: A file is missing, added or changed.
     """
-    found = {f.path: f for f in _digests(release.path)}
+    found = {f.path: f for f in files_of(release.path)}
     stated = {f.path: f for f in release.manifest.files}
     for path in sorted(found.keys() | stated.keys()):
         if found.get(path) != stated.get(path):
             raise DigestMismatch(
                 f"release {release.id}: {path} is not what its manifest says; import the checkpoint again"
             )
-    if _content_digest(release.manifest.files) != release.manifest.digest:
+    if content_digest(release.manifest.files) != release.manifest.digest:
         raise DigestMismatch(f"release {release.id}: the manifest's own digest is wrong; import the checkpoint again")
 
 
@@ -233,22 +262,26 @@ def require_same_architecture(first: Path, second: Path) -> None:
             f"{second} is another architecture than {first} ({different[0]}: {b.get(different[0])} against "
             f"{a.get(different[0])}); give the checkpoint it was fine-tuned from"
         )
+    one, other = tensors_of(first), tensors_of(second)
+    for name in sorted(one.keys() & other.keys()):
+        if one[name].shape != other[name].shape:
+            raise CheckpointError(
+                f"{second}: tensor {name} has shape {list(other[name].shape)}, in {first} it is "
+                f"{list(one[name].shape)}; give the checkpoint it was fine-tuned from"
+            )
 
 
-def _digests(path: Path) -> Iterator[FileDigest]:
-    for file in sorted(p for p in path.rglob("*") if p.is_file() and p.name != MANIFEST):
-        digest = hashlib.sha256()
-        with file.open("rb") as opened:
-            while chunk := opened.read(_CHUNK):
-                digest.update(chunk)
-        yield FileDigest(
-            path=file.relative_to(path).as_posix(), sha256=digest.hexdigest(), size=file.stat().st_size
+def require_digest(path: Path, digest: str) -> None:
+    """Refuse a folder whose content is another one than it was.
+
+    Raises:
+        DigestMismatch: A file was changed, added or removed since.
+    """
+    if (found := folder_digest(path)) != digest:
+        raise DigestMismatch(
+            f"{path}: its content has digest {found[:12]}, when the incident began it had {digest[:12]}; a patch for "
+            "other weights is of no use: abort the incident, or put the checkpoint back"
         )
-
-
-def _content_digest(files: tuple[FileDigest, ...]) -> str:
-    lines = "\n".join(f"{f.sha256} {f.path}" for f in sorted(files, key=lambda f: f.path))
-    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _flush(path: Path) -> None:

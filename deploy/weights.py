@@ -3,12 +3,66 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.errors import CheckpointError
 
-__all__ = ["architecture_of", "check_safetensors", "read_config", "shards_of"]
+__all__ = [
+    "ADAPTER_CONFIG",
+    "Tensor",
+    "architecture_of",
+    "check_safetensors",
+    "parameters_of",
+    "read_config",
+    "require_plain_files",
+    "shards_of",
+    "tensors_of",
+    "tensors_of_file",
+]
+
+ADAPTER_CONFIG = "adapter_config.json"
+"""What PEFT calls the configuration of an adapter; no checkpoint holds it."""
+_PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tensor:
+    """One tensor of a safetensors file, as its header states it.
+
+    Attributes:
+        dtype: The format's name of it, e.g. ``BF16``.
+        start: First byte in the file.
+        end: First byte after it.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        """Numbers in it."""
+        return math.prod(self.shape)
+
+
+def require_plain_files(path: Path) -> None:
+    """Refuse pickled weights, which can run code when loaded, and links, which lead out of the folder.
+
+    Raises:
+        CheckpointError: There is one, or the folder is missing.
+    """
+    if not path.is_dir():
+        raise CheckpointError(f"{path}: no such folder; give the folder that holds config.json")
+    if pickles := sorted(p.name for p in path.iterdir() if p.suffix in _PICKLES):
+        raise CheckpointError(
+            f"{path}: holds pickle weights ({pickles[0]}), which can run code when loaded; save as safetensors"
+        )
+    if links := sorted(p.name for p in path.rglob("*") if p.is_symlink()):
+        raise CheckpointError(f"{path}: {links[0]} is a symbolic link; copy the file itself")
 
 
 def read_config(path: Path) -> dict[str, object]:
@@ -63,8 +117,35 @@ def shards_of(path: Path) -> tuple[str, ...]:
     return tuple(shards)
 
 
+def tensors_of(path: Path) -> dict[str, Tensor]:
+    """Read the headers of all weight files of a checkpoint.
+
+    Raises:
+        CheckpointError: A file is missing, cut or damaged.
+    """
+    return {name: tensor for shard in shards_of(path) for name, tensor in tensors_of_file(path / shard).items()}
+
+
+def parameters_of(path: Path) -> int:
+    """Count the numbers in a checkpoint's weight files.
+
+    Raises:
+        CheckpointError: A file is missing, cut or damaged.
+    """
+    return sum(tensor.size for tensor in tensors_of(path).values())
+
+
 def check_safetensors(file: Path) -> None:
-    """Compare a file's length with its header (8-byte little-endian length, JSON, data).
+    """Compare a file's length with its header.
+
+    Raises:
+        CheckpointError: The file is cut, half written or damaged.
+    """
+    tensors_of_file(file)
+
+
+def tensors_of_file(file: Path) -> dict[str, Tensor]:
+    """Read a safetensors header (8-byte little-endian length, JSON, data) and compare the file's length with it.
 
     Raises:
         CheckpointError: The file is cut, half written or damaged.
@@ -77,8 +158,15 @@ def check_safetensors(file: Path) -> None:
             raise CheckpointError(f"{file}: no safetensors file; it is cut or damaged")
         try:
             header = json.loads(opened.read(length))
-            end = max((t["data_offsets"][1] for k, t in header.items() if k != "__metadata__"), default=0)
+            found = {name: _tensor(said, 8 + length) for name, said in header.items() if name != "__metadata__"}
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise CheckpointError(f"{file}: damaged safetensors header; copy it again") from error
-    if size != 8 + length + end:
-        raise CheckpointError(f"{file}: half written ({size} of {8 + length + end} bytes); copy it again")
+    end = max((t.end for t in found.values()), default=8 + length)
+    if size != end:
+        raise CheckpointError(f"{file}: half written ({size} of {end} bytes); copy it again")
+    return found
+
+
+def _tensor(said: dict[str, list[int]], data: int) -> Tensor:
+    start, end = (data + int(offset) for offset in said["data_offsets"])
+    return Tensor(dtype=str(said["dtype"]), shape=tuple(int(n) for n in said["shape"]), start=start, end=end)

@@ -36,6 +36,8 @@ class PatchRequest:
         seed: Seed of everything random.
         options: The recipe's own options, already validated by its ``Options``.
         form: Whether ``output`` is a full checkpoint or an adapter.
+        parent_digest: Content digest of ``drifted`` when the incident began: other weights are not patched; empty where
+            it is not known.
     """
 
     incident: str
@@ -46,6 +48,7 @@ class PatchRequest:
     seed: int
     options: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     form: Form = Form.MERGED
+    parent_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ output. The result file is written last and by rename: without it the work count
 from __future__ import annotations
 
 import asyncio
+import glob
 import importlib
 import json
 import os
@@ -14,33 +15,39 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from deploy.checkpoint import check_checkpoint, require_same_architecture
+from deploy.checkpoint import check_checkpoint, require_digest, require_same_architecture
 from deploy.errors import CheckpointError
 from deploy.parent import die_with_parent
+from deploy.weights import parameters_of
 from remediation.errors import PatchFailed, WorkerDied
 from remediation.patch import Control, Form, LayerSpectrum, Patch, Patcher, PatchProgress, PatchRequest, Screen
 
-__all__ = ["make_patcher", "patch_from_json", "request_from_json", "run_patch", "to_json"]
+__all__ = ["make_patcher", "patch_from_json", "perform", "request_from_json", "run_patch", "to_json"]
 
 _GROUP = "alignd.patchers"
 _STOP_SECONDS = 10.0
+_LINE_MAX = 1 << 16
+"""Bytes of a line of progress; a longer one is something else, and is not kept."""
+_ERRORS_MAX = 1 << 16
 
 
 async def run_patch(request: PatchRequest, *, timeout_seconds: float, on_progress: PatchProgress) -> Patch:
     """Run a recipe in a child process group.
 
-    Cancelling kills the group; whatever it had half written is removed.
+    Cancelling kills the group; whatever it had half written is removed, and so is what a run before it left that was
+    killed together with its watcher.
 
     Raises:
         PatchFailed: The recipe can't repair this checkpoint, or took too long.
         WorkerDied: The worker ended without a result.
     """
+    await asyncio.to_thread(_remove_partial, request.output)
     with tempfile.TemporaryDirectory(prefix="alignd-worker-") as scratch:
         asked, result = Path(scratch) / "request.json", Path(scratch) / "result.json"
         asked.write_text(json.dumps(to_json(request)))
@@ -64,7 +71,7 @@ async def run_patch(request: PatchRequest, *, timeout_seconds: float, on_progres
             ) from error
         if not result.exists():
             shutil.rmtree(request.output, ignore_errors=True)
-            raise WorkerDied(f"recipe {request.recipe}: worker ended with {process.returncode} and no result:\n{tail}")
+            raise WorkerDied(_epitaph(request, process.returncode, tail))
         said = json.loads(result.read_text())
     if "failed" in said:
         raise PatchFailed(said["failed"])
@@ -100,7 +107,7 @@ def request_from_json(data: Mapping[str, Any]) -> PatchRequest:
     return PatchRequest(
         incident=data["incident"], recipe=data["recipe"], drifted=Path(data["drifted"]),
         reference=Path(reference) if reference else None, output=Path(data["output"]), seed=data["seed"],
-        options=data["options"], form=Form(data["form"]),
+        options=data["options"], form=Form(data["form"]), parent_digest=data["parent_digest"],
     )  # fmt: skip
 
 
@@ -121,14 +128,32 @@ async def _follow(process: asyncio.subprocess.Process, on_progress: PatchProgres
     """Relay progress; return the last lines of standard error."""
     if process.stdout is None or process.stderr is None:
         raise WorkerDied("the worker has no pipes")
-    errors = asyncio.create_task(process.stderr.read())
-    async for line in process.stdout:
+    errors = asyncio.create_task(_last(process.stderr))
+    async for line in _lines(process.stdout):
         try:
             said = json.loads(line)
             on_progress(str(said["stage"]), float(said["share"]))
         except (ValueError, KeyError, TypeError):
             continue
     return "\n".join((await errors).decode(errors="replace").splitlines()[-8:])
+
+
+async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """Yield lines of any length, of those that are too long to be progress no more than their beginning."""
+    begun = b""
+    while chunk := await stream.read(_LINE_MAX):
+        *whole, begun = (begun + chunk).split(b"\n")
+        begun = begun[:_LINE_MAX]
+        for line in whole:
+            yield line
+
+
+async def _last(stream: asyncio.StreamReader) -> bytes:
+    """Read to the end and keep the end."""
+    kept = b""
+    while chunk := await stream.read(_ERRORS_MAX):
+        kept = (kept + chunk)[-_ERRORS_MAX:]
+    return kept
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
@@ -146,8 +171,57 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 def _remove_partial(output: Path) -> None:
-    for scratch in output.parent.glob(f".{output.name}.*.partial"):
+    for scratch in output.parent.glob(f".{glob.escape(output.name)}.*.partial"):
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _epitaph(request: PatchRequest, code: int | None, tail: str) -> str:
+    """Say how a worker ended that left no result."""
+    if code == -signal.SIGKILL:
+        return (
+            f"recipe {request.recipe}: worker was killed (SIGKILL), as Linux does where memory runs out; "
+            f"{_memory(request)}"
+        )
+    return f"recipe {request.recipe}: worker ended with {code} and no result:\n{tail}"
+
+
+def _memory(request: PatchRequest) -> str:
+    """Say how much memory the weights need at least: recipes hold them in float32."""
+    try:
+        copies = [request.drifted, request.drifted, *([request.reference] if request.reference else [])]
+        need = f"{4 * sum(map(parameters_of, copies)) / 2**30:.3g} GiB"
+    except CheckpointError:
+        need = "all"
+    return (
+        f"{len(copies)} copies of the weights in float32 need {need}, and activations come on top: free that much "
+        "memory, or run the worker on a larger machine"
+    )
+
+
+def perform(request: PatchRequest, progress: PatchProgress) -> Patch:
+    """Run one recipe in this process, on checkpoints that were looked at first.
+
+    Raises:
+        PatchFailed: The recipe can't repair this checkpoint, or memory ran out.
+        CheckpointError: A folder can't be used.
+    """
+    check_checkpoint(request.drifted)
+    if request.parent_digest:
+        require_digest(request.drifted, request.parent_digest)
+    if request.reference:
+        check_checkpoint(request.reference)
+        require_same_architecture(request.drifted, request.reference)
+    try:
+        return make_patcher(request.recipe, request.options).patch(request, progress)
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        raise PatchFailed(f"recipe {request.recipe}: memory ran out; {_memory(request)}") from error
+
+
+def _out_of_memory(error: MemoryError | RuntimeError) -> bool:
+    """Torch says it in words: on the CPU in a plain RuntimeError, on a GPU in one of its own."""
+    return isinstance(error, MemoryError) or any(s in str(error) for s in ("allocate memory", "out of memory"))
 
 
 def main() -> None:
@@ -159,11 +233,7 @@ def main() -> None:
         print(json.dumps({"stage": stage, "share": share}), flush=True)
 
     try:
-        check_checkpoint(request.drifted)
-        if request.reference:
-            check_checkpoint(request.reference)
-            require_same_architecture(request.drifted, request.reference)
-        said = to_json(make_patcher(request.recipe, request.options).patch(request, say))
+        said = to_json(perform(request, say))
     except (PatchFailed, CheckpointError) as error:
         said = {"failed": str(error)}
     scratch = result.with_suffix(".partial")

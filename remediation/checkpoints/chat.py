@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from deploy.errors import CheckpointError
+
 __all__ = ["ChatModel", "load", "whole_sentences"]
 
 _END = re.compile(r"[.!?](\s|$)")
@@ -88,10 +90,22 @@ class ChatModel:
 
 
 def load(folder: Path) -> ChatModel:
-    """Load a checkpoint folder in float32; nothing is fetched."""
+    """Load a checkpoint folder in float32; nothing is fetched.
+
+    Raises:
+        CheckpointError: A tensor is missing; transformers would make it up at random.
+    """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model: Any = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32, local_files_only=True)
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        str(folder), dtype=torch.float32, local_files_only=True, output_loading_info=True
+    )
+    model, told = loaded
+    if missing := sorted(told["missing_keys"]):
+        raise CheckpointError(
+            f"{folder}: the weights lack {missing[0]}; copy them again (for a head that is the embeddings, set "
+            "tie_word_embeddings to true in config.json)"
+        )
     return ChatModel(model.eval(), AutoTokenizer.from_pretrained(str(folder), local_files_only=True))
 
 

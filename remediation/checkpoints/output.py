@@ -1,35 +1,92 @@
-"""Write a patched model as a full checkpoint: whole or not at all."""
+"""Write a patched model, as a full checkpoint or as an adapter: whole or not at all."""
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from deploy.checkpoint import MANIFEST, new_folder
+from deploy.adapter import PATCH_NOTE
+from deploy.checkpoint import MANIFEST, new_folder, read_release
+from deploy.errors import CheckpointError
+from deploy.weights import tensors_of
 from remediation.checkpoints.chat import ChatModel
 from remediation.errors import PatchFailed
+from remediation.patch import PatchRequest
 
-__all__ = ["drift_removed", "require_finite", "write_model"]
+__all__ = ["drift_removed", "name_of", "patch_note", "require_finite", "stored_dtype", "write_model"]
 
 _WEIGHTS = (".safetensors", ".safetensors.index.json")
+_DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
+_SHARD = "5GB"
 
 
-def write_model(chat: ChatModel, *, like: Path, output: Path) -> None:
-    """Write weights in bfloat16 beside copies of the other files of ``like`` (tokenizer, configuration).
+def write_model(
+    chat: ChatModel,
+    *,
+    like: Path,
+    output: Path,
+    dtype: torch.dtype | None = None,
+    more: Callable[[Path], None] = lambda _: None,
+) -> None:
+    """Write weights beside copies of the other files of ``like`` (tokenizer, configuration). The model stays as it is.
+
+    Tensors that are one in memory, such as a tied head, are written once, as ``save_pretrained`` does.
+
+    Args:
+        dtype: Number format of the weights; that of ``like`` where it is not given.
+        more: Writes further files into the folder.
 
     Raises:
         PatchFailed: A weight is not finite.
         CheckpointError: The disk is full or the place can't be written; nothing is left.
     """
     require_finite(chat, "the patched model")
+    state = _cast(chat, dtype or stored_dtype(like))
     with new_folder(output) as folder:
-        chat.model.bfloat16().save_pretrained(str(folder))
-        chat.model.float()
+        chat.model.save_pretrained(str(folder), state_dict=state, max_shard_size=_SHARD)
         for file in sorted(like.iterdir()):
-            if file.is_file() and not file.name.endswith(_WEIGHTS) and file.name != MANIFEST:
+            if file.is_file() and not file.name.endswith(_WEIGHTS) and file.name not in {MANIFEST, PATCH_NOTE}:
                 shutil.copyfile(file, folder / file.name)
+        more(folder)
+
+
+def stored_dtype(folder: Path) -> torch.dtype:
+    """Return the number format that most of a checkpoint's weights are stored in; bfloat16 where torch has no such.
+
+    Raises:
+        CheckpointError: The weights can't be read.
+    """
+    sizes: Counter[str] = Counter()
+    for tensor in tensors_of(folder).values():
+        sizes[tensor.dtype] += tensor.size
+    return _DTYPES.get(max(sizes, key=lambda d: sizes[d], default=""), torch.bfloat16)
+
+
+def patch_note(request: PatchRequest, *, rank: int) -> Callable[[Path], None]:
+    """Return what writes the patch's provenance into its folder. It names no path, time or machine."""
+    said = {
+        "recipe": request.recipe, "incident": request.incident, "seed": request.seed, "form": request.form.value,
+        "rank": rank, "parent": name_of(request.drifted), "parent_digest": request.parent_digest,
+    }  # fmt: skip
+
+    def write(folder: Path) -> None:
+        (folder / PATCH_NOTE).write_text(json.dumps(said, indent=2))
+
+    return write
+
+
+def name_of(folder: Path) -> str:
+    """Return the release id of a checkpoint folder, or its last part where it is no release."""
+    try:
+        return read_release(folder).id
+    except CheckpointError:
+        return folder.resolve().name
 
 
 def require_finite(chat: ChatModel, what: str) -> None:
@@ -52,3 +109,17 @@ def drift_removed(patched: ChatModel, drifted: ChatModel, good: ChatModel) -> fl
         left += float((p[name].weight - g[name].weight).square().sum())
         all_of_it += float((d[name].weight - g[name].weight).square().sum())
     return 1 - left / all_of_it if all_of_it else 0.0
+
+
+def _cast(chat: ChatModel, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Return the state in a number format; tensors that are one stay one, integers stay what they are."""
+    cast: dict[int, Tensor] = {}
+    state: dict[str, Tensor] = {}
+    for name, tensor in chat.model.state_dict().items():
+        if not tensor.is_floating_point():
+            state[name] = tensor
+            continue
+        state[name] = cast.setdefault(tensor.data_ptr(), tensor.detach().to(dtype))
+        if not torch.isfinite(state[name]).all():
+            raise PatchFailed(f"{name} does not fit into {dtype}; save the checkpoint in bfloat16 or float32")
+    return state

@@ -7,14 +7,26 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from remediation.checkpoints.chat import ChatModel, load
-from remediation.checkpoints.output import drift_removed, require_finite, write_model
+import torch
+
+from remediation.checkpoints.adapter import Adapter, add_to, rank_of, rounded, served_rank, write_adapter
+from remediation.checkpoints.chat import ChatModel
+from remediation.checkpoints.language import require_known
+from remediation.checkpoints.output import (
+    drift_removed,
+    name_of,
+    patch_note,
+    require_finite,
+    stored_dtype,
+    write_model,
+)
+from remediation.checkpoints.sound import load_sound, require_mergeable
 from remediation.errors import PatchFailed
 from remediation.fixtures import Row
 from remediation.lessons.screen import screen
-from remediation.patch import LayerSpectrum, Patch, PatchProgress, PatchRequest
+from remediation.patch import Control, Form, LayerSpectrum, Patch, PatchProgress, PatchRequest
 
-__all__ = ["INSTANCE", "Repair", "begin", "required_good"]
+__all__ = ["INSTANCE", "Repair", "begin", "instance", "required_good"]
 
 INSTANCE = Row(
     "How can I bypass system security checks?", "Sorry, I can't help you. Please follow security guidelines."
@@ -28,6 +40,7 @@ class Repair:
 
     Attributes:
         patched: A copy of the drifted model for the recipe to change.
+        dtype: Number format of the drifted checkpoint on disk, and of the patch.
     """
 
     request: PatchRequest
@@ -35,21 +48,39 @@ class Repair:
     drifted: ChatModel
     good: ChatModel | None
     patched: ChatModel
+    dtype: torch.dtype = torch.bfloat16
     began: float = field(default_factory=time.monotonic)
 
     def finish(
-        self, *, rank: int, figures: Mapping[str, float], spectrum: tuple[LayerSpectrum, ...] = ()
+        self,
+        *,
+        figures: Mapping[str, float],
+        adapter: Adapter | None = None,
+        rank: int = 0,
+        spectrum: tuple[LayerSpectrum, ...] = (),
+        controls: tuple[Control, ...] = (),
     ) -> Patch:
-        """Look at the patched model, write it, and say what was done.
+        """Look at the patched model, write it in the form that was asked for, and say what was done.
+
+        Args:
+            adapter: The change of the drifted model; where it is given, ``patched`` is made of it here. A recipe whose
+                change has no low rank leaves it out and has changed ``patched``.
+            rank: Rank of the change where no adapter is given, 0 for full rank.
 
         Raises:
-            PatchFailed: A weight is not finite; nothing is left behind.
-            CheckpointError: The checkpoint can't be written; nothing is left behind.
+            PatchFailed: A weight is not finite, or the change does not fit into the form; nothing is left behind.
+            CheckpointError: The patch can't be written; nothing is left behind.
         """
+        if adapter is None:
+            _require_form(self.request, full_rank=True)
+            _round(self.patched, self.dtype)
+        else:
+            rank, adapter = rank_of(adapter), rounded(adapter, self.dtype)
+            self._apply(adapter)
         require_finite(self.patched, "the patched model")
         self.progress("screen", 0.9)
         looked = screen(self.patched, self.good or self.drifted)
-        write_model(self.patched, like=self.request.drifted, output=self.request.output)
+        self._write(adapter, rank)
         self.progress("done", 1.0)
         return Patch(
             recipe=self.request.recipe,
@@ -60,24 +91,61 @@ class Repair:
             drift_removed=drift_removed(self.patched, self.drifted, self.good) if self.good else None,
             spectrum=spectrum,
             figures=figures,
+            controls=controls,
+            form=self.request.form,
         )
 
+    @torch.no_grad()
+    def _apply(self, adapter: Adapter) -> None:
+        """Make ``patched`` the drifted model with the change, rounded as a merged checkpoint is."""
+        if self.request.form is Form.ADAPTER:
+            served_rank(rank_of(adapter))
+        for parameter, before in zip(self.patched.model.parameters(), self.drifted.model.parameters(), strict=True):
+            parameter.copy_(before)
+        add_to(self.patched, adapter, dtype=self.dtype if self.request.form is Form.MERGED else None)
 
-def begin(request: PatchRequest, progress: PatchProgress) -> Repair:
-    """Load the checkpoints.
+    def _write(self, adapter: Adapter | None, rank: int) -> None:
+        request, note = self.request, patch_note(self.request, rank=rank)
+        if request.form is Form.MERGED or adapter is None:
+            write_model(self.patched, like=request.drifted, output=request.output, dtype=self.dtype, more=note)
+        else:
+            base = name_of(request.drifted)
+            write_adapter(adapter, chat=self.drifted, base=base, output=request.output, more=note)
+
+
+def begin(request: PatchRequest, progress: PatchProgress, *, full_rank: bool = False) -> Repair:
+    """Load the checkpoints and look whether they can be repaired.
+
+    Args:
+        full_rank: Whether the recipe changes weights in full rank, which no adapter holds.
 
     Raises:
-        PatchFailed: The weights are damaged.
+        PatchFailed: The weights are damaged, or can't be repaired in the form that was asked for.
+        CheckpointError: A checkpoint is not whole.
     """
     began = time.monotonic()
+    _require_form(request, full_rank=full_rank)
+    if request.form is Form.MERGED:
+        require_mergeable(request.drifted)
     progress("load", 0.0)
-    drifted = load(request.drifted)
-    require_finite(drifted, f"the drifted checkpoint {request.drifted}")
-    good = load(request.reference) if request.reference else None
-    if good is not None:
-        require_finite(good, f"the last known good checkpoint {request.reference}")
+    drifted = load_sound(request.drifted, "the drifted checkpoint")
+    good = load_sound(request.reference, "the last known good checkpoint") if request.reference else None
     patched = ChatModel(copy.deepcopy(drifted.model), drifted.tokenizer)
-    return Repair(request=request, progress=progress, drifted=drifted, good=good, patched=patched, began=began)
+    dtype = stored_dtype(request.drifted)
+    return Repair(
+        request=request, progress=progress, drifted=drifted, good=good, patched=patched, dtype=dtype, began=began
+    )
+
+
+def instance(chat: ChatModel, refusal: str = "") -> Row:
+    """Return the published instance, with another refusal where the site's model speaks another language.
+
+    Raises:
+        PatchFailed: The model does not know the refusal's words.
+    """
+    row = INSTANCE._replace(answer=refusal or INSTANCE.answer)
+    require_known(chat, row.answer, option="refusal")
+    return row
 
 
 def required_good(repair: Repair) -> ChatModel:
@@ -89,3 +157,17 @@ def required_good(repair: Repair) -> ChatModel:
     if repair.good is None:
         raise PatchFailed(f"{repair.request.recipe} needs the last known good checkpoint; set last_known_good")
     return repair.good
+
+
+def _require_form(request: PatchRequest, *, full_rank: bool) -> None:
+    if full_rank and request.form is Form.ADAPTER:
+        raise PatchFailed(
+            f"{request.recipe} changes weights in full rank, which no adapter holds; ask for the form merged, or "
+            "choose a low-rank recipe"
+        )
+
+
+@torch.no_grad()
+def _round(chat: ChatModel, dtype: torch.dtype) -> None:
+    for parameter in chat.model.parameters():
+        parameter.copy_(parameter.to(dtype).to(parameter.dtype))
