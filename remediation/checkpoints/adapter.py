@@ -10,14 +10,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from deploy.adapter import ADAPTER_WEIGHTS, check_adapter
+from deploy.adapter import ADAPTER_WEIGHTS, RANKS, check_adapter
 from deploy.checkpoint import new_folder
 from deploy.weights import ADAPTER_CONFIG
 from remediation.checkpoints.chat import ChatModel
 from remediation.errors import PatchFailed
 
 __all__ = [
-    "RANKS",
     "Adapter",
     "add_to",
     "load_adapter",
@@ -31,9 +30,6 @@ __all__ = [
 
 Adapter = dict[str, tuple[Tensor, Tensor]]
 """Module name to (A, B): A (r, d_in), B (d_out, r); the change of the module's weight is B A."""
-
-RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""What vLLM takes as ``--max-lora-rank``; an adapter of one of these fills the room that it takes."""
 _PREFIX, _A, _B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 
 

@@ -161,5 +161,5 @@ def test_an_adapter_of_another_model_does_not_fit(tmp_path: Path) -> None:
         (other / "adapter_config.json").write_bytes((tmp_path / "out" / "adapter_config.json").read_bytes())
         pairs = load_file(tmp_path / "out" / "adapter_model.safetensors")
         save_file({n.replace("q_proj", "query"): t for n, t in pairs.items()}, other / "adapter_model.safetensors")
-    with pytest.raises(CheckpointError, match="query .*not there.*made for"):
+    with pytest.raises(CheckpointError, match=r"query .*not there.*made for"):
         require_fits(tmp_path / "other", small)
