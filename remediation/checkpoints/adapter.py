@@ -11,9 +11,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from deploy.adapter import ADAPTER_WEIGHTS, RANKS, check_adapter
-from deploy.checkpoint import new_folder
 from deploy.weights import ADAPTER_CONFIG
 from remediation.checkpoints.chat import ChatModel
+from remediation.checkpoints.disk import new_patch
 from remediation.errors import PatchFailed
 
 __all__ = [
@@ -102,10 +102,9 @@ def write_adapter(
         "lora_alpha": rank, "lora_dropout": 0.0, "peft_type": "LORA", "r": rank,
         "target_modules": _targets(adapter, chat), "task_type": "CAUSAL_LM",
     }  # fmt: skip
-    with new_folder(output) as folder:
+    with new_patch(output, more) as folder:
         (folder / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2))
         save_file(tensors, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
-        more(folder)
 
 
 def read_adapter(folder: Path) -> Adapter:

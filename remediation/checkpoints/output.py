@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from deploy.adapter import PATCH_NOTE, name_of
-from deploy.checkpoint import MANIFEST, new_folder
+from deploy.checkpoint import MANIFEST
 from deploy.weights import tensors_of
 from remediation.checkpoints.chat import ChatModel
+from remediation.checkpoints.disk import new_patch
 from remediation.errors import PatchFailed
 from remediation.patch import PatchRequest
 
@@ -47,12 +48,11 @@ def write_model(
     """
     require_finite(chat, "the patched model")
     state = _cast(chat, dtype or stored_dtype(like))
-    with new_folder(output) as folder:
+    with new_patch(output, more) as folder:
         chat.model.save_pretrained(str(folder), state_dict=state, max_shard_size=_SHARD)
         for file in sorted(like.iterdir()):
             if file.is_file() and not file.name.endswith(_WEIGHTS) and file.name not in {MANIFEST, PATCH_NOTE}:
                 shutil.copyfile(file, folder / file.name)
-        more(folder)
 
 
 def stored_dtype(folder: Path) -> torch.dtype:
