@@ -88,11 +88,13 @@ CASES: dict[str, tuple[Change, str]] = {
 }
 
 
-@pytest.mark.parametrize("case", sorted(CASES))
-@pytest.mark.parametrize("which", ["drifted", "good"])
+NOT_MERGED_INTO = {("quantised", "good")}
+
+
+@pytest.mark.parametrize(
+    ("case", "which"), sorted({(case, which) for case in CASES for which in ("drifted", "good")} - NOT_MERGED_INTO)
+)
 def test_a_bad_checkpoint_is_refused_by_name(asked: PatchRequest, case: str, which: str) -> None:
-    if (case, which) == ("quantised", "good"):
-        pytest.skip("nothing is merged into the reference")
     change, message = CASES[case]
     folder = asked.drifted.with_name(which)
     change(folder)
