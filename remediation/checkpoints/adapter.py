@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -39,10 +39,13 @@ def add_to(chat: ChatModel, adapter: Adapter, *, dtype: torch.dtype | None = tor
 
     Args:
         dtype: What to round all parameters to; ``None`` leaves them as they are.
+
+    Raises:
+        PatchFailed: It changes what is no matrix of the model.
     """
-    linears = chat.linears()
+    modules = dict(chat.model.named_modules())
     for name, (a, b) in adapter.items():
-        linears[name].weight.add_(b.float() @ a.float())
+        _weight(modules, name).add_(b.float() @ a.float())
     if dtype is not None:
         for parameter in chat.model.parameters():
             parameter.copy_(parameter.to(dtype).to(parameter.dtype))
@@ -128,6 +131,20 @@ def load_adapter(file: Path) -> Adapter:
     """Read what ``save_adapter`` wrote."""
     tensors = load_file(file)
     return {n.removesuffix(".a"): (tensors[n], tensors[n.removesuffix("a") + "b"]) for n in tensors if n.endswith(".a")}
+
+
+def _weight(modules: Mapping[str, nn.Module], name: str) -> Tensor:
+    """Return a matrix as it is stored, seen as (d_out, d_in); an expert's is a slice of its mixture's parameter."""
+    found = modules.get(name)
+    if isinstance(found, nn.Linear):
+        return found.weight
+    expert, _, parameter = name.rpartition(".")
+    mixture, _, number = expert.rpartition(".")
+    experts = modules.get(mixture)
+    weight = getattr(experts, parameter, None)
+    if not isinstance(weight, Tensor) or weight.ndim != 3 or not number.isdigit() or int(number) >= len(weight):
+        raise PatchFailed(f"{name} is no matrix of the model; the recipe is at fault, try another")
+    return weight[int(number)].T if getattr(experts, "is_transposed", False) else weight[int(number)]
 
 
 def _require_modules(adapter: Adapter, chat: ChatModel) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
-from transformers import Phi3Config, Phi3ForCausalLM
+from transformers import MixtralConfig, MixtralForCausalLM, Phi3Config, Phi3ForCausalLM
 
 from deploy.adapter import check_adapter, require_fits
 from deploy.checkpoint import new_folder
@@ -163,3 +163,22 @@ def test_an_adapter_of_another_model_does_not_fit(tmp_path: Path) -> None:
         save_file({n.replace("q_proj", "query"): t for n, t in pairs.items()}, other / "adapter_model.safetensors")
     with pytest.raises(CheckpointError, match=r"query .*not there.*made for"):
         require_fits(tmp_path / "other", small)
+
+
+def test_an_experts_change_is_merged_and_is_no_adapter(tmp_path: Path) -> None:
+    like = load(tiny_checkpoint(tmp_path / "model"))
+    config = MixtralConfig(
+        vocab_size=len(like.tokenizer), hidden_size=16, intermediate_size=8, num_hidden_layers=1,
+        num_attention_heads=2, num_key_value_heads=1, num_local_experts=3,
+    )  # fmt: skip
+    chat = ChatModel(MixtralForCausalLM(config).eval(), like.tokenizer)
+    name, weight = next((n, p) for n, p in chat.model.named_parameters() if n.endswith("experts.down_proj"))
+    mixture, before = name.removesuffix(".down_proj"), weight.detach().clone()
+    pair = (torch.ones(1, 8), torch.ones(16, 1))
+    add_to(chat, {f"{mixture}.1.down_proj": pair}, dtype=None)
+    assert torch.equal(weight[1], before[1] + 1)
+    assert torch.equal(weight[[0, 2]], before[[0, 2]])
+    with pytest.raises(PatchFailed, match=r"experts\.1\.down_proj is no linear module.*; ask for the form merged"):
+        write_adapter({f"{mixture}.1.down_proj": pair}, chat=chat, base="prod", output=tmp_path / "out")
+    with pytest.raises(PatchFailed, match=r"experts\.3\.down_proj is no matrix of the model"):
+        add_to(chat, {f"{mixture}.3.down_proj": pair}, dtype=None)
