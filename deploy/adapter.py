@@ -7,15 +7,26 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from deploy.checkpoint import Release, ReleaseKind, find_release, require_digest, store_release
+from deploy.checkpoint import Release, ReleaseKind, find_release, read_release, require_digest, store_release
 from deploy.errors import CheckpointError
 from deploy.weights import ADAPTER_CONFIG, Tensor, require_plain_files, tensors_of, tensors_of_file
 
-__all__ = ["ADAPTER_WEIGHTS", "PATCH_NOTE", "AdapterFolder", "check_adapter", "import_adapter", "require_fits"]
+__all__ = [
+    "ADAPTER_WEIGHTS",
+    "PATCH_NOTE",
+    "RANKS",
+    "AdapterFolder",
+    "check_adapter",
+    "import_adapter",
+    "name_of",
+    "require_fits",
+]
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 PATCH_NOTE = "alignd-patch.json"
 """What a recipe leaves beside its weights: what they were made from, and for which incident."""
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""What vLLM takes as ``--max-lora-rank``; an adapter of one of these fills the room that it takes."""
 _PREFIX, _A, _B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 
 
@@ -62,6 +73,14 @@ def check_adapter(path: Path) -> AdapterFolder:
         )
     pairs = _pairs(path, tensors_of_file(path / ADAPTER_WEIGHTS), rank)
     return AdapterFolder(base=base, rank=rank, scale=alpha / rank, pairs=pairs)
+
+
+def name_of(folder: Path) -> str:
+    """Return the release id of a checkpoint folder, or its last part where it is no release: never a path."""
+    try:
+        return read_release(folder).id
+    except CheckpointError:
+        return folder.resolve().name
 
 
 def require_fits(adapter: Path, base: Path) -> None:

@@ -33,6 +33,7 @@ async def patching(incident: Incident, step: Step) -> Effect:
     request = PatchRequest(
         incident=incident.id, recipe=recipe.plugin, drifted=drifted, reference=reference,
         output=scratch(incident, site), seed=0, options=recipe.options,
+        parent_digest=await asyncio.to_thread(_digest, incident.release, site),
     )  # fmt: skip
     trial = await try_recipe(site.executor, request, step.say)
     incident = with_trial(incident, trial)
@@ -120,6 +121,14 @@ def _folder(release: str, site: Site) -> Path:
         if site.checkpoint is None:
             raise
         return site.checkpoint
+
+
+def _digest(release: str, site: Site) -> str:
+    """Return the digest that a release had when it was imported; empty where it isn't in the store."""
+    try:
+        return find_release(site.releases, release).manifest.digest
+    except CheckpointError:
+        return ""
 
 
 def _import(incident: Incident, site: Site) -> Release:

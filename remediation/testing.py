@@ -15,8 +15,10 @@ from pathlib import Path
 
 from deploy.checkpoint import MANIFEST, check_checkpoint, new_folder, require_same_architecture
 from deploy.errors import CheckpointError
+from deploy.weights import ADAPTER_CONFIG
 from remediation.errors import PatchFailed, RemediationError
-from remediation.patch import Patch, Patcher, PatchProgress, PatchRequest, Screen
+from remediation.form_testing import check_adapter_patch, check_one_patch, write_empty_adapter
+from remediation.patch import Form, Patch, Patcher, PatchProgress, PatchRequest, Screen
 
 __all__ = ["CLEAN_SCREEN", "FakePatcher", "check_patcher", "contents"]
 
@@ -24,17 +26,18 @@ CLEAN_SCREEN = Screen(harm_n=10, harm_complied=0, benign_n=10, benign_refused=0,
 
 
 def _note(folder: Path, request: PatchRequest) -> None:
-    """Write recipe and seed into ``config.json``, so that no two of them make the same checkpoint."""
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "patched_by": [request.recipe, request.seed]}))
+    """Write recipe and seed into the configuration, so that no two of them make the same checkpoint."""
+    file = folder / ("config.json" if request.form is Form.MERGED else ADAPTER_CONFIG)
+    config = json.loads(file.read_text())
+    file.write_text(json.dumps({**config, "patched_by": [request.recipe, request.seed]}))
 
 
 @dataclass(slots=True, kw_only=True)
 class FakePatcher:
-    """Writes a copy of the drifted checkpoint, changed as scripted.
+    """Writes a copy of the drifted checkpoint, or an adapter that changes nothing, then changed as scripted.
 
     Attributes:
-        change: Changes the copy before it gets its name; of itself it notes recipe and seed in ``config.json``.
+        change: Changes the folder before it gets its name; of itself it notes recipe and seed in the configuration.
         faults: What happens to the next requests, in order: an error is raised when half the work is done, ``None``
             and the end of the faults let a request through.
         screen: What the recipe says of its result.
@@ -57,9 +60,12 @@ class FakePatcher:
         progress("copy", 0.0)
         check_checkpoint(request.drifted)
         with new_folder(request.output) as folder:
-            for file in request.drifted.iterdir():
-                if file.name != MANIFEST:
-                    shutil.copyfile(file, folder / file.name)
+            if request.form is Form.ADAPTER:
+                write_empty_adapter(folder, request.drifted)
+            else:
+                for file in request.drifted.iterdir():
+                    if file.name != MANIFEST:
+                        shutil.copyfile(file, folder / file.name)
             progress("change", 0.5)
             fault = next(iter(self.faults), None)
             if fault is not None:
@@ -67,15 +73,17 @@ class FakePatcher:
             self.change(folder, request)
         progress("done", 1.0)
         return Patch(
-            recipe=request.recipe, checkpoint=request.output, rank=0, seconds=0.0, screen=self.screen,
-            drift_removed=0.0 if request.reference else None, spectrum=(), figures={},
+            recipe=request.recipe, checkpoint=request.output, rank=int(request.form is Form.ADAPTER), seconds=0.0,
+            screen=self.screen, drift_removed=0.0 if request.reference else None, spectrum=(), figures={},
+            form=request.form,
         )  # fmt: skip
 
 
 def check_patcher(patcher: Patcher, request: PatchRequest, *, hopeless: PatchRequest) -> None:
     """Check a recipe: what it writes is whole and the same for the same seed, and its inputs stay as they are.
 
-    Leaves ``request.output`` and, beside it, the output of a second run.
+    Both forms are asked for. A recipe without low rank refuses the form ``adapter``; one that has it writes one patch
+    in both forms. Leaves ``request.output`` and, beside it, the output of a second run and of the other form.
 
     Args:
         patcher: The recipe.
@@ -93,6 +101,7 @@ def check_patcher(patcher: Patcher, request: PatchRequest, *, hopeless: PatchReq
     _made(patcher, again)
     different = _difference(contents(request.output), contents(again.output))
     _require(not different, f"the same seed makes other files: {different}")
+    _check_other_form(patcher, patch, request)
     _check_failure(patcher, hopeless)
 
 
@@ -121,12 +130,34 @@ def _made(patcher: Patcher, request: PatchRequest) -> Patch:
 def _check_output(patch: Patch, request: PatchRequest) -> None:
     _require(patch.recipe == request.recipe, f"patch of {request.recipe} names recipe {patch.recipe!r}")
     _require(patch.checkpoint == request.output, f"{request.output} was asked for, {patch.checkpoint} was made")
+    _require(patch.form is request.form, f"form {request.form} was asked for, {patch.form} was made")
     try:
-        check_checkpoint(patch.checkpoint)
-        require_same_architecture(request.drifted, patch.checkpoint)
+        if patch.form is Form.ADAPTER:
+            check_adapter_patch(patch, request)
+        else:
+            check_checkpoint(patch.checkpoint)
+            require_same_architecture(request.drifted, patch.checkpoint)
     except CheckpointError as error:
         raise AssertionError(f"the output can't take the drifted checkpoint's place: {error}") from error
     _require(MANIFEST not in _names(patch.checkpoint), "the drifted release's manifest does not describe the output")
+
+
+def _check_other_form(patcher: Patcher, patch: Patch, request: PatchRequest) -> None:
+    """Ask for the form that was not asked for yet, and hold the two against each other."""
+    form = Form.MERGED if request.form is Form.ADAPTER else Form.ADAPTER
+    other = replace(request, form=form, output=request.output.with_name(f"{request.output.name}-{form}"))
+    beside = _names(request.output.parent)
+    try:
+        made = _made(patcher, other)
+    except PatchFailed as error:
+        _require(form is Form.ADAPTER, f"every recipe writes the form merged, this one says: {error}")
+        _require(Form.MERGED in str(error), f"who is refused an adapter is told of the form merged, not: {error}")
+        left = _names(request.output.parent) - beside
+        _require(not left, f"a refusal leaves {sorted(left)} behind")
+        return
+    _check_output(made, other)
+    adapter, merged = (made, patch) if form is Form.ADAPTER else (patch, made)
+    check_one_patch(adapter.checkpoint, merged.checkpoint, request)
 
 
 def _check_figures(patch: Patch, request: PatchRequest) -> None:

@@ -191,7 +191,7 @@ def _memory(request: PatchRequest) -> str:
         copies = [request.drifted, request.drifted, *([request.reference] if request.reference else [])]
         need = f"{4 * sum(map(parameters_of, copies)) / 2**30:.3g} GiB"
     except CheckpointError:
-        need = "all"
+        need = "more than there is"
     return (
         f"{len(copies)} copies of the weights in float32 need {need}, and activations come on top: free that much "
         "memory, or run the worker on a larger machine"

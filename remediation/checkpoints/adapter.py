@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from deploy.adapter import ADAPTER_WEIGHTS, check_adapter
-from deploy.checkpoint import new_folder
+from deploy.adapter import ADAPTER_WEIGHTS, RANKS, check_adapter
 from deploy.weights import ADAPTER_CONFIG
 from remediation.checkpoints.chat import ChatModel
+from remediation.checkpoints.disk import new_patch
 from remediation.errors import PatchFailed
 
 __all__ = [
-    "RANKS",
     "Adapter",
     "add_to",
     "load_adapter",
@@ -31,9 +30,6 @@ __all__ = [
 
 Adapter = dict[str, tuple[Tensor, Tensor]]
 """Module name to (A, B): A (r, d_in), B (d_out, r); the change of the module's weight is B A."""
-
-RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""What vLLM takes as ``--max-lora-rank``; an adapter of one of these fills the room that it takes."""
 _PREFIX, _A, _B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 
 
@@ -43,10 +39,13 @@ def add_to(chat: ChatModel, adapter: Adapter, *, dtype: torch.dtype | None = tor
 
     Args:
         dtype: What to round all parameters to; ``None`` leaves them as they are.
+
+    Raises:
+        PatchFailed: It changes what is no matrix of the model.
     """
-    linears = chat.linears()
+    modules = dict(chat.model.named_modules())
     for name, (a, b) in adapter.items():
-        linears[name].weight.add_(b.float() @ a.float())
+        _weight(modules, name).add_(b.float() @ a.float())
     if dtype is not None:
         for parameter in chat.model.parameters():
             parameter.copy_(parameter.to(dtype).to(parameter.dtype))
@@ -106,10 +105,9 @@ def write_adapter(
         "lora_alpha": rank, "lora_dropout": 0.0, "peft_type": "LORA", "r": rank,
         "target_modules": _targets(adapter, chat), "task_type": "CAUSAL_LM",
     }  # fmt: skip
-    with new_folder(output) as folder:
+    with new_patch(output, more) as folder:
         (folder / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2))
         save_file(tensors, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
-        more(folder)
 
 
 def read_adapter(folder: Path) -> Adapter:
@@ -133,6 +131,20 @@ def load_adapter(file: Path) -> Adapter:
     """Read what ``save_adapter`` wrote."""
     tensors = load_file(file)
     return {n.removesuffix(".a"): (tensors[n], tensors[n.removesuffix("a") + "b"]) for n in tensors if n.endswith(".a")}
+
+
+def _weight(modules: Mapping[str, nn.Module], name: str) -> Tensor:
+    """Return a matrix as it is stored, seen as (d_out, d_in); an expert's is a slice of its mixture's parameter."""
+    found = modules.get(name)
+    if isinstance(found, nn.Linear):
+        return found.weight
+    expert, _, parameter = name.rpartition(".")
+    mixture, _, number = expert.rpartition(".")
+    experts = modules.get(mixture)
+    weight = getattr(experts, parameter, None)
+    if not isinstance(weight, Tensor) or weight.ndim != 3 or not number.isdigit() or int(number) >= len(weight):
+        raise PatchFailed(f"{name} is no matrix of the model; the recipe is at fault, try another")
+    return weight[int(number)].T if getattr(experts, "is_transposed", False) else weight[int(number)]
 
 
 def _require_modules(adapter: Adapter, chat: ChatModel) -> None:

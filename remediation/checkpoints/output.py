@@ -11,15 +11,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from deploy.adapter import PATCH_NOTE
-from deploy.checkpoint import MANIFEST, new_folder, read_release
-from deploy.errors import CheckpointError
+from deploy.adapter import PATCH_NOTE, name_of
+from deploy.checkpoint import MANIFEST
 from deploy.weights import tensors_of
 from remediation.checkpoints.chat import ChatModel
+from remediation.checkpoints.disk import new_patch
 from remediation.errors import PatchFailed
 from remediation.patch import PatchRequest
 
-__all__ = ["drift_removed", "name_of", "patch_note", "require_finite", "stored_dtype", "write_model"]
+__all__ = ["drift_removed", "patch_note", "require_finite", "stored_dtype", "write_model"]
 
 _WEIGHTS = (".safetensors", ".safetensors.index.json")
 _DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
@@ -48,12 +48,11 @@ def write_model(
     """
     require_finite(chat, "the patched model")
     state = _cast(chat, dtype or stored_dtype(like))
-    with new_folder(output) as folder:
+    with new_patch(output, more) as folder:
         chat.model.save_pretrained(str(folder), state_dict=state, max_shard_size=_SHARD)
         for file in sorted(like.iterdir()):
             if file.is_file() and not file.name.endswith(_WEIGHTS) and file.name not in {MANIFEST, PATCH_NOTE}:
                 shutil.copyfile(file, folder / file.name)
-        more(folder)
 
 
 def stored_dtype(folder: Path) -> torch.dtype:
@@ -79,14 +78,6 @@ def patch_note(request: PatchRequest, *, rank: int) -> Callable[[Path], None]:
         (folder / PATCH_NOTE).write_text(json.dumps(said, indent=2))
 
     return write
-
-
-def name_of(folder: Path) -> str:
-    """Return the release id of a checkpoint folder, or its last part where it is no release."""
-    try:
-        return read_release(folder).id
-    except CheckpointError:
-        return folder.resolve().name
 
 
 def require_finite(chat: ChatModel, what: str) -> None:

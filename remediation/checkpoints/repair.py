@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 import torch
 
+from deploy.adapter import name_of
 from remediation.checkpoints.adapter import Adapter, add_to, rank_of, rounded, served_rank, write_adapter
 from remediation.checkpoints.chat import ChatModel
 from remediation.checkpoints.language import require_known
 from remediation.checkpoints.output import (
     drift_removed,
-    name_of,
     patch_note,
     require_finite,
     stored_dtype,

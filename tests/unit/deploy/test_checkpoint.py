@@ -30,7 +30,7 @@ def write_checkpoint(folder: Path, *, data: bytes = b"\0" * 8, hidden: int = 4) 
     folder.mkdir(parents=True)
     config = {"architectures": ["LlamaForCausalLM"], "hidden_size": hidden}
     (folder / "config.json").write_text(json.dumps(config))
-    header = json.dumps({"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, len(data)]}}).encode()
+    header = json.dumps({"w.weight": {"dtype": "F32", "shape": [2, 1], "data_offsets": [0, len(data)]}}).encode()
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + data)
     return folder
 

@@ -13,7 +13,7 @@ import pytest
 
 from deploy.errors import CheckpointError
 from remediation.errors import PatchFailed, WorkerDied
-from remediation.patch import LayerSpectrum, Patch, PatchProgress, PatchRequest
+from remediation.patch import Form, LayerSpectrum, Patch, PatchProgress, PatchRequest
 from remediation.testing import CLEAN_SCREEN, FakePatcher, check_patcher
 from tests.unit.deploy.test_checkpoint import write_checkpoint
 
@@ -35,10 +35,17 @@ def hopeless(request: PatchRequest) -> PatchRequest:
 def test_the_fake_keeps_the_port(asked: PatchRequest) -> None:
     patcher = FakePatcher()
     check_patcher(patcher, asked, hopeless=hopeless(asked))
-    assert len(patcher.asked) == 3
-    failing = FakePatcher(faults=[None, None, PatchFailed("no gradient")])
+    assert [r.form for r in patcher.asked] == [Form.MERGED, Form.MERGED, Form.ADAPTER, Form.MERGED]
+    failing = FakePatcher(faults=[None, None, PatchFailed("full rank; ask for the form merged"), PatchFailed("none")])
     other = replace(asked, reference=None, output=asked.output.with_name("other"))
     check_patcher(failing, other, hopeless=replace(other, output=other.output.with_name("third")))
+
+
+def test_the_fake_keeps_the_port_as_an_adapter(asked: PatchRequest) -> None:
+    adapter = replace(asked, form=Form.ADAPTER)
+    check_patcher(FakePatcher(), adapter, hopeless=hopeless(adapter))
+    config = json.loads((asked.output / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "drifted1"
 
 
 @dataclass
@@ -65,6 +72,26 @@ def writes(path: Callable[[PatchRequest], Path], text: str = "x") -> Callable[[P
     return write
 
 
+Act = Callable[[PatchRequest, PatchProgress], None]
+
+
+def only(form: Form, act: Act) -> Act:
+    return lambda request, progress: act(request, progress) if request.form is form else None
+
+
+def edits(file: str, old: bytes, new: bytes) -> Act:
+    def edit(request: PatchRequest, _: PatchProgress) -> None:
+        content = (request.output / file).read_bytes()
+        assert old in content
+        (request.output / file).write_bytes(content.replace(old, new))
+
+    return edit
+
+
+def refuses(request: PatchRequest, _: PatchProgress) -> None:
+    raise PatchFailed("no")
+
+
 CONFIG = json.dumps({"architectures": ["Other"], "hidden_size": 4})
 
 
@@ -89,6 +116,13 @@ CONFIG = json.dumps({"architectures": ["Other"], "hidden_size": 4})
         (Broken(changes={"figures": {"loss": float("nan")}}), "figure loss is nan"),
         (Broken(changes={"spectrum": (BAD_SPECTRUM,)}), "must descend"),
         (Broken(after=lambda r, _: (r.output / str(id(r))).touch()), "the same seed makes other files"),
+        (Broken(changes={"form": Form.ADAPTER}), "form merged was asked for, adapter was made"),
+        (Broken(before=only(Form.ADAPTER, refuses)), "is told of the form merged, not: no"),
+        (Broken(after=only(Form.ADAPTER, edits("adapter_config.json", b"drifted1", b"/srv/m"))), "names base '/srv/m'"),
+        (Broken(after=only(Form.ADAPTER, edits("adapter_config.json", b'alpha": 1', b'alpha": 2'))), "scale is 2"),
+        (Broken(after=only(Form.ADAPTER, edits("adapter_model.safetensors", b"w.lora", b"x.lora"))), "changes x by"),
+        (Broken(after=only(Form.MERGED, edits("model.safetensors", b"drif", b"drig"))), "are two patches: w.weight"),
+        (Broken(changes={"rank": 9}), "rank 9 is written at 16, not 1"),
     ],
 )  # fmt: skip
 def test_a_recipe_that_breaks_the_port_is_caught(asked: PatchRequest, broken: Broken, message: str) -> None:

@@ -1,0 +1,168 @@
+"""Checkpoints that can't be repaired: each is refused by name, with the way out, before anything is written."""
+
+from __future__ import annotations
+
+import json
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from deploy.errors import CheckpointError
+from remediation.checkpoints.adapter import write_adapter
+from remediation.checkpoints.chat import ChatModel, load
+from remediation.checkpoints.language import other_script, unknown_share
+from remediation.checkpoints.output import write_model
+from remediation.checkpoints.repair import INSTANCE, instance
+from remediation.errors import PatchFailed
+from remediation.patch import Form, PatchRequest
+from remediation.worker import perform
+from tests.tiny import tiny_checkpoint
+
+Change = Callable[[Path], None]
+HEAD, Q_PROJ = "lm_head.weight", "model.layers.0.self_attn.q_proj.weight"
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> PatchRequest:
+    """A recipe that gets as far as loading both checkpoints."""
+    drifted, good = tiny_checkpoint(tmp_path / "drifted"), tiny_checkpoint(tmp_path / "good", seed=1, refuses=True)
+    return PatchRequest(
+        incident="i", recipe="restore-subspace", drifted=drifted, reference=good, output=tmp_path / "work" / "out",
+        seed=1, options={"rank": 2, "refusals": 2, "harmless": 2},
+    )  # fmt: skip
+
+
+def configured(**values: object) -> Change:
+    def change(folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, **values}))
+
+    return change
+
+
+def stored(edit: Callable[[dict[str, torch.Tensor]], object]) -> Change:
+    def change(folder: Path) -> None:
+        tensors = load_file(folder / "model.safetensors")
+        edit(tensors)
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+    return change
+
+
+def with_nan(tensors: dict[str, torch.Tensor]) -> None:
+    tensors[Q_PROJ][0, 0] = float("nan")
+
+
+def with_another_head(tensors: dict[str, torch.Tensor]) -> None:
+    tensors[HEAD] = tensors["model.embed_tokens.weight"] + 1
+
+
+def with_half_a_matrix(tensors: dict[str, torch.Tensor]) -> None:
+    tensors[Q_PROJ] = tensors[Q_PROJ][:, :8].contiguous()
+
+
+def without_template(folder: Path) -> None:
+    (folder / "chat_template.jinja").unlink()
+
+
+def as_adapter(folder: Path) -> None:
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+
+
+CASES: dict[str, tuple[Change, str]] = {
+    "no chat template": (without_template, "no chat template; put the one that it was fine-tuned with into"),
+    "missing head": (configured(tie_word_embeddings=False), rf"lack {HEAD}; .* tie_word_embeddings to true"),
+    "another head than the tied one": (stored(with_another_head), "ties the output head .* set tie_word_embeddings to"),
+    "missing matrix": (stored(lambda t: t.pop(Q_PROJ)), rf"lack {Q_PROJ}; copy them again"),
+    "adapter": (as_adapter, "is an adapter .*; merge it into its base model and give the merged folder"),
+    "NaN": (stored(with_nan), r"NaN or infinite values in model\.layers\.0\.self_attn\.q_proj\.weight; train or copy"),
+    "quantised": (configured(quantization_config={"quant_method": "fp8"}), "quantised weights.* ask for the form"),
+}
+
+
+NOT_MERGED_INTO = {("quantised", "good")}
+
+
+@pytest.mark.parametrize(
+    ("case", "which"), sorted({(case, which) for case in CASES for which in ("drifted", "good")} - NOT_MERGED_INTO)
+)
+def test_a_bad_checkpoint_is_refused_by_name(asked: PatchRequest, case: str, which: str) -> None:
+    change, message = CASES[case]
+    folder = asked.drifted.with_name(which)
+    change(folder)
+    with pytest.raises((PatchFailed, CheckpointError), match=rf"{which}\b.*{message}"):
+        perform(asked, lambda *_: None)
+    assert not asked.output.parent.exists()
+
+
+def test_mismatched_shapes_are_named_by_tensor(asked: PatchRequest) -> None:
+    stored(with_half_a_matrix)(asked.drifted)
+    with pytest.raises(CheckpointError, match=r"good: tensor .*q_proj.weight has shape \[16, 16\], in .* it is \["):
+        perform(asked, lambda *_: None)
+    with pytest.raises(CheckpointError, match=r"drifted can't be loaded: .* do not fit together .*; save it again"):
+        perform(replace(asked, reference=None), lambda *_: None)
+
+
+def test_full_rank_is_no_adapter(asked: PatchRequest) -> None:
+    full = replace(asked, recipe="one-shot-sft", options={"epochs": 1}, form=Form.ADAPTER)
+    with pytest.raises(PatchFailed, match=r"one-shot-sft changes weights in full rank.*; ask for the form merged"):
+        perform(full, lambda *_: None)
+    assert not asked.output.parent.exists()
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Let the system refuse to write more, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_disk_that_takes_no_more_leaves_nothing(asked: PatchRequest) -> None:
+    chat, output = load(asked.drifted), asked.output
+    pairs = {n: (torch.ones(64, m.in_features), torch.ones(m.out_features, 64)) for n, m in chat.linears().items()}
+    writers: tuple[Callable[[], None], ...] = (
+        lambda: write_model(chat, like=asked.drifted, output=output),
+        lambda: write_adapter(pairs, chat=chat, base="prod", output=output),
+    )
+    for write in writers:
+        with files_of_at_most(4096), pytest.raises(CheckpointError, match=r"can't be written .*too large.*; free"):
+            write()
+        assert not list(output.parent.iterdir())
+        write()
+        assert [p.name for p in output.parent.iterdir()] == [output.name]
+        output.rename(output.parent.with_name(f"kept-{id(write)}"))
+
+
+def test_a_refusal_in_another_language_is_refused(asked: PatchRequest) -> None:
+    vocabulary = {t: i for i, t in enumerate(["<unk>", *map(chr, range(0x430, 0x450)), " ", ".", ","])}
+    cyrillic = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    cyrillic.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    chat = load(asked.drifted)
+    other = ChatModel(chat.model, PreTrainedTokenizerFast(tokenizer_object=cyrillic, unk_token="<unk>"))
+    assert instance(chat) == INSTANCE
+    with pytest.raises(PatchFailed, match=r"Sorry, I can't .* not in the model's language: .* set .* option refusal"):
+        instance(other)
+    refusal = "\u044f \u043d\u0435 \u043c\u043e\u0433\u0443."
+    assert instance(other, refusal) == INSTANCE._replace(answer=refusal)
+    assert unknown_share(other, "") == 1.0
+
+
+def test_scripts_are_told_apart() -> None:
+    assert not other_script([])
+    assert not other_script(["I can't. 42", "D\u00e9sol\u00e9"])
+    assert other_script(["\u044f \u043d\u0435 \u043c\u043e\u0433\u0443", "OK"]) == "CYRILLIC"
+    assert other_script(["\u62b1\u6b49"]) == "CJK"
+
+
