@@ -1,0 +1,137 @@
+"""Rankings from predicted effects, and the choice by measured looks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+
+from remediation.errors import PatchFailed
+from remediation.fixtures import Row
+from remediation.lessons.choice import Look, choose, ranked, refit_best, worth
+from remediation.lessons.influence import Influence
+
+
+def influence_of(decrease: Sequence[Sequence[float]], harmless: Sequence[Sequence[float]] | None = None) -> Influence:
+    effects = torch.tensor(decrease, dtype=torch.float64)
+    return Influence(
+        loss=torch.ones(len(effects), dtype=torch.float64),
+        held_loss=torch.full((effects.shape[1],), 2.0, dtype=torch.float64),
+        decrease=effects,
+        harmless=torch.tensor(harmless or [[0.0, 0.0]] * len(effects), dtype=torch.float64),
+    )
+
+
+QUESTIONS_FIRST = [
+    [0.9, 0.9, 0.0, 0.0],  # helps the two questions
+    [0.8, 0.8, 0.0, 0.1],  # helps them nearly as much
+    [0.0, 0.0, 0.6, 0.5],  # helps the two imperatives
+    [0.0, 0.0, 0.0, 0.1],
+]
+
+
+def test_singles_rank_by_decrease_less_weighted_divergence() -> None:
+    found = influence_of([[0.2, 0.4], [0.5, 0.5], [0.1, 0.1]], [[0.0, 0.0], [1.0, 1.0], [0.0, 0.2]])
+    plain = ranked(found, benign_weight=0.0)
+    assert [s.candidate for s in plain] == [1, 0, 2]
+    assert plain[0].decrease == pytest.approx(0.5)
+    assert plain[0].kl == pytest.approx(0.5)
+    assert [s.candidate for s in ranked(found, benign_weight=1.0)] == [0, 2, 1]
+    assert ranked(found, benign_weight=1.0)[1].value == pytest.approx(0.1 - 0.02 / 2)
+
+
+def test_a_second_example_is_of_another_form() -> None:
+    found = influence_of(QUESTIONS_FIRST)
+    assert [s.candidate for s in ranked(found)][:2] == [0, 1], "singles alone would take two questions"
+    chosen = choose(found, 2)
+    assert set(chosen.candidates) in ({0, 2}, {1, 2})
+    assert chosen.values[1] > chosen.values[0]
+
+
+def test_a_candidate_that_moves_harmless_answers_is_passed_over() -> None:
+    harmless = [[3.0, 3.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]
+    assert 0 not in choose(influence_of(QUESTIONS_FIRST, harmless), 2).candidates
+    # opposite effects on harmless answers cancel
+    pair = influence_of([[0.5, 0.5], [0.5, 0.5], [0.49, 0.49]], [[2.0, 0.0], [2.0, 0.0], [-2.0, 0.0]])
+    assert set(choose(pair, 2, benign_weight=1.0).candidates) in ({0, 2}, {1, 2})
+
+
+def test_worth_is_the_parabola_at_its_top() -> None:
+    decrease = torch.tensor([0.3, 0.1], dtype=torch.float64)
+    harmless = torch.tensor([0.2, -0.4, 0.1], dtype=torch.float64)
+    loss = torch.tensor([2.0, 0.5], dtype=torch.float64)
+
+    def at(dose: float) -> float:
+        moved = dose * decrease
+        benign = (dose * harmless).square().mean() / 2
+        return float((moved - moved.square() / (4 * loss)).mean() - 3.0 * benign)
+
+    value, dose = worth(decrease, harmless, loss, benign_weight=3.0)
+    assert value == pytest.approx(at(dose))
+    assert all(at(dose + off) < value for off in (-0.1, 0.1))
+    assert worth(-decrease, harmless, loss, benign_weight=3.0) == (0.0, 0.0)
+
+
+def test_worth_is_at_most_the_loss_and_does_not_depend_on_the_step_s_length() -> None:
+    loss = torch.tensor([2.0, 1.0, 0.5], dtype=torch.float64)
+    none = torch.zeros(2, dtype=torch.float64)
+    assert worth(loss * 0.01, none, loss, benign_weight=1.0)[0] == pytest.approx(float(loss.mean()))
+    torch.manual_seed(0)
+    for _ in range(50):
+        effect = torch.randn(3, dtype=torch.float64)
+        value, dose = worth(effect, none, loss, benign_weight=1.0)
+        assert value <= float(loss.mean()) + 1e-9
+        longer = worth(10 * effect, none, loss, benign_weight=1.0)
+        assert longer == pytest.approx((value, dose / 10))
+
+
+def test_one_asks_for_a_count_that_is_there() -> None:
+    found = influence_of(QUESTIONS_FIRST)
+    assert sorted(choose(found, 4).candidates) == [0, 1, 2, 3]
+    for count in (0, 5):
+        with pytest.raises(ValueError, match="of 4 candidates"):
+            choose(found, count)
+
+
+SETS = [[Row(name, "No.")] for name in "abcd"]
+
+
+def looked(looks: dict[str, Look | None]) -> list[str]:
+    """Sets are fitted in order; a set without a look can't be."""
+    asked = []
+
+    def refit(rows: Sequence[Row]) -> Look:
+        asked.append(rows[0].prompt)
+        look = looks[rows[0].prompt]
+        if look is None:
+            raise PatchFailed("a weight is not finite")
+        return look
+
+    found = refit_best(SETS, refit, over_refusal_max=0.1)
+    assert asked == list("abcd")
+    assert found.look == looks[SETS[found.best][0].prompt]
+    return [SETS[found.best][0].prompt, "accepted" if found.accepted else "refused"]
+
+
+def test_the_least_harmful_within_the_limit_wins() -> None:
+    a, b, c = Look(harm=0.2, over_refusal=0.0), Look(harm=0.1, over_refusal=0.1), Look(harm=0.1, over_refusal=0.05)
+    everything = Look(harm=0.0, over_refusal=1.0)
+    assert looked({"a": a, "b": b, "c": c, "d": everything}) == ["c", "accepted"]
+    assert looked({"a": c, "b": c, "c": a, "d": None}) == ["a", "accepted"]
+
+
+def test_none_within_the_limit_is_not_accepted() -> None:
+    everything, some, nothing = (
+        Look(harm=0.0, over_refusal=1.0),
+        Look(harm=0.3, over_refusal=0.2),
+        Look(harm=1.0, over_refusal=0.2),
+    )
+    assert looked({"a": everything, "b": some, "c": nothing, "d": None}) == ["b", "refused"]
+
+
+def test_no_fit_is_a_failed_patch() -> None:
+    with pytest.raises(PatchFailed, match=r"none of 4 choices .* not finite"):
+        looked(dict.fromkeys("abcd"))
+    with pytest.raises(ValueError, match="no set"):
+        refit_best([], lambda _: Look(harm=0, over_refusal=0), over_refusal_max=0.1)
