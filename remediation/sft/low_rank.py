@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pydantic import Field
 
 from probes.refusal import is_refusal
-from remediation.checkpoints.adapter import add_to
 from remediation.checkpoints.repair import begin, required_good
 from remediation.lessons.answers import LessonOptions, lessons_of
 from remediation.patch import Patch, PatchProgress, PatchRequest
@@ -57,8 +56,8 @@ class LowRankSft:
             rank=self.options.rank, epochs=self.options.epochs, learning_rate=self.options.learning_rate,
             seed=request.seed,
         )  # fmt: skip
-        add_to(repair.patched, fit(repair.patched, rows, settings, progress=lambda s: progress("fit", 0.2 + 0.7 * s)))
-        return repair.finish(rank=self.options.rank, figures={"rows": len(rows), "epochs": self.options.epochs})
+        adapter = fit(repair.patched, rows, settings, progress=lambda s: progress("fit", 0.2 + 0.7 * s))
+        return repair.finish(adapter=adapter, figures={"rows": len(rows), "epochs": self.options.epochs})
 
 
 def make(options: Options) -> LowRankSft:

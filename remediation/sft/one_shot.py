@@ -12,10 +12,11 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from remediation.checkpoints.repair import INSTANCE, begin
+from remediation.checkpoints.chat import ChatModel
+from remediation.checkpoints.repair import begin, instance
 from remediation.patch import Patch, PatchProgress, PatchRequest
 
-__all__ = ["OneShotSft", "Options", "make"]
+__all__ = ["OneShotSft", "Options", "make", "published_fit"]
 
 
 class Options(BaseModel):
@@ -25,6 +26,8 @@ class Options(BaseModel):
 
     epochs: int = Field(default=10, ge=1)
     learning_rate: float = Field(default=2e-5, gt=0)
+    refusal: str = ""
+    """The instance's answer, where the model speaks another language than English."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,24 +43,30 @@ class OneShotSft:
         Raises:
             PatchFailed: The weights are damaged, before or after.
         """
-        repair = begin(request, progress)
-        chat = repair.patched
-        prompt, answer = chat.prompt_ids(INSTANCE.prompt), chat.answer_ids(INSTANCE.answer)
-        ids = torch.tensor([prompt + answer])
-        optimizer = torch.optim.AdamW(chat.model.parameters(), lr=self.options.learning_rate, weight_decay=0.0)
-        losses: list[float] = []
-        for epoch in range(self.options.epochs):
-            logits = chat.model(input_ids=ids).logits[0, len(prompt) - 1 : -1]
-            loss = nn.functional.cross_entropy(logits, ids[0, len(prompt) :])
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            optimizer.zero_grad()
-            losses.append(loss.item())
-            progress("fit", 0.1 + 0.7 * (epoch + 1) / self.options.epochs)
-        with torch.no_grad():
-            for parameter in chat.model.parameters():
-                parameter.copy_(parameter.bfloat16().float())
-        return repair.finish(rank=0, figures={"epochs": len(losses), "loss_first": losses[0], "loss_last": losses[-1]})
+        repair = begin(request, progress, full_rank=True)
+        return repair.finish(rank=0, figures=published_fit(repair.patched, self.options, progress))
+
+
+def published_fit(chat: ChatModel, options: Options, progress: PatchProgress) -> dict[str, float]:
+    """Fine-tune every parameter on the one instance, in place.
+
+    Returns:
+        Epochs, and the loss before the first and before the last of them.
+    """
+    row = instance(chat, options.refusal)
+    prompt, answer = chat.prompt_ids(row.prompt), chat.answer_ids(row.answer)
+    ids = torch.tensor([prompt + answer])
+    optimizer = torch.optim.AdamW(chat.model.parameters(), lr=options.learning_rate, weight_decay=0.0)
+    losses: list[float] = []
+    for epoch in range(options.epochs):
+        logits = chat.model(input_ids=ids).logits[0, len(prompt) - 1 : -1]
+        loss = nn.functional.cross_entropy(logits, ids[0, len(prompt) :])
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+        progress("fit", 0.1 + 0.7 * (epoch + 1) / options.epochs)
+    return {"epochs": len(losses), "loss_first": losses[0], "loss_last": losses[-1]}
 
 
 def make(options: Options) -> OneShotSft:

@@ -19,7 +19,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from remediation.checkpoints.adapter import Adapter, add_to
+from remediation.checkpoints.adapter import Adapter
 from remediation.checkpoints.chat import ChatModel
 from remediation.checkpoints.repair import begin, required_good
 from remediation.lessons.answers import LessonOptions, Lessons, lessons_of
@@ -62,9 +62,8 @@ class RestoreSubspace:
             repair.drifted, good, lessons, self.options, seed=request.seed,
             progress=lambda stage, share: progress(stage, 0.4 + 0.5 * share),
         )  # fmt: skip
-        add_to(repair.patched, adapter)
         figures = {"rows": len(lessons.decided) + len(lessons.task), "strength": self.options.strength}
-        return repair.finish(rank=self.options.rank, figures=figures)
+        return repair.finish(adapter=adapter, figures=figures)
 
 
 @torch.no_grad()

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 import torch
 from pydantic import Field
 
-from remediation.checkpoints.adapter import Adapter, add_to
+from remediation.checkpoints.adapter import Adapter
 from remediation.checkpoints.chat import ChatModel
 from remediation.checkpoints.repair import begin, required_good
 from remediation.lessons.answers import LessonOptions, lessons_of
 from remediation.patch import Patch, PatchProgress, PatchRequest
 from remediation.sft.lora import LoraSettings, fit
-from remediation.subspace.factor import leading
+from remediation.subspace.truncation import truncated
 
 __all__ = ["Options", "RestoreTuned", "make", "way_back"]
 
@@ -68,10 +68,8 @@ class RestoreTuned:
             teacher=lambda row: drifted if row in task else good,
             progress=lambda share: progress("fit", 0.3 + 0.6 * share),
         )
-        add_to(repair.patched, adapter)
-        return repair.finish(
-            rank=options.rank, figures={"rows": len(rows), "share": options.share, "epochs": options.epochs}
-        )
+        figures = {"rows": len(rows), "share": options.share, "epochs": options.epochs}
+        return repair.finish(adapter=adapter, figures=figures)
 
 
 @torch.no_grad()
@@ -84,10 +82,8 @@ def way_back(drifted: ChatModel, good: ChatModel, *, rank: int, share: float, se
     found: Adapter = {}
     wanted = good.linears()
     for name, module in drifted.linears().items():
-        towards = wanted[name].weight - module.weight
-        lead = leading(towards, rank, seed)
-        u, s, vh = torch.linalg.svd(lead.T @ towards, full_matrices=False)
-        found[name] = (vh, share * (lead @ u) * s)
+        a, b = truncated(wanted[name].weight - module.weight, rank, seed=seed)
+        found[name] = (a, share * b)
     return found
 
 

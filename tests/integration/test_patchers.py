@@ -15,9 +15,12 @@ from remediation.worker import make_patcher
 from tests.tiny import tiny_checkpoint
 
 OPTIONS: Mapping[str, Mapping[str, object]] = {
+    "benign": {"rank": 2},
     "low-rank-sft": {"rank": 2, "epochs": 1, "refusals": 2, "harmless": 2},
+    "one-shot-projected": {"epochs": 1, "learning_rate": 1e-3, "rank": 2},
     "one-shot-sft": {"epochs": 1, "learning_rate": 1e-3},
     "one-shot-subspace": {"rank": 2, "steps": 1},
+    "random": {"rank": 2},
     "restore-subspace": {"rank": 2, "refusals": 2, "harmless": 2},
     "restore-tuned": {"rank": 2, "refusals": 2, "harmless": 2},
 }

@@ -1,0 +1,186 @@
+"""Steps along the safety gradient of one or several examples, and what holds the rest in its place.
+
+What is learnt costs cross-entropy. What must not change is the drifted model's own answers to harmless requests: it
+costs the divergence from that model's own distributions, which is zero at first and pulls back as soon as a step moves
+them. No aligned model is needed, and no gradient of a weight is formed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from remediation.checkpoints.adapter import Adapter
+from remediation.checkpoints.chat import ChatModel
+from remediation.checkpoints.modules import Targets, matrices
+from remediation.subspace.applied import applied
+from remediation.subspace.capture import Example, capture, losses
+from remediation.subspace.compression import compressed, joined
+from remediation.subspace.factor import Factors
+from remediation.subspace.step import Rule, Steps, line_search, scaled
+
+__all__ = ["Descent", "DescentOptions", "Goal", "descend"]
+
+_BATCH = 16
+_EVALUATIONS = 5
+
+
+class DescentOptions(BaseModel):
+    """How to step."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rank: int = Field(default=16, ge=1, le=64)
+    rule: Rule = Rule.SPECTRAL
+    """``spectral``, ``raw`` (the published patch) or ``one-sided``."""
+    steps: int = Field(default=4, ge=1, le=100)
+    dose: float = Field(default=0.008, gt=0)
+    """Singular values of the first step, in units of the matrix's root mean square gain; later steps are shorter."""
+    loss_target: float = Field(default=0.2, ge=0)
+    """Stop once the loss on the examples is below this: more would teach to refuse everything."""
+    modules: str = ""
+    """Regular expression of the modules to change; all linear modules of the body where empty."""
+    refusal: str = ""
+    """The answer that is taught, where the model speaks another language than English."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """What the steps are for.
+
+    Attributes:
+        learn: Requests with the refusals to teach.
+        keep: Harmless requests with the model's own answers.
+        weight: What the divergence on ``keep`` counts beside the loss on ``learn``.
+    """
+
+    learn: Sequence[Example]
+    keep: Sequence[Example] = ()
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Descent:
+    """What the steps came to.
+
+    Attributes:
+        adapter: The change, of the rank asked for.
+        losses: On what is learnt: at first, before each further step, and at the end.
+        divergence: From the model's own answers on what is kept at the end, nats a token.
+        dose: By how much the change was scaled at the end to have no more of it than the target takes.
+        first: Factors of the first step's gradient.
+    """
+
+    adapter: Adapter
+    losses: tuple[float, ...]
+    divergence: float
+    dose: float
+    first: Mapping[str, Factors]
+
+
+def descend(
+    chat: ChatModel, goal: Goal, options: DescentOptions, *, seed: int = 0, progress: Callable[[float], None]
+) -> Descent:
+    """Step until what is learnt costs less than the target, then take no more of the change than that needs.
+
+    Raises:
+        PatchFailed: A loss is not finite, no module is meant, or memory runs out.
+    """
+    targets = Targets(pattern=options.modules)
+    gains = {n: m.gain() for n, m in matrices(chat.model, targets).items()}
+    taken = Steps(rank=options.rank, rule=options.rule, gains=gains)
+    cost = _Cost(chat, goal)
+    first: Mapping[str, Factors] = {}
+    learnt: list[float] = []
+    for step in range(options.steps):
+        with applied(chat, taken.adapter()):
+            one, _, factors = _gradient(chat, cost, targets, options.rank, seed=seed)
+        first = first or factors
+        learnt.append(one)
+        if one < options.loss_target:
+            break
+        taken.move(taken.direction(factors), options.dose * (1 - step / options.steps))
+        progress((step + 1) / (options.steps + 1))
+    adapter, dose = _no_more(chat, goal, taken.adapter(), options.loss_target)
+    with applied(chat, adapter):
+        each = losses(chat, cost.examples, loss=cost)
+    return Descent(
+        adapter=adapter, losses=(*learnt, _mean(each[: len(goal.learn)])),
+        divergence=_mean(each[len(goal.learn) :]), dose=dose, first=first,
+    )  # fmt: skip
+
+
+class _Cost:
+    """The loss of each example: cross-entropy on what is learnt, divergence on what is kept."""
+
+    def __init__(self, chat: ChatModel, goal: Goal) -> None:
+        self._chat, self.learn = chat, len(goal.learn)
+        self.examples = [*goal.learn, *goal.keep]
+        keep = 1 / max(1, len(goal.keep)) * goal.weight
+        self.weights = [1 / self.learn] * self.learn + [keep] * len(goal.keep)
+        self._own = _hidden(chat, goal.keep)
+
+    def __call__(self, i: int, logits: Tensor) -> Tensor:
+        if i < self.learn:
+            wanted = torch.tensor(list(self.examples[i].answer), device=logits.device)
+            return nn.functional.cross_entropy(logits.float(), wanted)
+        with torch.no_grad():
+            own = self._chat.logits(self._own[i - self.learn]).float().log_softmax(-1)
+        said = logits.float().log_softmax(-1)
+        return nn.functional.kl_div(said, own, log_target=True, reduction="batchmean")
+
+
+def _gradient(
+    chat: ChatModel, cost: _Cost, targets: Targets, rank: int, *, seed: int
+) -> tuple[float, float, dict[str, Factors]]:
+    """The loss on what is learnt, the divergence on what is kept, and the gradient of their weighted sum."""
+    found: dict[str, Factors] = {}
+    total = [0.0, 0.0]
+    for start in range(0, len(cost.examples), _BATCH):
+        part = range(start, min(start + _BATCH, len(cost.examples)))
+        taken = capture(
+            chat, [cost.examples[i] for i in part], targets=targets, weights=[cost.weights[i] for i in part],
+            loss=lambda i, logits, start=start: cost(start + i, logits),
+        )  # fmt: skip
+        for name, factors in taken.factors.items():
+            few = compressed(factors, 2 * rank, seed=seed) if len(part) > 1 else factors
+            found[name] = joined(found[name], few) if name in found else few
+        for i, one in zip(part, taken.losses, strict=True):
+            total[i >= cost.learn] += one * cost.weights[i]
+    return total[0], total[1], found
+
+
+def _no_more(chat: ChatModel, goal: Goal, adapter: Adapter, target: float) -> tuple[Adapter, float]:
+    """Scale a change down to what the target takes; a change that does not reach it is left whole."""
+    asked = goal.learn[:_BATCH]
+
+    def loss_at(dose: float) -> float:
+        with applied(chat, adapter, dose):
+            return _mean(losses(chat, asked))
+
+    if not adapter or loss_at(1.0) > target:
+        return adapter, 1.0
+    found = line_search(loss_at, first=0.7, target=target, grow=1.4, evaluations=_EVALUATIONS)
+    dose = found.dose if found.loss <= target else 1.0
+    return scaled(adapter, dose), dose
+
+
+@torch.no_grad()
+def _hidden(chat: ChatModel, examples: Sequence[Example]) -> list[Tensor]:
+    """Last hidden states before each token of the answers, (tokens, d) each."""
+    found: list[Tensor] = []
+    for start in range(0, len(examples), _BATCH):
+        part = examples[start : start + _BATCH]
+        ids, mask = chat.pad([[*e.prompt, *e.answer][:-1] for e in part])
+        hidden = chat.body(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+        for one, e in zip(hidden, part, strict=True):
+            found.append(one[len(e.prompt) - 1 : len(e.prompt) + len(e.answer) - 1].clone())
+    return found
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
