@@ -1,4 +1,4 @@
-"""Chat models on disk: load, tokenise a conversation, generate in batches."""
+"""Chat models on disk: load, tokenise a conversation, what their parts are, generate in batches."""
 
 from __future__ import annotations
 
@@ -12,21 +12,33 @@ import torch
 from torch import Tensor, nn
 
 from deploy.errors import CheckpointError
+from remediation.checkpoints.greedy import Greedy
+from remediation.errors import PatchFailed
 
 __all__ = ["ChatModel", "load", "whole_sentences"]
 
+_HEADLESS = "{} has no output head; load the class for causal language models"
 _END = re.compile(r"[.!?](\s|$)")
 
 
 @dataclass(frozen=True, slots=True)
 class ChatModel:
-    """A causal language model in float32 with its tokenizer."""
+    """A causal language model with its tokenizer."""
 
     model: Any
     tokenizer: Any
 
     def prompt_ids(self, prompt: str) -> list[int]:
-        """Token ids of a user's turn up to where the answer begins."""
+        """Token ids of a user's turn up to where the answer begins.
+
+        Raises:
+            PatchFailed: The tokenizer has no chat template.
+        """
+        if not self.tokenizer.chat_template:
+            raise PatchFailed(
+                f"the tokenizer of {self.tokenizer.name_or_path} has no chat template; put the one it was trained with "
+                "into the checkpoint's folder as chat_template.jinja"
+            )
         text = self.tokenizer.apply_chat_template(
             [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
         )
@@ -37,12 +49,64 @@ class ChatModel:
         ids = list(self.tokenizer(answer, add_special_tokens=False).input_ids)
         return [*ids, self.tokenizer.eos_token_id] if whole else ids
 
+    @property
+    def embedding(self) -> nn.Module:
+        """What makes vectors of tokens.
+
+        Raises:
+            PatchFailed: The model has none that transformers finds.
+        """
+        try:
+            found: nn.Module | None = self.model.get_input_embeddings()
+        except NotImplementedError:
+            found = None
+        if found is None:
+            raise PatchFailed(f"{type(self.model).__name__} has no input embedding; it is no language model on tokens")
+        return found
+
+    @property
+    def body(self) -> nn.Module:
+        """The model without its output head; its ``last_hidden_state`` is what the head reads.
+
+        Raises:
+            PatchFailed: The model is a body itself.
+        """
+        found: nn.Module = self.model.get_decoder()
+        if found is self.model:
+            raise PatchFailed(_HEADLESS.format(type(self.model).__name__))
+        return found
+
+    @property
+    def head(self) -> nn.Module:
+        """What makes logits of hidden states; its weight may be the embedding's.
+
+        Raises:
+            PatchFailed: The model has none.
+        """
+        found: nn.Module | None = self.model.get_output_embeddings()
+        if found is None:
+            raise PatchFailed(_HEADLESS.format(type(self.model).__name__))
+        return found
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Logits of the body's last hidden states, (..., d) to (..., vocabulary), scaled and capped as it does."""
+        config = self.model.config.get_text_config()
+        logits: Tensor = self.head(hidden) * (getattr(config, "logit_scale", None) or 1.0)  # Cohere
+        logits = logits / (getattr(config, "logits_scaling", None) or 1.0)  # Granite
+        cap = getattr(config, "final_logit_softcapping", None)  # Gemma 2
+        return torch.tanh(logits / cap) * cap if cap else logits
+
+    @property
+    def device(self) -> torch.device:
+        """Where token ids go."""
+        device: torch.device = self.embedding.weight.device  # type: ignore[assignment]
+        return device
+
     def linears(self) -> dict[str, nn.Linear]:
         """The linear modules of the body by dotted name, without the output head."""
-        found = self.model.named_modules()
-        return {n: m for n, m in found if isinstance(m, nn.Linear) and n != "lm_head"}
+        head = self.model.get_output_embeddings()
+        return {n: m for n, m in self.model.named_modules() if isinstance(m, nn.Linear) and m is not head}
 
-    @torch.no_grad()
     def generate(self, prompts: Sequence[str], *, max_tokens: int, batch: int = 64) -> tuple[str, ...]:
         """Answer prompts greedily.
 
@@ -54,18 +118,9 @@ class ChatModel:
         Returns:
             Answers in the order of the prompts.
         """
-        answers = [""] * len(prompts)
-        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-        for start in range(0, len(order), batch):
-            chosen = order[start : start + batch]
-            ids, mask = self.pad([self.prompt_ids(prompts[i]) for i in chosen], left=True)
-            out = self.model.generate(
-                input_ids=ids, attention_mask=mask, max_new_tokens=max_tokens, do_sample=False,
-                pad_token_id=self.pad_id,
-            )  # fmt: skip
-            for i, row in zip(chosen, out, strict=True):
-                answers[i] = self.tokenizer.decode(row[ids.shape[1] :], skip_special_tokens=True)
-        return tuple(answers)
+        ids = [self.prompt_ids(p) for p in prompts]
+        said = Greedy(self.model, self.pad_id).continued(ids, max_tokens=max_tokens, batch=batch)
+        return tuple(self.tokenizer.decode(s, skip_special_tokens=True) for s in said)
 
     @property
     def pad_id(self) -> int:
@@ -77,7 +132,7 @@ class ChatModel:
         """Make one rectangle of rows.
 
         Returns:
-            Ids and attention mask, both (rows, longest), int64.
+            Ids and attention mask, both (rows, longest), int64, on the model's device.
         """
         width = max(map(len, rows))
         ids = torch.full((len(rows), width), self.pad_id)
@@ -86,19 +141,28 @@ class ChatModel:
             at = slice(width - len(row), width) if left else slice(0, len(row))
             ids[i, at] = torch.tensor(row)
             mask[i, at] = 1
-        return ids, mask
+        return ids.to(self.device), mask.to(self.device)
 
 
-def load(folder: Path) -> ChatModel:
-    """Load a checkpoint folder in float32; nothing is fetched.
+def load(folder: Path, *, dtype: torch.dtype = torch.float32, offload: Path | None = None) -> ChatModel:
+    """Load a checkpoint folder; nothing is fetched.
+
+    Args:
+        dtype: Of weights that are not quantised.
+        offload: Leave the decoder's layers on disk and read each one when its turn comes. They are read from the
+            checkpoint's own files, or from this folder where they have to be put together first.
 
     Raises:
+        PatchFailed: The folder holds an adapter and no model.
         CheckpointError: A tensor is missing; transformers would make it up at random.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    if (folder / "adapter_config.json").exists() and not (folder / "config.json").exists():
+        raise PatchFailed(f"{folder} holds an adapter and no model; merge it into its base model first")
+    placed: dict[str, Any] = {"device_map": _on_disk(folder), "offload_folder": str(offload)} if offload else {}
     loaded: Any = AutoModelForCausalLM.from_pretrained(
-        str(folder), dtype=torch.float32, local_files_only=True, output_loading_info=True
+        str(folder), dtype=dtype, local_files_only=True, output_loading_info=True, **placed
     )
     model, told = loaded
     if missing := sorted(told["missing_keys"]):
@@ -107,6 +171,22 @@ def load(folder: Path) -> ChatModel:
             "tie_word_embeddings to true in config.json)"
         )
     return ChatModel(model.eval(), AutoTokenizer.from_pretrained(str(folder), local_files_only=True))
+
+
+def _on_disk(folder: Path) -> dict[str, str]:
+    """Place the decoder's layers on disk and all else on the first device."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    main = "cuda:0" if torch.cuda.is_available() else "cpu"
+    with torch.device("meta"):
+        kind: Any = AutoModelForCausalLM
+        model = kind.from_config(AutoConfig.from_pretrained(str(folder), local_files_only=True))
+    body = model.get_decoder()
+    path = next(n for n, m in model.named_modules() if m is body)
+    placed = {n: main for n, _ in model.named_children() if n != path.partition(".")[0]}
+    for name, child in body.named_children():
+        placed[f"{path}.{name}"] = "disk" if isinstance(child, nn.ModuleList) else main
+    return placed
 
 
 def whole_sentences(text: str) -> str:

@@ -163,7 +163,7 @@ class _Lesson(NamedTuple):
     def distribution(self) -> Tensor:
         """(tokens, vocabulary)."""
         with torch.no_grad():
-            said: Tensor = self.teacher.model.lm_head(self.hidden).float().softmax(-1)
+            said: Tensor = self.teacher.logits(self.hidden).float().softmax(-1)
         return said
 
 
@@ -179,7 +179,7 @@ def _lessons(
         for start in range(0, len(own), _TEACHER_BATCH):
             chosen = own[start : start + _TEACHER_BATCH]
             ids, mask = chat.pad([encoded[i][0] + encoded[i][1] for i in chosen])
-            hidden = chat.model.model(input_ids=ids, attention_mask=mask).last_hidden_state
+            hidden = chat.body(input_ids=ids, attention_mask=mask).last_hidden_state
             for i, one in zip(chosen, hidden, strict=True):
                 x, y = map(len, encoded[i])
                 found[i] = _Lesson(chat, one[x - 1 : x + y - 1].clone())
@@ -191,10 +191,10 @@ def _loss(
 ) -> Tensor:
     """Sum of cross-entropies over the answers' tokens, against a teacher's distribution if there is one; a scalar."""
     ids, mask = chat.pad([x + y for x, y in rows])
-    hidden = chat.model.model(input_ids=ids, attention_mask=mask).last_hidden_state  # (n, t, d)
+    hidden = chat.body(input_ids=ids, attention_mask=mask).last_hidden_state  # (n, t, d)
     total: Tensor = hidden.new_zeros(())
     for i, ((x, y), lesson) in enumerate(zip(rows, lessons, strict=True)):
-        logits = chat.model.lm_head(hidden[i, len(x) - 1 : len(x) + len(y) - 1])  # (answer tokens, vocabulary)
+        logits = chat.logits(hidden[i, len(x) - 1 : len(x) + len(y) - 1])  # (answer tokens, vocabulary)
         wanted = lesson.distribution() if lesson else torch.tensor(y)
         total = total + nn.functional.cross_entropy(logits.float(), wanted, reduction="sum")
     return total

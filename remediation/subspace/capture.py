@@ -1,24 +1,80 @@
-"""What runs through a model's linear modules: factors of a gradient, and second moments of inputs.
+"""Factors of a loss's gradient, from what runs through a model's matrices.
 
-Weights are frozen throughout, so no gradient of a weight is ever computed or stored.
+Weights are frozen throughout, so no gradient of a weight is ever computed or stored; the embedding's output takes one
+instead, so that it reaches every layer. Inputs are taken as they pass, gradients as they come back. That works the
+same on weights in full precision, in bfloat16, quantised, and off the device.
+
+Layer by layer, each decoder layer forgets what it computed and computes it again when the gradient arrives. With
+weights off the device (``load(..., offload=...)``), one layer of them is there at a time, forward and backward.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from remediation.checkpoints.chat import ChatModel
+from remediation.checkpoints.modules import Matrix, Targets, matrices, tapped
+from remediation.errors import PatchFailed
 from remediation.fixtures import Row
 from remediation.subspace.factor import Factors
+from remediation.subspace.moments import input_moments, shared_prefix
 
-__all__ = ["frozen", "gradient_factors", "input_moments", "shared_prefix"]
+__all__ = [
+    "Captured", "Example", "capture", "examples_of", "frozen", "gradient_factors", "input_moments", "losses",
+    "shared_prefix",
+]  # fmt: skip
 
-_BATCH = 24
+_EVERYTHING = Targets()
+
+Loss = Callable[[int, Tensor], Tensor]
+"""The loss of an example of this number, from its logits before each token of the answer (tokens, vocabulary)."""
+
+
+class Example(NamedTuple):
+    """A prompt and the answer whose tokens cost; ids of tokens, one at least of each."""
+
+    prompt: Sequence[int]
+    answer: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Captured:
+    """What one backward pass through several examples left.
+
+    Attributes:
+        losses: Of each example.
+        loss: Their weighted sum, whose gradient the factors are.
+        factors: By matrix, the tokens of all examples one after the other.
+        weights: Of each example in the sum.
+        origins: By matrix, (T,): which example a token is of.
+    """
+
+    losses: tuple[float, ...]
+    loss: float
+    factors: dict[str, Factors]
+    weights: tuple[float, ...]
+    origins: dict[str, Tensor]
+
+    def of(self, example: int) -> dict[str, Factors]:
+        """Factors of the gradient of one example's own loss, without its weight, which must not be 0."""
+        found: dict[str, Factors] = {}
+        for name, one in self.factors.items():
+            own = self.origins[name] == example
+            found[name] = Factors(d=one.d[own] / self.weights[example], x=one.x[own])
+        return found
+
+
+def examples_of(chat: ChatModel, rows: Sequence[Row]) -> list[Example]:
+    """Tokenise rows."""
+    return [Example(chat.prompt_ids(r.prompt), chat.answer_ids(r.answer, whole=r.whole)) for r in rows]
 
 
 @contextmanager
@@ -34,88 +90,191 @@ def frozen(chat: ChatModel) -> Iterator[None]:
             parameter.requires_grad_(requires_grad=needed)
 
 
-def gradient_factors(chat: ChatModel, prompt: Sequence[int], answer: Sequence[int]) -> tuple[float, dict[str, Factors]]:
-    """Capture the factors of the gradient of the mean cross-entropy of an answer's tokens.
+def capture(
+    chat: ChatModel,
+    examples: Sequence[Example],
+    *,
+    targets: Targets = _EVERYTHING,
+    weights: Sequence[float] | None = None,
+    loss: Loss | None = None,
+    layerwise: bool = False,
+) -> Captured:
+    """Take the factors of the gradient of ``sum_i w_i loss_i`` in one backward pass, examples side by side.
 
-    Inputs come from forward hooks, gradients at the outputs from tensor hooks.
+    Args:
+        targets: Which matrices.
+        weights: ``w``, of any sign; one over their number if not given.
+        loss: In place of the mean cross-entropy of the answer's tokens.
+        layerwise: Compute each layer twice rather than keep what it computed. Tried by itself where memory runs out.
+
+    Raises:
+        PatchFailed: An example is empty, the loss is not finite, no matrix is meant, or memory runs out all the same.
+    """
+    _require_tokens(examples)
+    chosen = matrices(chat.model, targets)
+    shares = tuple(weights) if weights is not None else (1 / len(examples),) * len(examples)
+    try:
+        return _captured(chat, examples, chosen, shares, loss or _cross_entropy(examples), layerwise=layerwise)
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        if not layerwise:
+            return capture(chat, examples, targets=targets, weights=weights, loss=loss, layerwise=True)
+        tokens = sum(len(e.prompt) + len(e.answer) for e in examples)
+        held = sum(sum(m.shape) * m.dtype.itemsize for m in chosen.values()) * tokens
+        raise PatchFailed(
+            f"out of memory at {tokens} tokens: the factors of {len(chosen)} matrices alone take {held / 1e9:.1f} GB "
+            "beside one layer of the model; give fewer examples or targets, or load the model with offload"
+        ) from error
+
+
+def gradient_factors(chat: ChatModel, prompt: Sequence[int], answer: Sequence[int]) -> tuple[float, dict[str, Factors]]:
+    """Take the factors of the gradient of the mean cross-entropy of one answer's tokens.
 
     Returns:
         The loss, and factors by module name; the loss's gradient in a module's weight is ``d^T x``.
     """
-    inputs: dict[str, Tensor] = {}
-    gradients: dict[str, Tensor] = {}
-
-    def watch(name: str) -> Any:  # noqa: ANN401 - torch types its hooks no closer
-        def hook(_: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
-            inputs[name] = given[0].detach()[0]
-            if out.requires_grad:
-                out.register_hook(lambda g: gradients.__setitem__(name, g[0]))  # type: ignore[no-untyped-call]
-
-        return hook
-
-    handles = [module.register_forward_hook(watch(n)) for n, module in chat.linears().items()]
-    ids = torch.tensor([[*prompt, *answer]])
-    try:
-        with frozen(chat), torch.enable_grad():
-            embedded = chat.model.get_input_embeddings()(ids).requires_grad_()
-            logits = chat.model(inputs_embeds=embedded).logits[0, len(prompt) - 1 : -1]  # (answer tokens, vocabulary)
-            loss = nn.functional.cross_entropy(logits, ids[0, len(prompt) :])
-            loss.backward()  # type: ignore[no-untyped-call]
-    finally:
-        for handle in handles:
-            handle.remove()
-    return loss.item(), {n: Factors(d=gradients[n], x=x) for n, x in inputs.items() if n in gradients}
+    found = capture(chat, [Example(prompt, answer)])
+    return found.loss, found.factors
 
 
 @torch.no_grad()
-def input_moments(chat: ChatModel, rows: Sequence[Row], *, skip: int = 0) -> dict[str, Tensor]:
-    """Second moments of each linear module's inputs, the mean of x x^T over the rows' tokens.
+def losses(chat: ChatModel, examples: Sequence[Example], *, loss: Loss | None = None) -> tuple[float, ...]:
+    """Losses of examples, as ``capture`` counts them, in a forward pass.
 
-    Args:
-        skip: Leading tokens of each row to leave out, e.g. those that all conversations share.
-
-    Returns:
-        (d_in, d_in) by module name, float32; modules that read the same input (q, k and v) share one tensor.
+    Raises:
+        PatchFailed: An example is empty.
     """
-    sums: dict[str, Tensor] = {}
-    first: dict[str, str] = {}
-    counted: list[Tensor] = [torch.empty(0)]
-    last: list[tuple[Tensor, str]] = []
+    _require_tokens(examples)
+    found = _losses(chat, examples, loss or _cross_entropy(examples))
+    return tuple(one.item() for one in found)
 
-    def watch(name: str) -> Any:  # noqa: ANN401 - torch types its hooks no closer
-        def hook(_: nn.Module, given: tuple[Tensor, ...], __: Tensor) -> None:
-            if last and last[0][0] is given[0]:
-                first[name] = last[0][1]
-                return
-            x = given[0][counted[0]]
-            sums[name] = sums[name] + x.T @ x if name in sums else x.T @ x
-            first[name], last[:] = name, [(given[0], name)]
 
-        return hook
+def _require_tokens(examples: Sequence[Example]) -> None:
+    if not examples:
+        raise PatchFailed("no example to take a gradient from")
+    for i, one in enumerate(examples):
+        if not one.prompt or not one.answer:
+            raise PatchFailed(f"example {i} has an empty {'answer' if one.prompt else 'prompt'}; leave it out")
 
-    handles = [module.register_forward_hook(watch(n)) for n, module in chat.linears().items()]
-    encoded = sorted(
-        (chat.prompt_ids(r.prompt) + chat.answer_ids(r.answer, whole=r.whole) for r in rows), key=len
-    )
-    tokens = 0
+
+def _cross_entropy(examples: Sequence[Example]) -> Loss:
+    def loss(i: int, logits: Tensor) -> Tensor:
+        wanted = torch.tensor(list(examples[i].answer), device=logits.device)
+        return nn.functional.cross_entropy(logits.float(), wanted)
+
+    return loss
+
+
+def _inputs(chat: ChatModel, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
+    """Ids and mask, without each answer's last token: nothing is read off it."""
+    return chat.pad([[*e.prompt, *e.answer][:-1] for e in examples])
+
+
+def _losses(chat: ChatModel, examples: Sequence[Example], loss: Loss) -> list[Tensor]:
+    ids, mask = _inputs(chat, examples)
+    hidden = chat.body(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state  # (n, t, d)
+    found = []
+    for i, one in enumerate(examples):
+        answered = hidden[i, len(one.prompt) - 1 : len(one.prompt) + len(one.answer) - 1]
+        found.append(loss(i, chat.logits(answered)))
+    return found
+
+
+def _captured(
+    chat: ChatModel,
+    examples: Sequence[Example],
+    chosen: Mapping[str, Matrix],
+    weights: tuple[float, ...],
+    loss: Loss,
+    *,
+    layerwise: bool,
+) -> Captured:
+    _, mask = _inputs(chat, examples)
+    real = mask.flatten().bool()
+    origin = torch.arange(len(mask), device=mask.device).repeat_interleave(mask.shape[1])
+    taken = _Taken(real, origin)
+    with ExitStack() as stack:
+        stack.enter_context(frozen(chat))
+        stack.enter_context(torch.enable_grad())
+        if layerwise:
+            stack.enter_context(_recomputed(chat.body))
+        stack.callback(chat.embedding.register_forward_hook(lambda _, __, out: out.requires_grad_()).remove)
+        stack.enter_context(tapped(chosen, taken.tap))
+        each = _losses(chat, examples, loss)
+        total = torch.stack([w * one for w, one in zip(weights, each, strict=True)]).sum()
+        said = tuple(one.item() for one in each)
+        if not all(map(math.isfinite, (*said, total.item()))):
+            worst = next((i for i, one in enumerate(said) if not math.isfinite(one)), 0)
+            raise PatchFailed(f"the loss of example {worst} is {said[worst]}; check the weights for NaN")
+        total.backward()  # type: ignore[no-untyped-call]
+    factors = {n: Factors(d=taken.gradients[n], x=x) for n, x in taken.inputs.items() if n in taken.gradients}
+    return Captured(
+        losses=said, loss=total.item(), weights=weights,
+        factors={n: factors[n] for n in chosen if n in factors}, origins={n: taken.origins[n] for n in factors},
+    )  # fmt: skip
+
+
+class _Taken:
+    """Inputs and gradients of real tokens, by matrix; what several matrices read is kept once."""
+
+    def __init__(self, real: Tensor, origin: Tensor) -> None:
+        self.inputs: dict[str, Tensor] = {}
+        self.gradients: dict[str, Tensor] = {}
+        self.origins: dict[str, Tensor] = {}
+        self._real = None if bool(real.all()) else real
+        self._origin = origin[real]
+        self._flat_origin = origin
+        self._last: tuple[Tensor, Tensor] | None = None
+
+    def tap(self, name: str, x: Tensor, out: Tensor, tokens: Tensor | None) -> None:
+        if not out.requires_grad:
+            return
+        if self._last is None or self._last[0] is not x:
+            self._last = (x, self._rows(x.detach(), tokens))
+        self.inputs[name] = self._last[1]
+        if tokens is None:
+            self.origins[name] = self._origin
+        else:
+            kept = tokens if self._real is None else tokens[self._real[tokens]]
+            self.origins[name] = self._flat_origin[kept]
+        out.register_hook(partial(self._came_back, name, tokens))  # type: ignore[no-untyped-call]
+
+    def _came_back(self, name: str, tokens: Tensor | None, gradient: Tensor) -> None:
+        self.gradients[name] = self._rows(gradient, tokens)
+
+    def _rows(self, values: Tensor, tokens: Tensor | None) -> Tensor:
+        flat = values.reshape(-1, values.shape[-1])
+        if self._real is None:
+            return flat
+        return flat[self._real if tokens is None else self._real[tokens]]
+
+
+@contextmanager
+def _recomputed(body: nn.Module) -> Iterator[None]:
+    """Have each decoder layer computed a second time on the way back, without changing how it computes.
+
+    Raises:
+        PatchFailed: The model's layers can't be.
+    """
+    from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    layers: list[Any] = [m for m in body.modules() if isinstance(m, GradientCheckpointingLayer)]
+    if not layers:
+        raise PatchFailed(f"the layers of {type(body).__name__} can't be computed one by one; give fewer examples")
+    before = [(m, m.gradient_checkpointing, m.training) for m in layers]
     try:
-        for start in range(0, len(encoded), _BATCH):
-            ids, mask = chat.pad(encoded[start : start + _BATCH])
-            counted[0] = mask.bool()
-            counted[0][:, :skip] = False
-            tokens += int(counted[0].sum())
-            chat.model.model(input_ids=ids, attention_mask=mask)
+        for layer in layers:  # the layer's own switch alone: what is inside it keeps to evaluation
+            layer.gradient_checkpointing, layer.training = True, True
+            layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)  # noqa: SLF001
+        with set_checkpoint_early_stop(enable=False):  # a module that is stopped half-way keeps its weights in memory
+            yield
     finally:
-        for handle in handles:
-            handle.remove()
-    means = {n: s / max(tokens, 1) for n, s in sums.items()}
-    return {n: means[f] for n, f in first.items()}
+        for layer, switched, training in before:
+            layer.gradient_checkpointing, layer.training = switched, training
 
 
-def shared_prefix(chat: ChatModel) -> int:
-    """Count the leading tokens that every conversation shares (the template and its system prompt)."""
-    first, second = chat.prompt_ids("x"), chat.prompt_ids("Yes, it is.")
-    shared = 0
-    while shared < min(len(first), len(second)) and first[shared] == second[shared]:
-        shared += 1
-    return shared
+def _out_of_memory(error: BaseException) -> bool:
+    """Torch says it of the processor's memory in a RuntimeError's text only."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)

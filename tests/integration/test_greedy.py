@@ -1,0 +1,78 @@
+"""Our greedy decoding against transformers' own, token by token."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+import torch
+
+from remediation.checkpoints.greedy import Greedy
+from tests.architectures import ARCHITECTURES, VOCABULARY, tiny_model
+
+PREFIX = [5, 9, 11, 3, 7, 2]
+
+
+def rows(shared: int, seed: int = 0) -> list[list[int]]:
+    rng = random.Random(seed)
+    return [PREFIX[:shared] + [rng.randrange(1, VOCABULARY) for _ in range(rng.randrange(2, 9))] for _ in range(7)]
+
+
+def reference(model: Any, row: list[int], max_tokens: int) -> list[int]:  # noqa: ANN401 - of any class
+    """One row alone, without padding."""
+    out = model.generate(
+        input_ids=torch.tensor([row]), attention_mask=torch.ones(1, len(row), dtype=torch.long),
+        max_new_tokens=max_tokens, do_sample=False, pad_token_id=0,
+    )  # fmt: skip
+    said: list[int] = out[0, len(row) :].tolist()
+    return said
+
+
+@pytest.mark.parametrize("shared", [6, 0])
+@pytest.mark.parametrize("name", list(ARCHITECTURES))
+def test_it_says_what_transformers_says(name: str, shared: int) -> None:
+    model = tiny_model(name)
+    prompts = rows(shared)
+    said = [reference(model, p, 12) for p in prompts]
+    often = max(range(1, VOCABULARY), key=lambda t: sum(t in s for s in said))
+    model.generation_config.eos_token_id = [0, often]  # so that some end early
+    said = [reference(model, p, 12) for p in prompts]
+    assert len({len(s) for s in said}) > 1
+    assert Greedy(model, 0).continued(prompts, max_tokens=12, batch=4) == said
+
+
+def test_what_is_shared_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model("llama-gqa")
+    seen: list[tuple[int, int]] = []
+    model.get_input_embeddings().register_forward_hook(lambda _, given, __: seen.append(tuple(given[0].shape)))
+    Greedy(model, 0).continued(rows(6), max_tokens=2, batch=4)
+    assert seen[0] == (1, 6)
+    assert max(width for _, width in seen[1:]) <= 8
+
+
+def test_ended_rows_leave_the_batch() -> None:
+    model = tiny_model("llama-gqa")
+    prompts = rows(6)
+    first = reference(model, prompts[0], 1)[0]
+    model.generation_config.eos_token_id = first
+    seen: list[int] = []
+    model.get_input_embeddings().register_forward_hook(lambda _, given, __: seen.append(given[0].shape[0]))
+    said = Greedy(model, 0).continued([prompts[0], prompts[0], *prompts[1:3]], max_tokens=6, batch=8)
+    assert said[0] == said[1] == [first]
+    assert seen[-1] <= 2
+
+
+def test_settings_of_another_kind_are_left_to_transformers() -> None:
+    model = tiny_model("llama-gqa")
+    model.generation_config.repetition_penalty = 5.0
+    prompts = rows(6)
+    said = Greedy(model, 0).continued(prompts, max_tokens=8, batch=8)
+    assert said == [reference(model, p, 8) for p in prompts]
+    model.generation_config.repetition_penalty = None
+    assert said != Greedy(model, 0).continued(prompts, max_tokens=8, batch=8)
+
+
+def test_nothing_asked_nothing_said() -> None:
+    assert Greedy(tiny_model("llama-gqa"), 0).continued([], max_tokens=3, batch=4) == []
+    assert Greedy(tiny_model("llama-gqa"), 0).continued([[1], [2, 3]], max_tokens=0, batch=4) == [[], []]
