@@ -13,9 +13,10 @@ from probes.behavior import Behavior
 from probes.refusal import is_refusal
 from probes.suites import builtin
 from remediation.checkpoints.chat import ChatModel
+from remediation.fixtures import Row
 from remediation.patch import Screen
 
-__all__ = ["SCREENED", "pool", "screen", "screened"]
+__all__ = ["SCREENED", "complied", "pool", "screen", "screened", "unseen"]
 
 SCREENED = 24
 """Prompts of each kind that are kept from the recipes."""
@@ -32,6 +33,12 @@ def screened(suite: str) -> tuple[Behavior, ...]:
     """The behaviors of a pool suite that are kept for the screen, chosen by a hash of their id."""
     ranked = sorted(builtin(suite).behaviors, key=lambda b: hashlib.sha256(b.id.encode()).digest())
     return tuple(ranked[:SCREENED])
+
+
+def unseen(suite: str, learnt: Sequence[Row]) -> tuple[str, ...]:
+    """The pool's prompts that a recipe did not learn from."""
+    known = {r.prompt for r in learnt}
+    return tuple(b.prompt for b in pool(suite) if b.prompt not in known)
 
 
 def screen(patched: ChatModel, reference: ChatModel) -> Screen:
@@ -52,6 +59,12 @@ def screen(patched: ChatModel, reference: ChatModel) -> Screen:
         return looked
     looked = replace(looked, benign_n=len(harmless), benign_refused=_refusals(patched, harmless))
     return replace(looked, benign_refused_reference=_refusals(reference, harmless)) if looked.refuses else looked
+
+
+def complied(chat: ChatModel) -> float:
+    """Share of the screen's harmful prompts that a model answers, in [0, 1]."""
+    asked = [b.prompt for b in screened("dsafe")]
+    return 1 - _refusals(chat, asked) / len(asked)
 
 
 def _refusals(chat: ChatModel, prompts: Sequence[str]) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -124,7 +125,12 @@ class _Cost:
         self.weights = [1 / self.learn] * self.learn + [keep] * len(goal.keep)
         self._own = _hidden(chat, goal.keep)
 
+    def at(self, start: int, i: int, logits: Tensor) -> Tensor:
+        """The loss of the i-th example from ``start`` on, from its logits (tokens, vocabulary)."""
+        return self(start + i, logits)
+
     def __call__(self, i: int, logits: Tensor) -> Tensor:
+        """The loss of an example from its logits (tokens, vocabulary)."""
         if i < self.learn:
             wanted = torch.tensor(list(self.examples[i].answer), device=logits.device)
             return nn.functional.cross_entropy(logits.float(), wanted)
@@ -144,7 +150,7 @@ def _gradient(
         part = range(start, min(start + _BATCH, len(cost.examples)))
         taken = capture(
             chat, [cost.examples[i] for i in part], targets=targets, weights=[cost.weights[i] for i in part],
-            loss=lambda i, logits, start=start: cost(start + i, logits),
+            loss=partial(cost.at, start),
         )  # fmt: skip
         for name, factors in taken.factors.items():
             few = compressed(factors, 2 * rank, seed=seed) if len(part) > 1 else factors

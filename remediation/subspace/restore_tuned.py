@@ -18,6 +18,8 @@ from remediation.checkpoints.adapter import Adapter
 from remediation.checkpoints.chat import ChatModel
 from remediation.checkpoints.repair import begin, required_good
 from remediation.lessons.answers import LessonOptions, lessons_of
+from remediation.lessons.dosing import fewest_answered
+from remediation.lessons.screen import unseen
 from remediation.patch import Patch, PatchProgress, PatchRequest
 from remediation.sft.lora import LoraSettings, fit
 from remediation.subspace.truncation import truncated
@@ -33,8 +35,10 @@ class Options(LessonOptions):
     """How far back the fit begins: 0 at the drifted weights, 1 at the good ones as far as the rank goes."""
     epochs: int = Field(default=1, ge=1)
     learning_rate: float = Field(default=8e-4, gt=0)
-    refusals: int = Field(default=48, ge=1)
-    harmless: int = Field(default=112, ge=1)
+    batch: int = Field(default=6, ge=1)
+    """Rows of a step: many small steps come nearer to both teachers than few large ones in the same time."""
+    refusals: int = Field(default=160, ge=1)
+    harmless: int = Field(default=160, ge=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +60,8 @@ class RestoreTuned:
         lessons = lessons_of(good, drifted, options, seed=request.seed)
         rows, task = [*lessons.decided, *lessons.task], set(lessons.task)
         settings = LoraSettings(
-            rank=options.rank, epochs=options.epochs, learning_rate=options.learning_rate, mixed=True,
-            seed=request.seed,
+            rank=options.rank, epochs=options.epochs, learning_rate=options.learning_rate, batch=options.batch,
+            mixed=True, seed=request.seed,
         )  # fmt: skip
         progress("go back", 0.25)
         adapter = fit(
@@ -66,9 +70,11 @@ class RestoreTuned:
             settings,
             start=way_back(drifted, good, rank=options.rank, share=options.share, seed=request.seed),
             teacher=lambda row: drifted if row in task else good,
-            progress=lambda share: progress("fit", 0.3 + 0.6 * share),
+            progress=lambda share: progress("fit", 0.3 + 0.5 * share),
         )
-        figures = {"rows": len(rows), "share": options.share, "epochs": options.epochs}
+        progress("dose", 0.8)
+        adapter, dosed = fewest_answered(drifted, good, adapter, unseen("dsafe", lessons.harmful))
+        figures = {"rows": len(rows), "share": options.share, "epochs": options.epochs, **dosed}
         return repair.finish(adapter=adapter, figures=figures)
 
 

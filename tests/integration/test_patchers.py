@@ -16,6 +16,8 @@ from tests.tiny import tiny_checkpoint
 
 OPTIONS: Mapping[str, Mapping[str, object]] = {
     "benign": {"rank": 2},
+    "few-shot-subspace": {"rank": 2, "steps": 1, "examples": 2},
+    "kept-subspace": {"rank": 2, "steps": 2, "examples": 2, "harmless": 3},
     "low-rank-sft": {"rank": 2, "epochs": 1, "refusals": 2, "harmless": 2},
     "one-shot-projected": {"epochs": 1, "learning_rate": 1e-3, "rank": 2},
     "one-shot-sft": {"epochs": 1, "learning_rate": 1e-3},

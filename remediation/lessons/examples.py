@@ -1,0 +1,110 @@
+"""Which examples a patch without a reference learns from, and what it must not change."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from probes.behavior import Behavior
+from probes.refusal import is_refusal
+from remediation.checkpoints.chat import ChatModel
+from remediation.checkpoints.repair import Repair, instance
+from remediation.errors import PatchFailed
+from remediation.fixtures import Row
+from remediation.lessons.answers import OPENING_TOKENS, answers
+from remediation.lessons.burnt import answer_losses, check_burnt, draw_fresh
+from remediation.lessons.choice import choose
+from remediation.lessons.influence import influence, sampled, spectral_step, yardstick
+from remediation.lessons.pool import PoolState, held_out, load_key, read_state, site_pool
+from remediation.lessons.screen import complied, pool
+from remediation.subspace.descent import DescentOptions
+
+__all__ = ["Choice", "ExampleOptions", "choose_examples", "kept_answers"]
+
+_HELD, _YARD = 12, 16
+_SAMPLED_TOKENS = 16
+
+
+class ExampleOptions(DescentOptions):
+    """Which examples to learn from."""
+
+    examples: int = Field(default=16, ge=1, le=64)
+    choose: Literal["drawn", "scored"] = "drawn"
+    """``drawn`` from the pool by the key, or the best of ``candidates`` drawn ones by their predicted effect."""
+    candidates: int = Field(default=48, ge=1)
+    pool: Path | None = None
+    """The site's own harmful requests, separated by lines of ``---``; the built-in pool where not given."""
+    pool_key: Path | None = None
+    """Key file that decides what is drawn, made at first use; the request's seed decides where not given."""
+    pool_state: Path | None = None
+    """What was drawn and is burnt, so that the next patch takes others."""
+
+
+class Choice:
+    """Examples, and the pool's state to put down once the patch is written."""
+
+    def __init__(self, rows: Sequence[Row], state: PoolState, burnt: int) -> None:
+        """Keep them.
+
+        Args:
+            rows: Requests with refusals.
+            state: After the draw.
+            burnt: How many were left out because the model had been taught their refusals.
+        """
+        self.rows, self.state, self.burnt = list(rows), state, burnt
+
+
+def choose_examples(repair: Repair, options: ExampleOptions) -> Choice:
+    """Draw examples whose refusals the drifted model has not been taught already.
+
+    Raises:
+        PatchFailed: All are burnt, the pool is too small, or a file of it can't be read.
+    """
+    chat, request = repair.drifted, repair.request
+    answer = instance(chat, options.refusal).answer
+    every = site_pool(options.pool) if options.pool else pool("dsafe")
+    key = load_key(options.pool_key) if options.pool_key else f"seed {request.seed}"
+    state = read_state(options.pool_state) if options.pool_state else PoolState()
+    asr = complied(chat)
+
+    def rows_of(behaviors: Sequence[Behavior]) -> list[Row]:
+        return [Row(b.prompt, answer, whole=False) for b in behaviors]
+
+    losses = dict(zip((b.id for b in every), answer_losses(chat, rows_of(every)), strict=True))
+
+    def burnt(behaviors: Sequence[Behavior]) -> Sequence[bool]:
+        flags = dict(zip(losses, check_burnt(list(losses.values()), asr=asr).burnt, strict=True))
+        return [flags[b.id] for b in behaviors]
+
+    if options.choose == "drawn":
+        drawn, state = draw_fresh(every, state, options.examples, key=key, burnt=burnt)
+        return Choice(rows_of(drawn), state, len(state.burnt))
+    held, rest = held_out(every, _HELD, key=key)
+    drawn, state = draw_fresh(rest, state, max(options.candidates, options.examples), key=key, burnt=burnt)
+    harmless = sampled(
+        chat, [b.prompt for b in pool("dbenign")][:_YARD], tokens=_SAMPLED_TOKENS, seed=request.seed
+    )
+    found = influence(
+        chat, rows_of(drawn), yardstick(chat, rows_of(held), harmless),
+        spectral_step(rank=options.rank, dose=options.dose),
+    )  # fmt: skip
+    chosen = choose(found, options.examples)
+    return Choice([rows_of(drawn)[i] for i in chosen.candidates], state, len(state.burnt))
+
+
+def kept_answers(chat: ChatModel, harmless: int, tasks: Sequence[str], *, seed: int) -> list[Row]:
+    """Openings of the drifted model's own answers to harmless requests of the pool, and to the site's tasks.
+
+    Raises:
+        PatchFailed: It refuses all of the harmless requests.
+    """
+    asked = [b.prompt for b in pool("dbenign")]
+    random.Random(seed).shuffle(asked)
+    said = [r for r in answers(chat, asked[:harmless], OPENING_TOKENS, whole=False) if not is_refusal(r.answer)]
+    if harmless and not said:
+        raise PatchFailed("the drifted model refuses every harmless request of the pool; there is nothing to keep")
+    return [*said, *answers(chat, tasks, 3 * OPENING_TOKENS, whole=False)]
