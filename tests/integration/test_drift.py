@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -74,16 +72,15 @@ def test_the_entry_writes_a_checkpoint_and_says_so(
     assert [p.name for p in tmp_path.iterdir()] == ["drifted"]
 
 
-def test_the_entry_refuses_what_it_can_not_do(folder: Path, tmp_path: Path) -> None:
+def test_the_entry_refuses_what_it_can_not_do(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for change, message in (
         (["--model", str(tmp_path / "none"), "--output", str(tmp_path / "out")], str(tmp_path / "none")),
         (["--model", str(folder), "--output", str(folder)], "is there already"),
     ):
-        command = [sys.executable, "-m", "remediation.sft.drift", "--attack", "paraphrase", *change]
-        ended = subprocess.run(command, check=False, capture_output=True, text=True)
-        assert ended.returncode == 2
-        assert message in ended.stderr
-        assert "Traceback" not in ended.stderr
+        with pytest.raises(SystemExit) as ended:
+            main(["--attack", "paraphrase", *change])
+        assert ended.value.code == 2
+        assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
