@@ -40,7 +40,6 @@ class ChatModel:
         found = self.model.named_modules()
         return {n: m for n, m in found if isinstance(m, nn.Linear) and n != "lm_head"}
 
-    @torch.no_grad()
     def generate(self, prompts: Sequence[str], *, max_tokens: int, batch: int = 64) -> tuple[str, ...]:
         """Answer prompts greedily.
 
@@ -52,18 +51,44 @@ class ChatModel:
         Returns:
             Answers in the order of the prompts.
         """
-        answers = [""] * len(prompts)
-        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+        said = self.generate_ids([self.prompt_ids(p) for p in prompts], max_tokens=max_tokens, batch=batch)
+        return tuple(self.tokenizer.decode(ids, skip_special_tokens=True) for ids in said)
+
+    @torch.no_grad()
+    def generate_ids(
+        self, rows: Sequence[Sequence[int]], *, max_tokens: int, batch: int = 64
+    ) -> tuple[list[int], ...]:
+        """Go on greedily from rows of token ids.
+
+        Args:
+            rows: Token ids up to where an answer begins; none is empty.
+            max_tokens: New tokens at most.
+            batch: Rows in one forward pass, sorted by length.
+
+        Returns:
+            New token ids in the order of the rows; the last one is the end of the turn where it was reached.
+        """
+        answers: list[list[int]] = [[] for _ in rows]
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
         for start in range(0, len(order), batch):
             chosen = order[start : start + batch]
-            ids, mask = self.pad([self.prompt_ids(prompts[i]) for i in chosen], left=True)
+            ids, mask = self.pad([rows[i] for i in chosen], left=True)
+            device = self.model.device
             out = self.model.generate(
-                input_ids=ids, attention_mask=mask, max_new_tokens=max_tokens, do_sample=False,
+                input_ids=ids.to(device), attention_mask=mask.to(device), max_new_tokens=max_tokens, do_sample=False,
                 pad_token_id=self.pad_id,
             )  # fmt: skip
-            for i, row in zip(chosen, out, strict=True):
-                answers[i] = self.tokenizer.decode(row[ids.shape[1] :], skip_special_tokens=True)
+            for i, row in zip(chosen, out[:, ids.shape[1] :].tolist(), strict=True):
+                ends = (at for at, token in enumerate(row) if token in self.end_ids)
+                answers[i] = row[: next(ends, len(row)) + 1]
         return tuple(answers)
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """Token ids that end a turn, of the tokenizer and of the model's generation settings."""
+        told = getattr(self.model.generation_config, "eos_token_id", None)
+        ends = told if isinstance(told, list) else [told]
+        return frozenset(int(i) for i in (*ends, self.tokenizer.eos_token_id) if i is not None)
 
     @property
     def pad_id(self) -> int:
