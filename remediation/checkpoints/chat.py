@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from remediation.checkpoints.greedy import greedy_ids
+
 __all__ = ["ChatModel", "load", "whole_sentences"]
 
 _END = re.compile(r"[.!?](\s|$)")
@@ -54,7 +56,6 @@ class ChatModel:
         said = self.generate_ids([self.prompt_ids(p) for p in prompts], max_tokens=max_tokens, batch=batch)
         return tuple(self.tokenizer.decode(ids, skip_special_tokens=True) for ids in said)
 
-    @torch.no_grad()
     def generate_ids(
         self, rows: Sequence[Sequence[int]], *, max_tokens: int, batch: int = 64
     ) -> tuple[list[int], ...]:
@@ -68,20 +69,9 @@ class ChatModel:
         Returns:
             New token ids in the order of the rows; the last one is the end of the turn where it was reached.
         """
-        answers: list[list[int]] = [[] for _ in rows]
-        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-        for start in range(0, len(order), batch):
-            chosen = order[start : start + batch]
-            ids, mask = self.pad([rows[i] for i in chosen], left=True)
-            device = self.model.device
-            out = self.model.generate(
-                input_ids=ids.to(device), attention_mask=mask.to(device), max_new_tokens=max_tokens, do_sample=False,
-                pad_token_id=self.pad_id,
-            )  # fmt: skip
-            for i, row in zip(chosen, out[:, ids.shape[1] :].tolist(), strict=True):
-                ends = (at for at, token in enumerate(row) if token in self.end_ids)
-                answers[i] = row[: next(ends, len(row)) + 1]
-        return tuple(answers)
+        return greedy_ids(
+            self.model, rows, max_tokens=max_tokens, batch=batch, pad_id=self.pad_id, end_ids=self.end_ids
+        )
 
     @property
     def end_ids(self) -> frozenset[int]:
