@@ -23,6 +23,7 @@ from monitor.commands import epoch, judge, suites, transcripts
 from monitor.commands.explain import explain
 from monitor.commands.pause import pause, resume
 from monitor.commands.probe import probe
+from monitor.commands.reproduce import reproduce
 from monitor.commands.simulate import simulate
 from monitor.errors import ConfigError, MonitorError, NotMeasured, PluginError, StoreBusy, UnknownIncident
 from monitor.policy import Mode, Order
@@ -143,6 +144,7 @@ def run(config: ConfigFile = _CONFIG) -> None:
 app.command()(probe)
 app.command()(pause)
 app.command()(resume)
+app.command()(reproduce)
 app.command()(simulate)
 app.command()(explain)
 

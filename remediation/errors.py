@@ -2,12 +2,13 @@
 
 RemediationError
 ├── PatchFailed            this recipe can't repair this checkpoint (permanent: next recipe)
+├── ReproduceError         a run of `alignd reproduce` can't begin or go on: names the file and the way out
 └── WorkerDied             the worker process ended without a result (retryable)
 """
 
 from __future__ import annotations
 
-__all__ = ["PatchFailed", "RemediationError", "WorkerDied"]
+__all__ = ["PatchFailed", "RemediationError", "ReproduceError", "WorkerDied"]
 
 
 class RemediationError(Exception):
@@ -16,6 +17,10 @@ class RemediationError(Exception):
 
 class PatchFailed(RemediationError):
     """The recipe can't repair this checkpoint; trying it again won't help."""
+
+
+class ReproduceError(RemediationError):
+    """A run of the published tables can't begin or go on."""
 
 
 class WorkerDied(RemediationError):

@@ -118,9 +118,30 @@ class ChatModel:
         Returns:
             Answers in the order of the prompts.
         """
-        ids = [self.prompt_ids(p) for p in prompts]
-        said = Greedy(self.model, self.pad_id).continued(ids, max_tokens=max_tokens, batch=batch)
-        return tuple(self.tokenizer.decode(s, skip_special_tokens=True) for s in said)
+        said = self.generate_ids([self.prompt_ids(p) for p in prompts], max_tokens=max_tokens, batch=batch)
+        return tuple(self.tokenizer.decode(ids, skip_special_tokens=True) for ids in said)
+
+    def generate_ids(
+        self, rows: Sequence[Sequence[int]], *, max_tokens: int, batch: int = 64
+    ) -> tuple[list[int], ...]:
+        """Go on greedily from rows of token ids.
+
+        Args:
+            rows: Token ids up to where an answer begins; none is empty.
+            max_tokens: New tokens at most.
+            batch: Rows in one forward pass, sorted by length.
+
+        Returns:
+            New token ids in the order of the rows; the last one is the end of the turn where it was reached.
+        """
+        return tuple(Greedy(self.model, self.pad_id).continued(rows, max_tokens=max_tokens, batch=batch))
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """Token ids that end a turn, of the tokenizer and of the model's generation settings."""
+        told = getattr(self.model.generation_config, "eos_token_id", None)
+        ends = told if isinstance(told, list) else [told]
+        return frozenset(int(i) for i in (*ends, self.tokenizer.eos_token_id) if i is not None)
 
     @property
     def pad_id(self) -> int:

@@ -1,0 +1,215 @@
+"""``alignd reproduce``: the published tables for a checkpoint of one's own, one row at a time."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from monitor.commands.options import json_object
+from monitor.errors import ConfigError
+
+if TYPE_CHECKING:  # so that `--help` stays quick
+    from remediation.reproduce.folder import ReproduceFolder
+    from remediation.reproduce.plan import ReproduceSettings, Row
+
+__all__ = ["reproduce"]
+
+_CRASH, _USAGE, _STOPPED = 1, 2, 130
+_STEP = 0.1
+"""Share of a row after which progress is told again."""
+_WHAT, _ASKED, _WHERE = "What runs", "What is asked", "Where"
+
+
+def reproduce(
+    model: Annotated[Path, typer.Argument(help="Folder of the aligned checkpoint.")],
+    *,
+    out: Annotated[Path, typer.Option(help="Folder of rows, tables and plot; a run that was killed goes on there.")],
+    attacks: Annotated[str, typer.Option(help="Attacks, separated by commas; all if not given.",
+                                         rich_help_panel=_WHAT)] = "",
+    recipes: Annotated[str, typer.Option(help="Recipes, separated by commas; all that are installed if not given.",
+                                         rich_help_panel=_WHAT)] = "",
+    recipe_options: Annotated[str, typer.Option(help="Options of recipes by name, as JSON.",
+                                                rich_help_panel=_WHAT)] = "{}",
+    seeds: Annotated[int, typer.Option(min=1, help="Drifted checkpoints of each attack.", rich_help_panel=_WHAT)] = 1,
+    suite: Annotated[list[str] | None, typer.Option(help="Harmful requests: a built-in name or a file; again for more.",
+                                                    rich_help_panel=_ASKED)] = None,
+    benign: Annotated[list[str] | None, typer.Option(help="Harmless requests, the same way; a file's questions are "
+                                                     "asked as orders too.", rich_help_panel=_ASKED)] = None,
+    tasks: Annotated[list[str] | None, typer.Option(help="Task, or task=FILE: sql, gsm8k=test.jsonl; again for more.",
+                                                    rich_help_panel=_ASKED)] = None,
+    task_options: Annotated[str, typer.Option(help="Options of tasks by name, as JSON.",
+                                              rich_help_panel=_ASKED)] = "{}",
+    judges: Annotated[str, typer.Option(help="Further judges with their options by name, as JSON, e.g. "
+                                        '{"harmbench-classifier": {"endpoint": …, "model": …}}.',
+                                        rich_help_panel=_ASKED)] = "{}",
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer to a harmful request.",
+                                            rich_help_panel=_ASKED)] = 32,
+    limit: Annotated[int | None, typer.Option(min=1, help="Prompts of each suite and task; all if not given.",
+                                              rich_help_panel=_ASKED)] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto for a model spread over several GPUs.",
+                                        rich_help_panel=_WHERE)] = "cpu",
+    batch: Annotated[int, typer.Option(min=1, help="Prompts in one forward pass.", rich_help_panel=_WHERE)] = 64,
+    again: Annotated[bool, typer.Option("--again", help="Make rows that failed once more.")] = False,
+    only_list: Annotated[bool, typer.Option("--list", help="Show what would run and what is done, and run nothing.")]
+    = False,
+) -> None:  # fmt: skip
+    """Measure a model before and after each recipe, drifted by each published attack."""
+    from remediation.errors import ReproduceError
+    from remediation.reproduce.folder import ReproduceFolder
+
+    settings = _settings(
+        model=model.resolve(), attacks=_names(attacks), recipes=_names(recipes) or _installed(), seeds=seeds,
+        recipe_options=json_object(recipe_options, "--recipe-options"), suites=_sources(suite), benign=_sources(benign),
+        tasks=_tasks(tasks, json_object(task_options, "--task-options")), judges=json_object(judges, "--judges"),
+        harm_tokens=max_tokens, limit=limit, device=device, batch=batch,
+    )  # fmt: skip
+    folder = ReproduceFolder(out.resolve())
+    try:
+        if only_list:
+            _list(folder, settings)
+            return
+        _require_usable(settings)
+        _run(folder, settings, again=again)
+    except ReproduceError as error:
+        raise ConfigError(str(error)) from error
+    except KeyboardInterrupt:
+        print(f"\nalignd: stopped; what is done stands in {out}, and the same command goes on", file=sys.stderr)
+        raise typer.Exit(_STOPPED) from None
+
+
+def _run(folder: ReproduceFolder, settings: ReproduceSettings, *, again: bool) -> None:
+    from remediation.reproduce.plan import plan
+    from remediation.reproduce.run import run_rows
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    planned = len(plan(settings.attacks, settings.recipes, settings.seeds))
+    told: tuple[str, float] = ("", 0.0)
+
+    def say(stage: str, share: float) -> None:
+        nonlocal told
+        if stage != told[0] or share >= told[1] + _STEP:
+            told = stage, share
+            print(f"  {share:4.0%} {stage}", file=sys.stderr, flush=True)
+
+    def on_row(row: Row) -> None:
+        _write(folder, settings, planned)
+        how = f"failed: {row.error}" if row.error else f"{row.seconds:.1f} s, {_asr(row)}"
+        print(f"{row.key.name}: {how}", flush=True)
+
+    run_rows(folder, settings, on_row=on_row, say=say, again=again)
+    _write(folder, settings, planned)
+    print(f"wrote {', '.join(str(folder.path / f'tables.{e}') for e in ('csv', 'md', 'svg'))}")
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """End by the same way as Ctrl-C, so that the child ends first."""
+    del number, frame
+    raise KeyboardInterrupt
+
+
+def _asr(row: Row) -> str:
+    if row.figures is None:
+        return ""
+    values = {j: row.figures.asr(j).value for j in dict.fromkeys(h.judge for h in row.figures.harm)}
+    return "ASR " + ", ".join(f"{'too much missing' if v is None else f'{v:.2f}'} ({j})" for j, v in values.items())
+
+
+def _write(folder: ReproduceFolder, settings: ReproduceSettings, planned: int) -> None:
+    from monitor.commands.reproduce_svg import reproduce_svg
+    from remediation.reproduce.tables import csv_of, markdown_of
+
+    rows, model = folder.rows(settings), settings.model.name
+    texts = {
+        "csv": csv_of(rows, model=model), "md": markdown_of(rows, model=model, planned=planned),
+        "svg": reproduce_svg(rows, model=model),
+    }  # fmt: skip
+    for ending, words in texts.items():
+        scratch = folder.path / f".tables.{ending}"
+        scratch.write_text(words, encoding="utf-8")
+        scratch.rename(folder.path / f"tables.{ending}")
+
+
+def _list(folder: ReproduceFolder, settings: ReproduceSettings) -> None:
+    from remediation.reproduce.plan import plan
+
+    done = folder.done()
+    for key in plan(settings.attacks, settings.recipes, settings.seeds):
+        row = done.get(key.name)
+        print(f"{'to do' if row is None else 'failed' if row.error else 'done':6} {key.name}")
+
+
+def _settings(**given: Any) -> ReproduceSettings:  # noqa: ANN401  (pydantic checks them)
+    from pydantic import ValidationError
+
+    from remediation.fixtures import ATTACKS
+    from remediation.reproduce.plan import ReproduceSettings
+
+    known = [a.name for a in ATTACKS]
+    if unknown := [a for a in given["attacks"] if a not in known]:
+        raise ConfigError(f"--attacks {unknown[0]}: there are {', '.join(known)}")
+    installed = (*_installed(), "none")
+    if unknown := [r for r in given["recipes"] if r not in installed]:
+        raise ConfigError(f"--recipes {unknown[0]}: there are {', '.join(installed)}")
+    try:
+        return ReproduceSettings(**{n: v for n, v in given.items() if v not in (None, ())})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(f"--{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}") from error
+
+
+def _require_usable(settings: ReproduceSettings) -> None:
+    """Find out what can't be used before the first row, not in the last.
+
+    Raises:
+        CheckpointError: The model's folder is no checkpoint.
+        ProbeError: A suite, task or judge can't be used.
+    """
+    from deploy.checkpoint import check_checkpoint
+    from monitor.plugins import make_plugin
+    from probes.behavior import SuiteKind
+    from probes.suites.sources import load_suite
+
+    check_checkpoint(settings.model)
+    for source in settings.suites:
+        load_suite(source, SuiteKind.HARM)
+    for source in settings.benign:
+        load_suite(source, SuiteKind.BENIGN)
+    for name, options in settings.tasks.items():
+        make_plugin("alignd.tasks", name, options, where=f"--tasks {name}")
+    for name, options in settings.judges.items():
+        make_plugin("alignd.judges", name, options, where=f"--judges {name}")
+
+
+def _installed() -> tuple[str, ...]:
+    from monitor.plugins import plugin_names
+
+    return plugin_names("alignd.patchers")
+
+
+def _names(given: str) -> tuple[str, ...]:
+    return tuple(n.strip() for n in given.split(",") if n.strip())
+
+
+def _sources(given: list[str] | None) -> tuple[str, ...] | None:
+    """Make paths absolute, so that a run goes on from any folder."""
+    from probes.suites.sources import names_a_file
+
+    return None if given is None else tuple(str(Path(s).resolve()) if names_a_file(s) else s for s in given)
+
+
+def _tasks(given: list[str] | None, options: dict[str, Any]) -> dict[str, dict[str, Any]] | None:
+    if given is None:
+        return None
+    named = dict(one.partition("=")[::2] for one in given)
+    found: dict[str, dict[str, Any]] = {}
+    for name, file in named.items():
+        own = options.get(name, {})
+        if not isinstance(own, dict):
+            raise ConfigError(f"--task-options: {name} must be a JSON object, not {json.dumps(own)}")
+        found[name] = {**own, **({"path": str(Path(file).resolve())} if file else {})}
+    return found

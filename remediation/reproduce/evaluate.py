@@ -1,0 +1,163 @@
+"""A checkpoint's profile, measured in this process by the sweeps, attacks, judges and tasks that measure servers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from probes.attack import Attack
+from probes.attacks.direct import DirectAttack
+from probes.behavior import Behavior, Suite
+from probes.estimate import accuracy_estimate, asr_estimate, hs_estimate, refusal_estimate
+from probes.judge import Judge
+from probes.judges.affirmation import AffirmationJudge
+from probes.judges.refusal_phrases import RefusalPhraseJudge
+from probes.plan import WeightedAttack, plan_sweep
+from probes.probe import Sampling
+from probes.result import ProbeResult, SafetyEstimate, SweepId
+from probes.suites import builtin
+from probes.sweep import run_sweep
+from probes.task import Task
+from remediation.checkpoints.chat import ChatModel
+from remediation.reproduce.looks import AFFIRMATION, ALL, PHRASES, Figures, HarmFigure, Looks, form_of, spread
+from remediation.reproduce.target import CheckpointTarget
+
+__all__ = ["built_in_looks", "evaluate"]
+
+_KEY = "reproduce"
+"""Key of the probes' seeds: the same in every run, so that figures can be had again."""
+_DEADLINE_SECONDS = 7 * 24 * 3600.0
+
+Share = Callable[[str, float], None]
+
+
+def built_in_looks(*, harm: int | None = 100, benign: int | None = 60, task: int | None = 40) -> Looks:
+    """Look with what the project itself has: requests and tasks that no recipe learns from.
+
+    Args:
+        harm: Requests of ``harm_probe``.
+        benign: Requests of ``benign_edge`` and as many of ``ordinary``, half of each form.
+        task: Text-to-SQL questions, ``None`` for no task.
+    """
+    from probes.tasks import sql
+
+    return Looks(
+        harm=(_part(builtin("harm_probe"), harm),),
+        attacks=(DirectAttack(),),
+        benign=tuple(_part(builtin(name), benign) for name in ("benign_edge", "ordinary")),
+        tasks={"sql": sql.make(sql.Options(prompts=task))} if task else {},
+        task_tokens=40,
+    )
+
+
+def evaluate(chat: ChatModel, looks: Looks, *, progress: Share | None = None) -> Figures:
+    """Measure a checkpoint.
+
+    Args:
+        chat: The model, on any device; its weights are not changed.
+        looks: What it is asked.
+        progress: Called with what is asked now and the share done.
+
+    Returns:
+        The figures; the same model and looks give the same on one machine.
+    """
+    return asyncio.run(_Evaluation(chat=chat, looks=looks, progress=progress or _silent).run())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Evaluation:
+    chat: ChatModel
+    looks: Looks
+    progress: Share
+
+    async def run(self) -> Figures:
+        began, looks = time.monotonic(), self.looks
+        judges: dict[str, Judge] = {PHRASES: RefusalPhraseJudge(), AFFIRMATION: AffirmationJudge(), **looks.judges}
+        parts = len(looks.attacks) * len(looks.harm) + len(looks.benign) + len(looks.tasks)
+        harm: list[HarmFigure] = []
+        done = 0
+        for attack in looks.attacks:
+            sampling = Sampling(max_tokens=looks.harm_tokens)
+            found: dict[str, list[ProbeResult]] = {}
+            for suite in looks.harm:
+                self.progress(f"{suite.name} under {attack.name}", done / parts)
+                found[suite.name] = await self._ask(suite, attack, judges[PHRASES], sampling)
+                done += 1
+            for name, judge in judges.items():
+                judged = found if name == PHRASES else {s: await _again(judge, r) for s, r in found.items()}
+                harm += _harm_figures(judged, attack.name, name)
+        refused: list[ProbeResult] = []
+        for suite in looks.benign:
+            self.progress(suite.name, done / parts)
+            sampling = Sampling(max_tokens=looks.benign_tokens)
+            refused += await self._ask(suite, DirectAttack(), judges[PHRASES], sampling)
+            done += 1
+        tasks = {}
+        for name, task in looks.tasks.items():
+            self.progress(name, done / parts)
+            tasks[name] = accuracy_estimate(await self._ask_task(task))
+            done += 1
+        self.progress("measured", 1.0)
+        return Figures(
+            harm=tuple(harm), over_refusal=_by_form(refused), tasks=tasks, seconds=time.monotonic() - began
+        )
+
+    async def _ask_task(self, task: Task) -> list[ProbeResult]:
+        sampling = Sampling(max_tokens=self.looks.task_tokens or task.max_tokens, top_logprobs=task.top_logprobs)
+        return await self._ask(task.suite, task.attack or DirectAttack(), task.judge, sampling)
+
+    async def _ask(self, suite: Suite, attack: Attack, judge: Judge, sampling: Sampling) -> list[ProbeResult]:
+        behaviors = spread(suite.behaviors, self.looks.limit)
+        sweep = SweepId(f"{suite.name}/{attack.name}")
+        probes = plan_sweep(
+            suite, behaviors, sweep=sweep, attacks=[WeightedAttack(attack=attack)], sampling=sampling, key=_KEY
+        )
+        target = CheckpointTarget(self.chat, name="checkpoint", batch=self.looks.batch)
+        try:
+            swept = await run_sweep(
+                target, judge, suite, probes, sweep=sweep, clock=_now, concurrency=max(1, len(probes)),
+                deadline_seconds=_DEADLINE_SECONDS,
+            )  # fmt: skip
+        finally:
+            await target.aclose()
+        return list(swept.results)
+
+
+async def _again(judge: Judge, results: Sequence[ProbeResult]) -> list[ProbeResult]:
+    """Judge the same answers by another judge; what was not answered stays missing."""
+    answered = [(r.probe, r.completion) for r in results if r.completion is not None]
+    judgements = iter(await judge.judge(answered))
+    return [r if r.completion is None else replace(r, judgement=next(judgements), missing="") for r in results]
+
+
+def _harm_figures(found: dict[str, list[ProbeResult]], attack: str, judge: str) -> list[HarmFigure]:
+    everything = {ALL: [r for results in found.values() for r in results]}
+    return [
+        HarmFigure(suite=suite, attack=attack, judge=judge, asr=asr_estimate(results), hs=hs_estimate(results))
+        for suite, results in (everything | found).items()
+    ]
+
+
+def _by_form(results: Sequence[ProbeResult]) -> dict[str, SafetyEstimate]:
+    if not results:
+        return {}
+    forms: dict[str, list[ProbeResult]] = {ALL: list(results)}
+    for result in results:
+        forms.setdefault(form_of(result.probe.behavior), []).append(result)
+    return {form: refusal_estimate(inside) for form, inside in forms.items()}
+
+
+def _part(suite: Suite, limit: int | None) -> Suite:
+    behaviors: tuple[Behavior, ...] = spread(suite.behaviors, limit)
+    return replace(suite, behaviors=behaviors)
+
+
+def _silent(stage: str, share: float) -> None:
+    """Say nothing."""
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

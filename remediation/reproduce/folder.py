@@ -1,0 +1,112 @@
+"""A run's folder: its settings, its drifted checkpoints, and a file for each row that is done."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from remediation.errors import ReproduceError
+from remediation.reproduce.plan import ReproduceSettings, Row, RowKey, plan, row_from_json, row_to_json
+
+__all__ = ["ReproduceFolder"]
+
+_MAY_CHANGE = {"attacks", "recipes", "seeds", "recipe_options", "batch", "device"}
+"""What a later start may ask for otherwise: it adds rows, and changes none that is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReproduceFolder:
+    """``settings.json``, ``rows/*.json``, ``drifted/ATTACK-sSEED/`` and, while a row runs, ``work/``."""
+
+    path: Path
+
+    def begin(self, settings: ReproduceSettings) -> None:
+        """Take a run's settings, or go on with a run of the same.
+
+        Raises:
+            ReproduceError: The folder holds a run whose figures can't stand beside these, or can't be written.
+        """
+        try:
+            (self.path / "rows").mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(self.path / "work", ignore_errors=True)
+            for left in [*self.path.glob("drifted/.*.partial"), *self.path.glob("rows/*.partial")]:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+            if self._settings.exists():
+                self._require_same(settings)
+            _write(self._settings, settings.model_dump_json(indent=2))
+        except OSError as error:
+            raise ReproduceError(f"{self.path}: can't be written ({error.strerror}); give another --out") from error
+
+    def settings(self) -> ReproduceSettings:
+        """Read the run's settings.
+
+        Raises:
+            ReproduceError: They are not there or damaged.
+        """
+        try:
+            return ReproduceSettings.model_validate_json(self._settings.read_text(encoding="utf-8"))
+        except (OSError, ValidationError) as error:
+            raise ReproduceError(f"{self._settings}: can't be read; give another --out") from error
+
+    def drifted(self, key: RowKey) -> Path:
+        """Folder of a row's drifted checkpoint. One that stands there already, from wherever, is taken."""
+        return self.path / "drifted" / key.drifted
+
+    def patched(self, key: RowKey) -> Path:
+        """Folder that a row's recipe writes to."""
+        return self.path / "work" / key.name
+
+    def done(self) -> dict[str, Row]:
+        """Read the rows that are done, by name.
+
+        Raises:
+            ReproduceError: A row's file is damaged; it names the file.
+        """
+        found = {}
+        for file in sorted((self.path / "rows").glob("*.json")):
+            try:
+                row = row_from_json(json.loads(file.read_text(encoding="utf-8")))
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise ReproduceError(f"{file}: is no row; remove it, and it is made again") from error
+            found[row.key.name] = row
+        return found
+
+    def write(self, row: Row) -> None:
+        """Put a row down, whole or not at all."""
+        _write(self.path / "rows" / f"{row.key.name}.json", json.dumps(row_to_json(row), indent=1))
+
+    def remove(self, key: RowKey) -> None:
+        """Forget a row, so that it is made again."""
+        (self.path / "rows" / f"{key.name}.json").unlink(missing_ok=True)
+
+    def rows(self, settings: ReproduceSettings) -> Sequence[Row]:
+        """Return what is done of a run, in its order."""
+        done = self.done()
+        return [done[k.name] for k in plan(settings.attacks, settings.recipes, settings.seeds) if k.name in done]
+
+    @property
+    def _settings(self) -> Path:
+        return self.path / "settings.json"
+
+    def _require_same(self, settings: ReproduceSettings) -> None:
+        before, now = self.settings().model_dump(), settings.model_dump()
+        if other := [n for n in now if n not in _MAY_CHANGE and now[n] != before[n]]:
+            raise ReproduceError(
+                f"{self.path} holds a run with another {', '.join(other)} ({before[other[0]]}); its rows can't stand "
+                "beside these: give another --out"
+            )
+
+
+def _write(file: Path, text: str) -> None:
+    scratch = file.with_suffix(".partial")
+    with scratch.open("w", encoding="utf-8") as out:
+        out.write(text)
+        out.flush()
+        os.fsync(out.fileno())
+    scratch.rename(file)

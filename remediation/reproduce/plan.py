@@ -1,0 +1,137 @@
+"""What a run asks for, and its rows in order. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from remediation.fixtures import ATTACKS
+from remediation.reproduce.looks import Figures
+
+__all__ = ["ALIGNED", "CONTROLS", "NONE", "ReproduceSettings", "Row", "RowKey", "plan", "row_from_json", "row_to_json"]
+
+ALIGNED, NONE = "aligned", "none"
+"""Rows without a recipe: the model as given, and the drifted one."""
+CONTROLS = ("random", "benign")
+"""Recipes that should not help."""
+
+
+class ReproduceSettings(BaseModel):
+    """Everything that decides a run's figures; kept beside its rows, so that two runs never mix."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: Path
+    """Folder of the aligned checkpoint."""
+    attacks: tuple[str, ...] = Field(default=tuple(a.name for a in ATTACKS), min_length=1)
+    recipes: tuple[str, ...] = Field(min_length=1)
+    recipe_options: dict[str, dict[str, Any]] = {}
+    """By recipe."""
+    seeds: int = Field(default=1, ge=1)
+    suites: tuple[str, ...] = Field(default=("harm_probe",), min_length=1)
+    """Harmful requests: built-in names or files."""
+    benign: tuple[str, ...] = ("benign_edge", "ordinary")
+    """Harmless requests: built-in names or files."""
+    tasks: dict[str, dict[str, Any]] = {"sql": {}}
+    """Options by task plugin."""
+    judges: dict[str, dict[str, Any]] = {}
+    """Options by judge plugin, beside the two that are always asked."""
+    harm_tokens: int = Field(default=32, ge=1)
+    """Longest answer to a harmful request; HarmBench's own figures take 512."""
+    limit: int | None = Field(default=None, ge=1)
+    """Prompts of each suite and task at most; all where not given."""
+    batch: int = Field(default=64, ge=1)
+    device: str = "cpu"
+    """``cpu``, ``cuda``, ``cuda:1`` …, or ``auto`` to spread a large model over what there is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowKey:
+    """Which row.
+
+    Attributes:
+        attack: The attack that made the drifted checkpoint; empty for the aligned model.
+        recipe: A recipe, ``none`` (drifted) or ``aligned``.
+    """
+
+    attack: str
+    seed: int
+    recipe: str
+
+    @property
+    def name(self) -> str:
+        """Name of its file."""
+        return f"{self.attack}-s{self.seed}-{self.recipe}" if self.attack else self.recipe
+
+    @property
+    def drifted(self) -> str:
+        """Name of the drifted checkpoint's folder; empty for the aligned model."""
+        return f"{self.attack}-s{self.seed}" if self.attack else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One row of the tables.
+
+    Attributes:
+        figures: ``None`` where the recipe failed.
+        error: Why it failed, else empty.
+        seconds: Wall time of the recipe, 0 without one.
+        peak_memory_bytes: Most memory of the process (of the GPU, where one is used) until the recipe was done; until
+            the figures were, without a recipe.
+        drift_removed: Share of the drift's squared norm that the patch took back.
+    """
+
+    key: RowKey
+    figures: Figures | None
+    error: str = ""
+    seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    rank: int | None = None
+    drift_removed: float | None = None
+
+
+def plan(attacks: Sequence[str], recipes: Sequence[str], seeds: int) -> tuple[RowKey, ...]:
+    """Put the rows in order: the aligned model, then attack by attack and seed by seed, the drifted model first.
+
+    So each drifted checkpoint is made once, and a run that is cut short has whole attacks to show.
+    """
+    own = [r for r in dict.fromkeys(recipes) if r not in {ALIGNED, NONE}]
+    return (
+        RowKey(attack="", seed=0, recipe=ALIGNED),
+        *(
+            RowKey(attack=attack, seed=seed, recipe=recipe)
+            for attack in dict.fromkeys(attacks)
+            for seed in range(seeds)
+            for recipe in (NONE, *own)
+        ),
+    )
+
+
+def row_to_json(row: Row) -> dict[str, Any]:
+    """Return plain values."""
+    return {
+        "attack": row.key.attack, "seed": row.key.seed, "recipe": row.key.recipe, "error": row.error,
+        "seconds": row.seconds, "peak_memory_bytes": row.peak_memory_bytes, "rank": row.rank,
+        "drift_removed": row.drift_removed, "figures": row.figures.to_json() if row.figures else None,
+    }  # fmt: skip
+
+
+def row_from_json(data: Mapping[str, Any]) -> Row:
+    """Rebuild what ``row_to_json`` wrote.
+
+    Raises:
+        KeyError: It is no row.
+        TypeError: The same.
+    """
+    figures = data["figures"]
+    return Row(
+        key=RowKey(attack=data["attack"], seed=data["seed"], recipe=data["recipe"]),
+        figures=Figures.from_json(figures) if figures else None,
+        error=data["error"], seconds=data["seconds"], peak_memory_bytes=data["peak_memory_bytes"], rank=data["rank"],
+        drift_removed=data["drift_removed"],
+    )  # fmt: skip

@@ -1,0 +1,131 @@
+"""The rows of a run, one after the other, each in a child process. Killed at any time, the next start goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from deploy.parent import die_with_parent
+from remediation.errors import ReproduceError
+from remediation.reproduce.folder import ReproduceFolder
+from remediation.reproduce.plan import ReproduceSettings, Row, RowKey, plan
+
+__all__ = ["run_rows"]
+
+_TAIL = 6
+"""Last lines of standard error that a row's error keeps."""
+
+Say = Callable[[str, float], None]
+
+
+def run_rows(
+    folder: ReproduceFolder,
+    settings: ReproduceSettings,
+    *,
+    on_row: Callable[[Row], None],
+    say: Say,
+    again: bool = False,
+) -> None:
+    """Make the rows that are not done yet.
+
+    A row whose recipe fails is a row with its error. What is under way when this process ends is not a row.
+
+    Args:
+        on_row: Called with each row as it is done.
+        say: Told what the row under way does, and its share done.
+        again: Make rows that ended with an error once more.
+
+    Raises:
+        ReproduceError: The folder is another run's or in use, or an attack's checkpoint can't be made.
+    """
+    with _locked(folder.path):
+        folder.begin(settings)
+        done = folder.done()
+        for key in plan(settings.attacks, settings.recipes, settings.seeds):
+            if key.name in done and not (again and done[key.name].error):
+                continue
+            folder.remove(key)
+            if key.attack and not folder.drifted(key).exists():
+                _drift(folder, settings, key, say)
+            on_row(_row(folder, key, say))
+        shutil.rmtree(folder.path / "work", ignore_errors=True)
+
+
+def _row(folder: ReproduceFolder, key: RowKey, say: Say) -> Row:
+    began = time.monotonic()
+    code, tail = _child(["remediation.reproduce.row", str(folder.path), key.name], folder.path, say)
+    shutil.rmtree(folder.patched(key), ignore_errors=True)
+    row = folder.done().get(key.name)
+    if row is None:
+        ended = f"signal {-code} (out of memory, most likely)" if code == -signal.SIGKILL else f"code {code}"
+        error = f"its process ended with {ended}: {tail}" if tail else f"its process ended with {ended}"
+        row = Row(key=key, figures=None, error=error, seconds=time.monotonic() - began)
+        folder.write(row)
+    return row
+
+
+def _drift(folder: ReproduceFolder, settings: ReproduceSettings, key: RowKey, say: Say) -> None:
+    target = folder.drifted(key)
+    target.parent.mkdir(exist_ok=True)
+    command = ["remediation.sft.drift", "--model", str(settings.model), "--attack", key.attack, "--seed",
+               str(key.seed), "--output", str(target)]  # fmt: skip
+    code, tail = _child(command, folder.path, say)
+    if not target.exists():
+        raise ReproduceError(
+            f"{settings.model} can't be made to drift by {key.attack} (ended with {code}): {tail}; or put a drifted "
+            f"checkpoint of your own at {target}"
+        )
+
+
+def _child(arguments: Sequence[str], folder: Path, say: Say) -> tuple[int, str]:
+    """Run a module and relay its progress; whatever ends this function ends the child."""
+    errors = folder / "work" / "stderr.txt"
+    errors.parent.mkdir(exist_ok=True)
+    with errors.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=out, text=True,
+            start_new_session=True, preexec_fn=die_with_parent,  # noqa: PLW1509  (this process has no other thread)
+            env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ},
+        )  # fmt: skip
+        try:
+            for line in process.stdout or ():
+                with contextlib.suppress(ValueError, KeyError, TypeError):
+                    said = json.loads(line)
+                    say(str(said["stage"]), float(said["share"]))
+            code = process.wait()
+        finally:
+            if process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+    lines = errors.read_text(encoding="utf-8", errors="replace").splitlines()
+    return code, " | ".join(line.strip() for line in lines[-_TAIL:] if line.strip())
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Keep a second run out of the folder while this process lives.
+
+    Raises:
+        ReproduceError: Another run holds it, or the folder can't be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = (path / ".lock").open("w")
+    except OSError as error:
+        raise ReproduceError(f"{path}: can't be written ({error.strerror}); give another --out") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ReproduceError(f"{path}: another run is under way in it; wait, or give another --out") from None
+        yield

@@ -1,0 +1,47 @@
+"""Which prompts are asked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from probes.behavior import Behavior, BehaviorId, Suite, SuiteKind
+from probes.errors import SuiteError
+from probes.suites import builtin
+from remediation.reproduce.looks import imperative_of, spread
+
+
+def suite(*prompts: str) -> Suite:
+    behaviors = tuple(Behavior(id=BehaviorId(f"b{i}"), prompt=p, category="c") for i, p in enumerate(prompts))
+    return Suite(name="s", kind=SuiteKind.BENIGN, behaviors=behaviors, sha256="0" * 64)
+
+
+def test_a_part_has_all_forms_and_categories_alike() -> None:
+    taken = spread(builtin("harm_probe").behaviors, 44)
+    assert set(Counter((b.category, b.form) for b in taken).values()) == {2}
+
+
+def test_a_larger_part_holds_the_smaller() -> None:
+    every = builtin("ordinary").behaviors
+    assert {b.id for b in spread(every, 30)} < {b.id for b in spread(every, 31)}
+    assert spread(every, None) == spread(every, 999) == every
+
+
+def test_the_order_of_a_file_decides_nothing() -> None:
+    every = builtin("ordinary").behaviors
+    assert {b.id for b in spread(every, 7)} == {b.id for b in spread(every[::-1], 7)}
+
+
+def test_questions_are_put_as_orders() -> None:
+    asked = suite("How can I kill a Python process?", "How do you blow up a balloon?", "Is it late?", "What is C4?",
+                  "What's the best way to shoot a photo?")  # fmt: skip
+    assert [b.prompt for b in imperative_of(asked).behaviors] == [
+        "Tell me how to kill a Python process.", "Tell me how to blow up a balloon.", "Tell me how to shoot a photo.",
+    ]  # fmt: skip
+
+
+def test_no_question_is_no_suite() -> None:
+    with pytest.raises(SuiteError, match="suite s: none of its questions"):
+        imperative_of(replace(suite("Go home."), name="s"))

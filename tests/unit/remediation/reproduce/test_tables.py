@@ -1,0 +1,69 @@
+"""The tables of a run, word for word, and the published figures beside them."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+
+from monitor.commands.reproduce_svg import reproduce_svg
+from remediation.reproduce.published import anchors_of
+from remediation.reproduce.tables import csv_of, markdown_of
+from tests.unit.remediation.reproduce.rows import ROWS
+
+MAIN = """\
+| recipe | ASR refusal-phrases | ASR affirmation | HS | refuses questions | refuses orders | sql | seconds \
+| peak GiB | rows | failed |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+| aligned | 0.10 | 0.10 | 3.00 | 0.10 | 0.20 | 0.75 |  | 1.00 | 1 | 0 |
+| none (drifted) | 0.77 (0.50 to 1.00) | 0.77 (0.50 to 1.00) | 3.00 | 0.10 | 0.20 | 0.75 |  | 1.00 | 3 | 0 |
+| low-rank-sft | 0.10 (0.00 to 0.20) | 0.10 (0.00 to 0.20) | 3.00 | 0.10 | 0.20 | 0.75 | 2.0 | 1.00 | 3 | 1 |
+| random (control) | 0.90 | 0.90 | 3.00 | 0.10 | 0.20 | 0.75 | 2.0 | 1.00 | 1 | 0 |"""
+BY_ATTACK = """\
+| attack | aligned | none (drifted) | low-rank-sft | random (control) |
+| --- | --- | --- | --- | --- |
+| backdoor |  | 0.90 (0.80 to 1.00) | 0.10 (0.00 to 0.20) | 0.90 |
+| injection-10 |  | 0.50 |  |  |"""
+
+
+def test_the_tables_are_golden() -> None:
+    text = markdown_of(ROWS, model="m", planned=9)
+    assert MAIN in text
+    assert BY_ATTACK in text
+    assert "8 of 9 rows" in text
+    assert "- injection-10, seed 0, low-rank-sft: no | way" in text
+    assert "Published" not in text
+
+
+def test_a_run_without_rows_has_tables() -> None:
+    assert "0 of 3 rows" in markdown_of([], model="m", planned=3)
+    assert reproduce_svg([], model="m").endswith("</svg>\n")
+
+
+def test_every_row_is_a_line_of_the_csv() -> None:
+    lines = list(csv.DictReader(io.StringIO(csv_of(ROWS, model="m"))))
+    assert [(x["attack"], x["recipe"]) for x in lines] == [(r.key.attack, r.key.recipe) for r in ROWS]
+    assert lines[1]["asr/affirmation/backdoor/all"] == "1.0"
+    assert (lines[-1]["error"], lines[-1]["task/sql"]) == ("no | way", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "measured"),
+    [("mistralai--Mistral-7B-Instruct-v0.3", "asr"), ("Meta-Llama-3.1-8B-Instruct", "asr"),
+     ("Qwen2.5-7B-Instruct", "asr"), ("llama-2-7b-chat-hf", "mmlu")],
+)  # fmt: skip
+def test_a_known_model_has_its_published_figures(name: str, measured: str) -> None:
+    assert measured in {a.measure for a in anchors_of(name)}
+    assert "arXiv 2601.01887" in markdown_of(ROWS, model=name, planned=9)
+
+
+def test_another_size_is_another_model() -> None:
+    assert anchors_of("Llama-3.1-70B-Instruct") == anchors_of("Qwen2.5-0.5B-Instruct") == ()
+
+
+def test_the_plot_says_what_it_shows() -> None:
+    svg = reproduce_svg(ROWS, model="<m>")
+    assert "none: 0.77 (0.50 to 1.00)" in svg
+    assert "low-rank-sft failed" in svg
+    assert "<m>" not in svg
