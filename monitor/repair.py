@@ -16,7 +16,7 @@ from monitor.site import Site
 from probes.statistics.evalues import Decision
 from probes.statistics.paired import PairedBettingTest
 from remediation.patch import PatchRequest
-from remediation.verification import Verification, verify
+from remediation.verification import verify
 
 __all__ = ["patching", "staging", "verifying"]
 
@@ -80,8 +80,8 @@ async def verifying(incident: Incident, step: Step) -> Effect:
         candidate=candidate, reference=known.get(incident.last_good), drifted=known[incident.release],
         gates=site.gates,
     )  # fmt: skip
-    why = "; ".join([*(g.detail for g in said.gates if not g.passed), *([worse] if worse else [])])
-    trial = replace(trial, profile=candidate.to_json(), verification=_plain(said), why=why)
+    why = "; ".join(filter(None, (said.why, worse)))
+    trial = replace(trial, profile=candidate.to_json(), verification=said.to_json(), why=why)
     incident = with_trial(incident, trial)
     if said.accepted and not worse:
         return effect(incident, Outcome.SUCCESS, f"{incident.candidate} passed every gate")
@@ -129,10 +129,3 @@ def _import(incident: Incident, site: Site) -> Release:
         creator=f"patch:{trial.recipe}", incident=incident.id, created_at=site.measure.clock(),
     )  # fmt: skip
 
-
-def _plain(said: Verification) -> dict[str, object]:
-    gates = [
-        {"name": g.name, "passed": g.passed, "measured": g.measured, "limit": g.limit, "detail": g.detail}
-        for g in said.gates
-    ]
-    return {"release": said.release, "accepted": said.accepted, "gates": gates}
