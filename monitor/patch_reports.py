@@ -14,14 +14,17 @@ from pathlib import Path
 from deploy.checkpoint import Release, find_release
 from deploy.errors import CheckpointError
 from monitor import __version__
+from monitor.effect import Step, known_profiles
+from monitor.errors import ConfigError
 from monitor.incident import Incident
-from monitor.site import Recipe
+from monitor.site import Recipe, Site
+from monitor.store import Store
 from probes.profile import ReleaseProfile
 from remediation.report import PatchReport, Provenance, write_report
 from remediation.verification import Reversal
 from remediation.worker import patch_from_json
 
-__all__ = ["SEED", "report_of_trial", "reversal_of", "try_to_report", "write_trial"]
+__all__ = ["SEED", "report_of_trial", "reversal_of", "try_to_report", "write_reports", "write_trial"]
 
 SEED = 0
 """Seed of the daemon's repairs: the same incident is repaired in the same way."""
@@ -62,6 +65,24 @@ def report_of_trial(
         patch=patch_from_json(trial.patch) if trial.patch else None, verification=trial.verification,
         profiles=profiles, why=trial.why, written_at=at,
     )  # fmt: skip
+
+
+def write_reports(incident: Incident, site: Site, store: Store, folder: Path, *, at: datetime) -> tuple[Path, ...]:
+    """Write a report of each of an incident's trials, as the store has them now.
+
+    Raises:
+        ConfigError: The folder can't be written.
+    """
+    known = known_profiles(Step(site=site, store=store, say=lambda _stage, _share: None))
+    written: list[Path] = []
+    for rung, trial in enumerate(incident.trials):
+        same = next((r for r in site.recipes if r.plugin == trial.recipe), Recipe(plugin=trial.recipe, options={}))
+        found = report_of_trial(incident, rung, recipe=same, releases=site.releases, known=known, at=at)
+        try:
+            written += write_trial(found, folder, rung)
+        except OSError as error:
+            raise ConfigError(f"{folder}: can't be written ({error.strerror}); give another folder") from error
+    return tuple(written)
 
 
 def write_trial(report: PatchReport, folder: Path, rung: int) -> tuple[Path, Path]:
