@@ -12,6 +12,7 @@ from uuid import uuid4
 from deploy.deployer import Deployer
 from monitor.errors import ConfigError, PluginError
 from monitor.executors.local import LocalExecutor
+from monitor.gate_looks import GateLooks
 from monitor.measure import Measure
 from monitor.pausing import pause_in_force
 from monitor.plugins import make_plugin, plugin_names
@@ -36,7 +37,6 @@ from probes.task import Task
 from probes.transcripts.keyring import Keyring
 from probes.transcripts.store import TranscriptStore
 from probes.window import Rules
-from remediation.verification import Gates
 
 __all__ = [
     "attacks_of", "build", "judge_of", "pace_of", "plain_of", "recorder_of", "suite_of", "target_at", "task_of",
@@ -95,7 +95,8 @@ def _site(target: TargetSettings, settings: Settings, store: Store, clock: Calla
         deployer=_deployer(target),
         executor=LocalExecutor(timeout_seconds=target.patch_timeout_seconds),
         recipes=tuple(Recipe(plugin=r.plugin, options=r.options) for r in target.recipes),
-        gates=Gates(**target.gates.model_dump()),
+        gates=target.gates.limits(),
+        gate_looks=_gate_looks(target),
         rates=rates_of(target, measure.judge),
         schedule=Schedule(**target.schedule.model_dump()),
         releases=settings.releases,
@@ -167,6 +168,18 @@ def _measure(target: TargetSettings, key: str, clock: Callable[[], datetime]) ->
         deadline_seconds=sampling.deadline_seconds,
         clock=clock,
         new_id=lambda: uuid4().hex[:12],
+    )
+
+
+def _gate_looks(target: TargetSettings) -> GateLooks:
+    gates, where = target.gates, f"targets.{target.name}.gates"
+    own = {"trigger": {"file": gates.triggers_file}} if gates.triggers_file else {}
+    return GateLooks(
+        attacks=tuple(
+            make_plugin("alignd.attacks", name, own.get(name, {}), where=f"{where}.attacks") for name in gates.attacks
+        ),
+        suites=tuple(suite_of(name, SuiteKind.HARM, f"{where}.suites") for name in gates.suites),
+        prompts=gates.per_attack,
     )
 
 

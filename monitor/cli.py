@@ -160,9 +160,19 @@ def status(config: ConfigFile = _CONFIG, *, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def report(incident: IncidentArg, config: ConfigFile = _CONFIG) -> None:
+def report(
+    incident: IncidentArg,
+    config: ConfigFile = _CONFIG,
+    *,
+    out: Annotated[Path | None, typer.Option(help="Folder for a page and a JSON file of each recipe tried.")] = None,
+) -> None:
     """Print everything about one incident as JSON."""
     from monitor.status import incident_json
+
+    if out:
+        for path in _with_service(load_settings(config), lambda service: _reports(service, incident, out)):
+            print(path)
+        return
 
     found = _with_service(
         load_settings(config), lambda service: incident_json(service.store.load(incident), service.clock())
@@ -197,13 +207,15 @@ def patch(
     reference: Annotated[Path | None, typer.Option(help="Folder of the last known good checkpoint.")] = None,
     options: Annotated[str, typer.Option(help="Options of the recipes, as JSON.")] = "{}",
     timeout: Annotated[float, typer.Option(help="Seconds for each recipe.")] = 3600.0,
+    report: Annotated[Path | None, typer.Option(help="Folder for a page and a JSON file of each recipe.")] = None,
 ) -> None:
     """Repair a checkpoint by hand, without a daemon. The result still has to be verified."""
     from monitor.by_hand import patch_by_hand
 
     trials = patch_by_hand(
-        drifted, output, recipes=recipe, reference=reference, options=options, timeout_seconds=timeout
-    )
+        drifted, output, recipes=recipe, reference=reference, options=options, timeout_seconds=timeout,
+        report=report,
+    )  # fmt: skip
     print(json.dumps(trials, indent=2))
     if trials[-1]["why"]:
         _fail(f"no recipe gave a usable patch; the last one: {trials[-1]['why']}", CRASH)
@@ -247,6 +259,15 @@ def _with_service(settings: Settings, verb: Callable[[Service], T]) -> T:
         return verb(service)
     finally:
         asyncio.run(service.aclose())
+
+
+def _reports(service: Service, incident: str, folder: Path) -> tuple[Path, ...]:
+    from monitor.patch_reports import write_reports
+
+    found = service.store.load(incident)
+    if found.target not in service.sites:
+        raise ConfigError(f"incident {incident}: target {found.target!r} is not in the settings")
+    return write_reports(found, service.sites[found.target], service.store, folder, at=service.clock())
 
 
 def _status(service: Service) -> dict[str, Any]:

@@ -8,17 +8,29 @@ from typing import TypeVar
 
 from monitor.errors import NotMeasured
 from monitor.measure import Measure, harmful_of, named_release, require_release
+from probes.attack import Attack
 from probes.behavior import Behavior, Partition, Suite
 from probes.errors import MixedReleaseError
-from probes.plan import Cell, Routine, WeightedAttack, cells_of, plan_cells, plan_draws, plan_routine, plan_sweep
+from probes.estimate import asr_estimate
+from probes.plan import (
+    Cell,
+    KeyedDraws,
+    Routine,
+    WeightedAttack,
+    cells_of,
+    plan_cells,
+    plan_draws,
+    plan_routine,
+    plan_sweep,
+)
 from probes.probe import Probe
 from probes.profile import ReleaseProfile, profile_of
-from probes.result import ProbeResult, SweepId, SweepResult
+from probes.result import ProbeResult, SafetyEstimate, SweepId, SweepResult
 from probes.statistics.evalues import Decision, DualEProcessTest, SequentialTest
 from probes.sweep import run_sweep
 from probes.target import Target
 
-__all__ = ["Test", "ask_each", "cells_in", "draw", "draw_routine", "profile", "until_decided"]
+__all__ = ["Test", "ask_each", "cells_in", "draw", "draw_routine", "look", "profile", "until_decided"]
 
 Test = TypeVar("Test", SequentialTest, DualEProcessTest)
 """A test that says when it is enough."""
@@ -174,6 +186,35 @@ async def profile(
     return found
 
 
+async def look(
+    measure: Measure, target: Target, suite: Suite, attack: Attack, *, prompts: int, release: str, keep: Keep
+) -> SafetyEstimate:
+    """Measure ASR under an attack on some of a suite's sealed prompts, the same for every release.
+
+    Returns:
+        The estimate; without a value where over 5 % of the prompts got no usable verdict.
+
+    Raises:
+        NotMeasured: The suite has no sealed prompts, nothing was answered, or another release answered.
+        MixedReleaseError: Two releases answered.
+    """
+    draws = KeyedDraws(measure.site_key, "gates")
+    chosen = sorted(suite.part(Partition.SEALED, key=measure.site_key), key=lambda b: draws.bits(b.id))[:prompts]
+
+    def planned(sweep: SweepId) -> tuple[Probe, ...]:
+        if not chosen:
+            return ()
+        return plan_sweep(
+            suite, chosen, sweep=sweep, attacks=(WeightedAttack(attack=attack),), sampling=measure.sampling,
+            key=measure.site_key,
+        )  # fmt: skip
+
+    sweep = await _sweep(measure, target, suite, planned, purpose="gates", release=release)
+    require_release(sweep, release)
+    keep(sweep, "gates")
+    return asr_estimate(sweep.results)
+
+
 def _each_once(
     measure: Measure, suite: Suite, behaviors: Sequence[Behavior], sweep: SweepId
 ) -> tuple[Probe, ...]:
@@ -221,7 +262,7 @@ async def _sweep(
         await measure.recorder.record(mixed, release=release)
         raise
     await measure.recorder.record(swept, release=named_release(swept) or release or swept.release)
-    if len(swept.results) < len(probes) and (not swept.results or purpose == "profile"):
+    if len(swept.results) < len(probes) and (not swept.results or purpose in {"profile", "gates"}):
         why = {"paused": "probing is paused", "budget": "the day's budget of tokens is used up"}
         raise NotMeasured(f"sweep {sweep}: {why.get(swept.stopped, swept.stopped)}")
     return swept

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deploy.checkpoint import find_release
-from monitor.drawing import profile
+from monitor.drawing import look, profile
 from monitor.incident import Incident, Outcome
 from monitor.measure import log_entries
 from monitor.site import Say, Site
 from monitor.store import Store
 from probes.profile import ReleaseProfile
-from probes.result import SweepResult
+from probes.result import SafetyEstimate, SweepResult
+from probes.target import Target
 
-__all__ = ["Effect", "Step", "effect", "known_profiles", "measured", "scratch"]
+__all__ = ["Effect", "Step", "effect", "known_profiles", "looked_at", "measured", "scratch"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,13 +75,7 @@ async def measured(release: str, step: Step) -> ReleaseProfile:
         StageError: It did not come up.
     """
     site = step.site
-    step.say(f"stage {release}", 0.0)
-    state = await site.deployer.state()
-    served = state.find(release)
-    if served is None:
-        served = await site.deployer.stage(await asyncio.to_thread(find_release, site.releases, release))
-    target = site.target_at(served.endpoint)
-    try:
+    async with _staged(release, step) as target:
         found = await profile(
             site.measure.in_full,
             target,
@@ -86,7 +83,55 @@ async def measured(release: str, step: Step) -> ReleaseProfile:
             keep=lambda sweep, purpose: step.keep(sweep, purpose, release),
             say=lambda share: step.say(f"measure {release}", share),
         )
-    finally:
-        await target.aclose()
     step.store.put_profile(site.name, release, found.to_json(), key=site.measure.key, at=site.measure.clock())
     return found
+
+
+async def looked_at(known: ReleaseProfile, step: Step) -> ReleaseProfile:
+    """Add to a release's profile what the gates ask beside it, and keep it; nothing is asked twice.
+
+    Returns:
+        The profile with ASR by attack and by suite; as it was where the settings ask for no look, or it has them.
+
+    Raises:
+        As ``measured``.
+    """
+    site, looks, release = step.site, step.site.gate_looks, known.release
+    if not looks.key or known.looks == looks.key:
+        return known
+    measure = site.measure.in_full
+    plain = measure.plain
+    asked = [(a.name, measure.harm, a) for a in looks.attacks] + [(s.name, s, plain) for s in looks.suites]
+    found: list[SafetyEstimate] = []
+    async with _staged(release, step) as target:
+        for name, suite, attack in asked:
+            step.say(f"measure {release}: {name}", len(found) / len(asked))
+            found.append(
+                await look(
+                    measure, target, suite, attack, prompts=looks.prompts, release=release,
+                    keep=lambda sweep, purpose: step.keep(sweep, purpose, release),
+                )
+            )  # fmt: skip
+    by_name = [(name, estimate) for (name, _, _), estimate in zip(asked, found, strict=True)]
+    with_looks = replace(
+        known, looks=looks.key, asr_by_attack=dict(by_name[: len(looks.attacks)]),
+        asr_by_suite=dict(by_name[len(looks.attacks) :]),
+    )  # fmt: skip
+    step.store.put_profile(site.name, release, with_looks.to_json(), key=site.measure.key, at=measure.clock())
+    return with_looks
+
+
+@asynccontextmanager
+async def _staged(release: str, step: Step) -> AsyncIterator[Target]:
+    """Give a target that asks a release's own endpoint."""
+    site = step.site
+    step.say(f"stage {release}", 0.0)
+    state = await site.deployer.state()
+    served = state.find(release)
+    if served is None:
+        served = await site.deployer.stage(await asyncio.to_thread(find_release, site.releases, release))
+    target = site.target_at(served.endpoint)
+    try:
+        yield target
+    finally:
+        await target.aclose()

@@ -8,15 +8,17 @@ from pathlib import Path
 
 from deploy.checkpoint import Release, find_release, import_checkpoint
 from deploy.errors import CheckpointError
-from monitor.effect import Effect, Step, effect, known_profiles, measured, scratch
+from monitor.effect import Effect, Step, effect, known_profiles, looked_at, measured, scratch
 from monitor.errors import NotMeasured
 from monitor.incident import Incident, Outcome, Trial, with_facts, with_trial
 from monitor.ladder import clear, try_recipe
+from monitor.patch_reports import SEED, report_of_trial, reversal_of, try_to_report
 from monitor.site import Site
 from probes.statistics.evalues import Decision
 from probes.statistics.paired import PairedBettingTest
 from remediation.patch import PatchRequest
-from remediation.verification import Verification, verify
+from remediation.verification import verify
+from remediation.worker import patch_from_json
 
 __all__ = ["patching", "staging", "verifying"]
 
@@ -32,23 +34,29 @@ async def patching(incident: Incident, step: Step) -> Effect:
     await _measure_before(incident, step)
     request = PatchRequest(
         incident=incident.id, recipe=recipe.plugin, drifted=drifted, reference=reference,
-        output=scratch(incident, site), seed=0, options=recipe.options,
+        output=scratch(incident, site), seed=SEED, options=recipe.options,
         parent_digest=await asyncio.to_thread(_digest, incident.release, site),
     )  # fmt: skip
     trial = await try_recipe(site.executor, request, step.say)
     incident = with_trial(incident, trial)
     if trial.why:
         await asyncio.to_thread(clear, request.output)
+        await _report(incident, step)
         return effect(incident, Outcome.NEXT_RECIPE, f"{recipe.plugin}: {trial.why}")
     return effect(incident, Outcome.SUCCESS, f"{recipe.plugin}: patched")
 
 
 async def _measure_before(incident: Incident, step: Step) -> None:
-    """Profile the reference and the drifted release once, then stop the drifted one to free memory."""
+    """Profile the reference and the drifted release once, then stop the drifted one to free memory.
+
+    The gates' further looks are for reference and candidate; those of the drifted release would decide nothing.
+    """
     site, known = step.site, known_profiles(step)
     for release in filter(None, (incident.last_good, incident.release)):
         if release not in known:
-            await measured(release, step)
+            known[release] = await measured(release, step)
+    if incident.last_good:
+        await looked_at(known[incident.last_good], step)
     state = await site.deployer.state()
     if state.find(incident.release) and state.active not in {incident.release, ""}:
         await site.deployer.retire(incident.release)
@@ -74,19 +82,32 @@ async def verifying(incident: Incident, step: Step) -> Effect:
     known = known_profiles(step)
     if incident.release not in known:
         raise NotMeasured(f"release {incident.release} has no profile of the present way of measuring")
-    candidate = await measured(incident.candidate, step)
+    candidate = await looked_at(await measured(incident.candidate, step), step)
     canary, worse = _paired(incident, step, known=incident.last_good in known)
     incident = with_facts(incident, {"canary": canary})
     said = verify(
         candidate=candidate, reference=known.get(incident.last_good), drifted=known[incident.release],
-        gates=site.gates,
+        gates=site.gates, patch=patch_from_json(trial.patch or {}),
+        reversal=await asyncio.to_thread(reversal_of, site.releases, incident.candidate, incident.release),
     )  # fmt: skip
-    why = "; ".join([*(g.detail for g in said.gates if not g.passed), *([worse] if worse else [])])
-    trial = replace(trial, profile=candidate.to_json(), verification=_plain(said), why=why)
+    why = "; ".join(filter(None, (said.why, worse)))
+    trial = replace(trial, profile=candidate.to_json(), verification=said.to_json(), why=why)
     incident = with_trial(incident, trial)
+    await _report(incident, step)
     if said.accepted and not worse:
         return effect(incident, Outcome.SUCCESS, f"{incident.candidate} passed every gate")
     return effect(incident, Outcome.NEXT_RECIPE, f"{trial.recipe}: {why}")
+
+
+async def _report(incident: Incident, step: Step) -> None:
+    """Write down what the present rung came to."""
+    site, rung = step.site, incident.recipe
+    known = known_profiles(step)
+    report = await asyncio.to_thread(
+        report_of_trial, incident, rung, recipe=site.recipes[rung], releases=site.releases, known=known,
+        at=site.measure.clock(),
+    )  # fmt: skip
+    await asyncio.to_thread(try_to_report, report, site.releases, rung)
 
 
 def _paired(incident: Incident, step: Step, *, known: bool) -> tuple[dict[str, object], str]:
@@ -138,10 +159,3 @@ def _import(incident: Incident, site: Site) -> Release:
         creator=f"patch:{trial.recipe}", incident=incident.id, created_at=site.measure.clock(),
     )  # fmt: skip
 
-
-def _plain(said: Verification) -> dict[str, object]:
-    gates = [
-        {"name": g.name, "passed": g.passed, "measured": g.measured, "limit": g.limit, "detail": g.detail}
-        for g in said.gates
-    ]
-    return {"release": said.release, "accepted": said.accepted, "gates": gates}

@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from monitor.errors import ConfigError
-from monitor.target_settings import PluginSettings, Section, SuiteSettings, TargetSettings
+from monitor.target_settings import GateSettings, PluginSettings, Section, SuiteSettings, TargetSettings
 from probes.suites.sources import names_a_file
 from probes.transcripts.record import Keep
 
@@ -156,6 +156,7 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
                 if (folder / t.last_known_good).is_dir() and t.last_known_good
                 else t.last_known_good,
                 "suites": _anchored_suites(t.suites, folder),
+                "gates": _anchored_gates(t.gates, folder),
                 "judge_calibration": folder / t.judge_calibration if t.judge_calibration else None,
                 "judge_check": t.judge_check.model_copy(update={"labelled": folder / t.judge_check.labelled})
                 if t.judge_check
@@ -174,6 +175,12 @@ def _anchored_suites(suites: SuiteSettings, folder: Path) -> SuiteSettings:
     harm, *benign = (str(folder / s) if names_a_file(s) else s for s in (suites.harm, *suites.benign))
     task = _anchored_path(suites.task, folder)
     return suites.model_copy(update={"harm": harm, "benign": tuple(benign), "task": task})
+
+
+def _anchored_gates(gates: GateSettings, folder: Path) -> GateSettings:
+    suites = tuple(str(folder / s) if names_a_file(s) else s for s in gates.suites)
+    triggers = folder / gates.triggers_file if gates.triggers_file else None
+    return gates.model_copy(update={"suites": suites, "triggers_file": triggers})
 
 
 def _anchored_path(plugin: PluginSettings | None, folder: Path) -> PluginSettings | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.deployer import Deployer
 from monitor.executor import Executor
+from monitor.gate_looks import GateLooks
 from monitor.judge_check import JudgeCheck
 from monitor.measure import Measure
 from monitor.policy import Containment, Mode, Rates, Schedule
@@ -48,7 +49,9 @@ class Site:
         tripwire: Looks at first tokens every ``tripwire_seconds``; ``None`` where nobody looks.
         checkpoint: Folder of the served checkpoint where the deployer has no release of it.
         last_known_good: Release id or folder to begin with; empty where there is none.
-        releases: Release store; scratch of recipes lies in ``.work`` below it.
+        gate_looks: What the gates ask of a candidate and of the last known good release beside their profiles.
+        releases: Release store; reports of repairs lie in ``reports`` below it, scratch of recipes in
+            ``.work``.
     """
 
     name: str
@@ -74,3 +77,4 @@ class Site:
     judge_check_hours: float = 24.0
     tripwire: TripwireCheck | None = None
     tripwire_seconds: float = 300.0
+    gate_looks: GateLooks = field(default_factory=GateLooks)

@@ -12,7 +12,10 @@ from probes.judge import Judgement, Verdict
 from probes.result import ProbeResult, SafetyEstimate
 from probes.statistics.confidence import clopper_pearson
 
-__all__ = ["MISSING_MAX", "accuracy_estimate", "asr_estimate", "hs_estimate", "rate_estimate", "refusal_estimate"]
+__all__ = [
+    "MISSING_MAX", "accuracy_estimate", "asr_estimate", "hs_estimate", "rate_estimate", "refusal_estimate",
+    "share_estimate",
+]  # fmt: skip
 
 MISSING_MAX = 0.05
 """Above this share of missing probes there is no estimate."""
@@ -79,8 +82,13 @@ def rate_estimate(
     everything = list(results)
     outcomes = [outcome(r.judgement) for r in everything if r.judgement]
     known = [o for o in outcomes if o is not None]
-    n, missing = len(known), len(everything) - len(known)
-    if not n or missing > MISSING_MAX * len(everything):
+    return share_estimate(known, len(everything) - len(known), confidence=confidence)
+
+
+def share_estimate(known: Sequence[bool], missing: int, *, confidence: float = 0.95) -> SafetyEstimate:
+    """Share of outcomes that are true, Clopper-Pearson interval; nothing where over 5 % of them are missing."""
+    n = len(known)
+    if not n or missing > MISSING_MAX * (n + missing):
         return _none(n, missing, confidence)
     lower, upper = clopper_pearson(sum(known), n, alpha=1 - confidence)
     return SafetyEstimate(value=sum(known) / n, lower=lower, upper=upper, n=n, missing=missing, confidence=confidence)

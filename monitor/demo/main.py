@@ -159,7 +159,7 @@ def _phase(
 def _recipe(trial: Mapping[str, Any]) -> dict[str, Any]:
     patch, said = trial["patch"] or {}, trial["verification"] or {}
     screen = patch.get("screen")
-    notes = [g["detail"] for g in said.get("gates", ())]
+    notes = [g["detail"] for g in said.get("gates", ()) if g["status"] != "not measured"]
     if screen:
         look = f"screen: complied with {screen['harm_complied']} of {screen['harm_n']} harmful prompts"
         if screen["benign_n"]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from monitor import cli
-from monitor.incident import IncidentId, Outcome, advance, open_incident
+from monitor.incident import IncidentId, Outcome, Trial, advance, open_incident, with_trial
 from monitor.stores.sql import SqlStore
 from tests.unit.monitor.command_line import Alignd, called_in
 
@@ -101,6 +101,20 @@ def test_report(incident: str, site: Alignd) -> None:
     assert site("report", "nope")[0] == cli.USAGE
 
 
+def test_report_writes_a_page_of_each_recipe_that_was_tried(incident: str, site: Alignd, tmp_path: Path) -> None:
+    store = SqlStore(f"sqlite:///{tmp_path}/alignd.db")
+    store.save(with_trial(store.load(incident), Trial(recipe="restore-subspace", why="no <gradient>")))
+    store.close()
+    code, out, _ = site("report", incident, "--out", "reports")
+    assert code == 0
+    assert out.split() == ["reports/1-restore-subspace.html", "reports/1-restore-subspace.json"]
+    assert "no &lt;gradient&gt;" in (tmp_path / "reports" / "1-restore-subspace.html").read_text()
+    (tmp_path / "file").write_text("")
+    code, _, err = site("report", incident, "--out", "file")
+    assert code == cli.USAGE
+    assert "give another folder" in err
+
+
 def test_orders_are_noted_for_the_daemon(incident: str, site: Alignd, tmp_path: Path) -> None:
     assert site("approve", incident)[0] == cli.USAGE, "nothing to approve yet"
     assert site("abort", incident)[0] == 0
@@ -116,11 +130,15 @@ def test_orders_are_noted_for_the_daemon(incident: str, site: Alignd, tmp_path: 
 
 
 def test_patch_by_hand_says_why_nothing_came_of_it(alignd: Alignd, tmp_path: Path) -> None:
-    code, out, err = alignd("patch", str(tmp_path / "none"), str(tmp_path / "out"), "--recipe", "low-rank-sft")
+    folders = (str(tmp_path / "none"), str(tmp_path / "out"))
+    code, out, err = alignd("patch", *folders, "--recipe", "low-rank-sft", "--report", str(tmp_path / "reports"))
     assert code == cli.CRASH
     assert "no such folder" in json.loads(out)[0]["why"]
     assert "no recipe gave a usable patch" in err
     assert not (tmp_path / "out").exists()
+    report = json.loads((tmp_path / "reports" / "1-low-rank-sft.json").read_text())
+    assert (report["outcome"], report["why"]) == ("no patch", json.loads(out)[0]["why"])
+    assert report["provenance"]["drifted"] == str(tmp_path / "none")
 
 
 def test_patch_overwrites_nothing(alignd: Alignd, tmp_path: Path) -> None:

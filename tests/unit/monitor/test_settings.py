@@ -10,6 +10,7 @@ from monitor.errors import ConfigError
 from monitor.policy import Mode
 from monitor.settings import load_settings
 from probes.transcripts.record import Keep
+from remediation.verification import Gates
 
 BAD = sorted((Path(__file__).parent / "bad_config").glob("*.yaml"))
 GOOD = "key: long-enough-secret\ntargets:\n- {name: prod, endpoint: 'http://127.0.0.1:8000/v1', model: m}\n"
@@ -140,3 +141,15 @@ def test_a_short_key_of_transcripts_is_not_quoted(tmp_path: Path) -> None:
         load_settings(written(tmp_path, GOOD + "transcripts: {keep: encrypted, key: short7, old_keys: [{a: odd8}]}\n"))
     assert "short7" not in str(caught.value)
     assert "odd8" not in str(caught.value)
+
+
+def test_what_the_gates_ask_counts_from_the_configuration_file(tmp_path: Path) -> None:
+    looks = "attacks: [prefill, trigger], triggers_file: t.txt, suites: [own.csv, harm_probe]"
+    more = f"gates: {{{looks}, required: [triggers]}}"
+    (target,) = load_settings(written(tmp_path, GOOD.replace("model: m", f"model: m, {more}"))).targets
+    assert target.gates.triggers_file == tmp_path / "t.txt"
+    assert target.gates.suites == (str(tmp_path / "own.csv"), "harm_probe")
+    assert target.gates.limits().required == ("triggers",)
+    (plain,) = load_settings(written(tmp_path, GOOD)).targets
+    assert (plain.gates.attacks, plain.gates.suites) == ((), ()), "off"
+    assert plain.gates.limits() == Gates()
