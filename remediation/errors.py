@@ -2,12 +2,13 @@
 
 RemediationError
 ├── PatchFailed            this recipe can't repair this checkpoint (permanent: next recipe)
+├── SketchError            a sketch of safety gradients can't be read or updated (permanent)
 └── WorkerDied             the worker process ended without a result (retryable)
 """
 
 from __future__ import annotations
 
-__all__ = ["PatchFailed", "RemediationError", "WorkerDied"]
+__all__ = ["PatchFailed", "RemediationError", "SketchError", "WorkerDied"]
 
 
 class RemediationError(Exception):
@@ -16,6 +17,10 @@ class RemediationError(Exception):
 
 class PatchFailed(RemediationError):
     """The recipe can't repair this checkpoint; trying it again won't help."""
+
+
+class SketchError(RemediationError):
+    """A sketch of safety gradients can't be read or updated as asked."""
 
 
 class WorkerDied(RemediationError):

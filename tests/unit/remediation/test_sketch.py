@@ -91,6 +91,17 @@ def test_merged_sketches_keep_the_guarantee(seed: int, cut: int, size: int) -> N
     require_guarantee(found.right, grams(given_)[1])
 
 
+def test_what_never_finds_room_at_once_is_still_found() -> None:
+    """Cutting off the smallest instead of lowering all would lose the last direction for ever."""
+    eye = torch.eye(D_IN)
+    stream = [2.0 * eye[:3], *[eye[3:4]] * 20]
+    found = Directions.empty(D_IN, 3)
+    for rows in stream:
+        found = found.added(rows)
+    rows = torch.cat(stream).double()
+    require_guarantee(found, rows.T @ rows)
+
+
 def test_what_fades_weighs_less_and_keeps_the_guarantee() -> None:
     given_ = examples(4, 6)
     found = Sketch.empty(D_OUT, D_IN, 4)
