@@ -18,6 +18,8 @@ WIDTH = 960
 _LEFT, _RIGHT, _TOP, _ROW = 250, 930, 128, 26
 _PANEL = 210
 """Height of a lower panel's plot."""
+_GAP = 84
+"""From the categories to the lower panels' plots."""
 _REQUESTS = "#2563eb"
 _COLOURS = {
     "harmless, refused": "#b45309",
@@ -31,15 +33,15 @@ _STATE, _DRAWS = "#c0362c", "#475569"
 def subspace_svg(summary: SubspaceSummary) -> str:
     """Draw a sketch's coverage; names are escaped."""
     rows = latest(summary)
-    height = _TOP + _ROW * len(rows) + 34 + 76 + _PANEL + 70
+    height = _TOP + _ROW * len(rows) + _GAP + _PANEL + 84
     told = " ".join(subspace_words(summary))
     about = f"{summary.identity.architecture}, rank {summary.rank}, {sum(summary.sketched.values())} requests sketched"
-    lower = _TOP + _ROW * len(rows) + 34 + 76
+    lower = _TOP + _ROW * len(rows) + _GAP
     parts = [
         *opening(WIDTH, height, title="Where safety gradients lie", told=told),
         text(24, 34, "Where safety gradients lie", size=17, weight="600"),
         text(24, 56, short(f"{about}, last on {summary.updates[-1].at:%Y-%m-%d %H:%M}", 120), size=13, fill=MUTED),
-        *_legend(),
+        *_legend(new=bool(newcomers(summary))),
         *_categories(summary),
         *_depth(summary.modules, lower),
         *_time(summary, lower),
@@ -84,20 +86,23 @@ def _share(controls: Mapping[str, Shares], name: str) -> str:
     return f"{controls[name].both:.1%}" if name in controls else "-"
 
 
-def _legend() -> Iterator[str]:
+def _legend(*, new: bool) -> Iterator[str]:
     x = 24.0
     for words, colour, hollow in (
         ("refused harmful", _REQUESTS, False),
-        ("the same, category left out", _REQUESTS, True),
+        ("category left out", _REQUESTS, True),
         *((n, c, False) for n, c in _COLOURS.items()),
     ):
         yield _dot(x + 5, 78, colour, hollow=hollow)
         yield text(x + 15, 82, words, size=12)
-        x += 34 + 6.3 * len(words)
+        x += 30 + 6.4 * len(words)
+    if new:
+        yield _square(x + 5, 78, _REQUESTS)
+        yield text(x + 15, 82, "before it came in", size=12)
 
 
 def _categories(summary: SubspaceSummary) -> Iterator[str]:
-    rows = latest(summary)
+    rows, before = latest(summary), {name: m.before for name, _, m in newcomers(summary)}
     bottom = _TOP + _ROW * len(rows)
     for tick in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0):
         x = _LEFT + tick * (_RIGHT - _LEFT)
@@ -116,6 +121,8 @@ def _categories(summary: SubspaceSummary) -> Iterator[str]:
             marks.append((found.left_out.requests.both, _REQUESTS, True))
         for share, colour, hollow in (*marks, (own, _REQUESTS, False)):
             yield _dot(_at(share), y, colour, hollow=hollow)
+        if was := before.get(name):
+            yield _square(_at(was.requests.both), y, _REQUESTS)
 
 
 def _depth(modules: Sequence[ModuleCoverage], top: float) -> Iterator[str]:
@@ -159,9 +166,10 @@ def _time(summary: SubspaceSummary, top: float) -> Iterator[str]:
     apart = max(1, len(found) // 6)
     for x, (n, _) in list(zip(places, found, strict=True))[::apart]:
         yield text(x, top + _PANEL + 18, f"update {n}", size=12, fill=MUTED, anchor="middle")
-    for i, (words, colour) in enumerate((("this update's requests", _STATE), ("two draws, one model", _DRAWS))):
-        yield _dot(left + 8 + 160 * i, top + _PANEL + 38, colour, hollow=False)
-        yield text(left + 18 + 160 * i, top + _PANEL + 42, words, size=12)
+    legend = ((left - 35, "this update's requests", _STATE), (left + 128, "two draws, one model", _DRAWS))
+    for x, words, colour in legend:
+        yield _dot(x, top + _PANEL + 38, colour, hollow=False)
+        yield text(x + 10, top + _PANEL + 42, words, size=12)
     yield text(right, top + _PANEL + 42, "U full, V hollow", size=12, fill=MUTED, anchor="end")
 
 
@@ -187,6 +195,13 @@ def _line(
 def _dot(x: float, y: float, colour: str, *, hollow: bool) -> str:
     fill = "#f8fafc" if hollow else colour
     return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{fill}" stroke="{colour}" stroke-width="1.5"/>'
+
+
+def _square(x: float, y: float, colour: str) -> str:
+    return (
+        f'<rect x="{x - 4.5:.1f}" y="{y - 4.5:.1f}" width="9" height="9" fill="#f8fafc" stroke="{colour}" '
+        'stroke-width="1.5"/>'
+    )
 
 
 def _at(share: float) -> float:

@@ -35,10 +35,10 @@ def subspace_words(summary: SubspaceSummary) -> Iterator[str]:
     """Say what the figures mean, and what they do not."""
     last = summary.updates[-1]
     whole, controls = last.overall.requests.both, last.overall.controls
-    said = ", ".join(f"{_percent(s.both)} of {name}" for name, s in controls.items())
+    said = ", ".join(f"\u201c{name}\u201d {_percent(s.both)}" for name, s in controls.items())
     yield (
         f"Of the energy of refused harmful requests that it was not made from, the sketch (rank {summary.rank}) holds "
-        f"{_percent(whole)}; {said}."
+        f"{_percent(whole)}. Of the controls: {said}."
     )
     for name, meaning in (
         ("random tokens", "any text does that: the sketch says nothing about safety"),

@@ -93,7 +93,8 @@ def test_a_second_update_takes_other_requests_and_says_how_far_it_moved(request_
         assert side.chance < side.fresh <= 1.0
         assert side.fresh < side.state <= 1.0
         assert 0.0 < side.fresh_angle < 90.0
-    assert all(c.before is not None for c in second.categories.values())
+    # the held requests are the same, and so is the sketch that they were measured in
+    assert {c: m.before for c, m in second.categories.items()} == {c: m.inside for c, m in first.categories.items()}
     assert summary.sketched == {"malware": 4, "self_harm": 4}
     _, sketches = read_sketch(request_.sketch) or pytest.fail("no sketch")
     assert sum(s.left.energy for s in sketches.values()) == pytest.approx(0.5 * 4 + 4, rel=1e-4)
@@ -108,8 +109,9 @@ def test_weights_that_drifted_are_told_from_weights_that_did_not(request_: Updat
     moved = update(replace(request_, model=other), quiet).updates[-1].drift
     assert same is not None
     assert moved is not None
-    assert moved.left.fresh < same.left.fresh - 0.2
+    assert moved.left.fresh < 0.6 * same.left.fresh
     assert moved.left.fresh < moved.left.resampled
+    assert same.left.fresh > same.left.resampled
 
 
 def test_a_new_category_is_measured_before_it_is_added(request_: UpdateRequest) -> None:
@@ -117,7 +119,7 @@ def test_a_new_category_is_measured_before_it_is_added(request_: UpdateRequest) 
     (new,) = found.updates[-1].categories.values()
     assert new.before is not None
     assert new.left_out is None  # no other category came in
-    assert new.before.requests.both < new.inside.requests.both
+    assert new.before.requests != new.inside.requests
     assert found.sketched["fraud_deception"] == 2
 
 
@@ -225,7 +227,7 @@ def test_held_requests_are_never_sketched_and_controls_are_of_equal_length(model
             assert random_.prompt != one.request.prompt
     assert len(held) == 2
     assert not seen & held
-    assert len(seen) == 2 * len(behaviors["malware"]) // 3 or len(seen) > 10
+    assert len(seen) == len(behaviors["malware"]) - len(behaviors["malware"]) // 3  # all that is not held, in time
 
 
 def test_a_category_left_out_is_a_merge_of_all_others(model: Path) -> None:

@@ -115,6 +115,8 @@ def test_plots_are_written_self_contained(alignd: Alignd, folder: Path) -> None:
     code, _, err = alignd("show", "--svg", "out/plot.svg", "--html", "out/page.html")
     assert (code, err) == (0, "")
     ET.parse(folder / "out/plot.svg")
+    plot = (folder / "out/plot.svg").read_text()
+    assert plot.count('width="9" height="9"') == 2  # the newcomer's coverage, and its place in the legend
     page = (folder / "out/page.html").read_text()
     assert "<odd>" not in page
     assert "&lt;odd&gt; &amp; [bold]new, before it came in on 2026-01-02" in page
