@@ -19,7 +19,7 @@ from rich.console import Console
 
 from deploy.errors import DeployError
 from monitor import __version__
-from monitor.commands import epoch, judge, suites, transcripts
+from monitor.commands import epoch, judge, subspace, suites, transcripts
 from monitor.commands.explain import explain
 from monitor.commands.pause import pause, resume
 from monitor.commands.probe import probe
@@ -53,6 +53,7 @@ app.add_typer(suites.app, name="suites")
 app.add_typer(transcripts.app, name="transcripts")
 app.add_typer(judge.app, name="judge")
 app.add_typer(epoch.app, name="epoch")
+app.add_typer(subspace.app, name="subspace")
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="Configuration file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
