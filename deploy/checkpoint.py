@@ -34,7 +34,6 @@ __all__ = [
     "Release",
     "ReleaseKind",
     "check_checkpoint",
-    "content_digest",
     "find_release",
     "import_checkpoint",
     "list_releases",
@@ -197,11 +196,6 @@ def new_folder(final: Path) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def content_digest(path: Path) -> str:
-    """Return the digest that a checkpoint folder has, or would have, as a release."""
-    return _content_digest(tuple(_digests(path)))
 
 
 def read_release(path: Path) -> Release:

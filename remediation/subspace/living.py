@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 
-from deploy.checkpoint import check_checkpoint, content_digest
+from deploy.checkpoint import check_checkpoint
+from deploy.digest import folder_digest
 from deploy.errors import CheckpointError
 from probes.behavior import Behavior, SuiteKind
 from probes.errors import SuiteError
@@ -128,7 +129,7 @@ def _updated(
         weights = {m.module: m.share for m in modules}
         drift = drift_between(was, inside, bases_of(fresh, rank), bases_of(held, rank), weights)
     entry = SubspaceUpdate(
-        at=request.at, release=content_digest(request.model), model=str(request.model), suite=request.suite,
+        at=request.at, release=folder_digest(request.model), model=str(request.model), suite=request.suite,
         categories={
             d.category: _coverage(d, found[d.category], inside, others.get(d.category), was) for d in draws
         },
