@@ -16,7 +16,7 @@ _LEFT, _RIGHT, _TOP = 190, 868, 150
 _LINE, _GAP = 17, 20
 """Height of a recipe's line, and between two attacks."""
 _COLOURS = ("#2563eb", "#0d9488", "#7c3aed", "#b45309", "#be185d", "#4d7c0f", "#0369a1")
-_DRIFTED, _CONTROL = "#c0362c", "#94a3b8"
+_DRIFTED, _CONTROL = "#c0362c", {"random": "#94a3b8", "benign": "#475569"}
 _LEGEND_ROOM = 820
 
 
@@ -58,7 +58,7 @@ def _told(rows: Sequence[Row], judge: str) -> str:
 def _colours(recipes: Sequence[str]) -> dict[str, str]:
     own = [r for r in recipes if r not in CONTROLS and r != NONE]
     colours = {r: _COLOURS[i % len(_COLOURS)] for i, r in enumerate(own)}
-    return {r: _DRIFTED if r == NONE else _CONTROL if r in CONTROLS else colours[r] for r in recipes}
+    return {r: _DRIFTED if r == NONE else _CONTROL[r] if r in CONTROLS else colours[r] for r in recipes}
 
 
 def _legend(looks: dict[str, str]) -> Iterator[str]:
@@ -92,7 +92,7 @@ def _band(rows: Sequence[Row], attack: str, looks: dict[str, str], top: int, jud
         spread = asr_spread(own, judge=judge)
         if spread is None:
             if any(r.error for r in own):
-                yield text(_LEFT + 6, y + 4, f"{short(recipe, 30)} failed", size=11, fill=MUTED)
+                yield text(_x(0.3), y + 4, f"{short(recipe, 30)} failed", size=11, fill=MUTED)
             continue
         ends = f'x1="{_x(spread.least):.1f}" x2="{_x(spread.greatest):.1f}"'
         yield f'<line {ends} y1="{y:.1f}" y2="{y:.1f}" stroke="{colour}" stroke-width="2"/>'

@@ -168,28 +168,29 @@ def _gram(d: Tensor, x: Tensor, rank: int) -> _Found:
         v, s, u, good = _gram(x, d, rank)
         return u, s, v, good
     d, x = d.double(), x.double()
-    if d.shape[-1] <= d.shape[-2]:  # more tokens than outputs: G G^T itself is the smaller matrix
-        root, back = d.mT, torch.eye(d.shape[-1], dtype=d.dtype, device=d.device)
-    else:
-        root, back = _cholesky(d)
+    more_tokens = d.shape[-1] <= d.shape[-2]  # than outputs: then G G^T itself is the smaller matrix
+    lower: Tensor | None = None
+    root = d.mT
+    if not more_tokens:
+        lower, root, failed = _cholesky(d)
+        if failed:
+            return d.mT[..., :rank], d[..., :rank, 0], x.mT[..., :rank], torch.tensor(False)  # noqa: FBT003
     energies, p = torch.linalg.eigh(root @ (x @ x.mT) @ root.mT)
     energies, p = energies.flip(-1)[..., :rank], p.flip(-1)[..., :rank]
     s = energies.clamp_min(0).sqrt()
-    u = back @ p
+    u = p if lower is None else d.mT @ torch.linalg.solve_triangular(lower.mT, p, upper=True)
     v = x.mT @ (root.mT @ p) / s.unsqueeze(-2)
     return u, s, v, _orthonormal(u) & _orthonormal(v)
 
 
-def _cholesky(d: Tensor) -> tuple[Tensor, Tensor]:
-    """R (..., T, T) and Q (..., d_out, T) of D^T = Q R; a token without gradient, as in a last layer, takes no part."""
+def _cholesky(d: Tensor) -> tuple[Tensor, Tensor, bool]:
+    """L with D D^T = L L^T, L^T where a token without gradient, as in a last layer, takes no part, and failure."""
     gram = d @ d.mT
     diagonal = gram.diagonal(dim1=-2, dim2=-1)
     silent = (diagonal == 0).to(d.dtype)
     diagonal += silent
-    lower, _ = torch.linalg.cholesky_ex(gram)
-    back = torch.linalg.solve_triangular(lower, d, upper=False).mT
-    lower.diagonal(dim1=-2, dim2=-1).sub_(silent)
-    return lower.mT, back
+    lower, info = torch.linalg.cholesky_ex(gram)
+    return lower, lower.mT - torch.diag_embed(silent), bool(info.any())
 
 
 def _krylov(d: Tensor, x: Tensor, rank: int) -> _Found:

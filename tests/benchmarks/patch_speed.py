@@ -3,7 +3,7 @@
 One 4096 x 4096 matrix at 64 tokens, medians of one thread's processor seconds, which others' work hardly touches: the
 leading 16 singular triples from factors against ``linalg.svd``, ``svd_lowrank`` of the formed gradient, and what PEFT's
 LoRA-GA does for one matrix (form the gradient, then ``svd_lowrank(q=4r, niter=4)``:
-``peft.tuners.lora.layer.LoraLayer.lora_ga_init``, PEFT 0.21). ``linalg.svd`` takes minutes, so it runs once; ``--quick``
+``peft.tuners.lora.layer.LoraLayer.lora_ga_init``, PEFT 0.21). ``linalg.svd`` takes minutes and runs once; ``--quick``
 times it at 1024 x 1024 and scales by the cube, and says so. ``step_seconds_135m`` is what all 210 matrices of
 SmolLM2-135M's shape take at 60 tokens. Memory: what the backward pass of Llama-3.1-8B's shape, with a few layers, keeps
 above the forward pass, and arithmetic for the rest.
