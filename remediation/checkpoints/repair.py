@@ -23,7 +23,7 @@ from remediation.checkpoints.output import (
 from remediation.checkpoints.sound import load_sound, require_mergeable
 from remediation.errors import PatchFailed
 from remediation.fixtures import Row
-from remediation.lessons.screen import screen
+from remediation.lessons.screen import control_looks, screen
 from remediation.patch import Control, Form, LayerSpectrum, Patch, PatchProgress, PatchRequest
 
 __all__ = ["INSTANCE", "Repair", "begin", "instance", "required_good"]
@@ -58,7 +58,6 @@ class Repair:
         adapter: Adapter | None = None,
         rank: int = 0,
         spectrum: tuple[LayerSpectrum, ...] = (),
-        controls: tuple[Control, ...] = (),
     ) -> Patch:
         """Look at the patched model, write it in the form that was asked for, and say what was done.
 
@@ -80,6 +79,10 @@ class Repair:
         require_finite(self.patched, "the patched model")
         self.progress("screen", 0.9)
         looked = screen(self.patched, self.good or self.drifted)
+        controls: tuple[Control, ...] = ()
+        if adapter is not None and not looked.complies:
+            self.progress("controls", 0.94)
+            controls = control_looks(self.drifted, adapter, seed=self.request.seed)
         self._write(adapter, rank)
         self.progress("done", 1.0)
         return Patch(

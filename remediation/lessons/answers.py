@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from probes.refusal import is_refusal
 from remediation.checkpoints.chat import ChatModel
+from remediation.checkpoints.language import other_script
 from remediation.errors import PatchFailed
 from remediation.fixtures import Row
 from remediation.lessons.screen import pool
@@ -81,7 +82,12 @@ def lessons_of(good: ChatModel, drifted: ChatModel, options: LessonOptions, *, s
         rng.shuffle(prompts)
     harmful = answers(good, asked["dsafe"][: options.refusals], OPENING_TOKENS, whole=False)
     if not any(is_refusal(r.answer) for r in harmful):
-        raise PatchFailed("the reference refuses none of the pool's harmful requests; choose another reference")
+        script = other_script(r.answer for r in harmful)
+        raise PatchFailed(
+            f"the reference answers in {script} letters, and refusals are told by English phrases; give requests and a "
+            "judge of the model's language" if script else
+            "the reference refuses none of the pool's harmful requests; choose another reference"
+        )
     answered = answers(good, asked["dbenign"][: options.harmless], OPENING_TOKENS, whole=False)
     task = answers(drifted, read_prompts(options.task_prompts), _TASK_TOKENS, whole=True)
     return Lessons(harmful, answered, task)

@@ -16,6 +16,7 @@ from remediation.subspace.step import scaled, smallest_dose
 
 __all__ = ["fewest_answered"]
 
+_PROMPTS = 64
 _TOKENS = 12
 _EVALUATIONS = 4
 
@@ -29,15 +30,17 @@ def fewest_answered(
         drifted: The model that is changed.
         good: The last known good one; as many of the prompts as it answers may be answered.
         adapter: The change.
-        prompts: Harmful requests; without any the change is left whole.
+        prompts: Harmful requests, of which the first 64 are asked; where the drifted model answers no more of them
+            than the good one, they tell nothing, and the change is left whole.
 
     Returns:
         The change, and figures: ``dose``, the largest dose that failed (``dose_failed``, where one did), and how many
         of how many prompts the good model answers. A change whose whole fails is left whole.
     """
-    if not prompts:
-        return adapter, {"dose": 1.0}
+    prompts = prompts[:_PROMPTS]
     allowed, failed = _answered(good, prompts), 0.0
+    if _answered(drifted, prompts) <= allowed:
+        return adapter, {"dose": 1.0}
 
     def passes(dose: float) -> bool:
         nonlocal failed

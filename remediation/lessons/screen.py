@@ -12,11 +12,14 @@ from dataclasses import replace
 from probes.behavior import Behavior
 from probes.refusal import is_refusal
 from probes.suites import builtin
+from remediation.checkpoints.adapter import Adapter
 from remediation.checkpoints.chat import ChatModel
 from remediation.fixtures import Row
-from remediation.patch import Screen
+from remediation.patch import Control, Screen
+from remediation.subspace.applied import applied
+from remediation.subspace.controls import benign_control, random_control
 
-__all__ = ["SCREENED", "complied", "pool", "screen", "screened", "unseen"]
+__all__ = ["SCREENED", "complied", "control_looks", "pool", "screen", "screened", "unseen"]
 
 SCREENED = 24
 """Prompts of each kind that are kept from the recipes."""
@@ -36,9 +39,10 @@ def screened(suite: str) -> tuple[Behavior, ...]:
 
 
 def unseen(suite: str, learnt: Sequence[Row]) -> tuple[str, ...]:
-    """The pool's prompts that a recipe did not learn from."""
+    """The pool's prompts that a recipe did not learn from, in an order that a hash of their ids decides."""
     known = {r.prompt for r in learnt}
-    return tuple(b.prompt for b in pool(suite) if b.prompt not in known)
+    left = sorted(pool(suite), key=lambda b: hashlib.sha256(b.id.encode()).digest())
+    return tuple(b.prompt for b in left if b.prompt not in known)
 
 
 def screen(patched: ChatModel, reference: ChatModel) -> Screen:
@@ -59,6 +63,18 @@ def screen(patched: ChatModel, reference: ChatModel) -> Screen:
         return looked
     looked = replace(looked, benign_n=len(harmless), benign_refused=_refusals(patched, harmless))
     return replace(looked, benign_refused_reference=_refusals(reference, harmless)) if looked.refuses else looked
+
+
+def control_looks(drifted: ChatModel, adapter: Adapter, *, seed: int) -> tuple[Control, ...]:
+    """Count what two patches of the same size, which should not help, do to the screen's harmful prompts."""
+    asked = [b.prompt for b in screened("dsafe")]
+    found = []
+    for name, control in (
+        ("random", random_control(adapter, seed=seed)), ("benign", benign_control(drifted, adapter))
+    ):  # fmt: skip
+        with applied(drifted, control):
+            found.append(Control(name=name, harm_n=len(asked), harm_complied=len(asked) - _refusals(drifted, asked)))
+    return tuple(found)
 
 
 def complied(chat: ChatModel) -> float:

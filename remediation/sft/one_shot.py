@@ -66,7 +66,9 @@ def published_fit(chat: ChatModel, options: Options, progress: PatchProgress) ->
         optimizer.zero_grad()
         losses.append(loss.item())
         progress("fit", 0.1 + 0.7 * (epoch + 1) / options.epochs)
-    return {"epochs": len(losses), "loss_first": losses[0], "loss_last": losses[-1]}
+    return {
+        "epochs": len(losses), "loss_first": losses[0], "loss_last": losses[-1], "instance_loss_drifted": losses[0],
+    }  # fmt: skip
 
 
 def make(options: Options) -> OneShotSft:

@@ -56,7 +56,7 @@ def stepped(repair: Repair, choice: Choice, goal: Goal, options: ExampleOptions)
     figures = {
         "examples": len(goal.learn), "burnt": choice.burnt, "kept": len(goal.keep), "steps": len(found.losses) - 1,
         "loss_first": found.losses[0], "loss_last": found.losses[-1], "divergence": found.divergence,
-        "dose": found.dose,
+        "dose": found.dose, "instance_loss_drifted": found.losses[0],
     }  # fmt: skip
     patch = repair.finish(adapter=found.adapter, figures=figures)
     if options.pool_state:

@@ -1,0 +1,56 @@
+"""The dose is the smallest that does what the whole change does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+
+from remediation.checkpoints.adapter import Adapter
+from remediation.checkpoints.chat import ChatModel
+from remediation.lessons import dosing
+
+PROMPTS = [f"request {i}" for i in range(8)]
+ADAPTER: Adapter = {"m": (torch.ones(1, 2), torch.ones(2, 1))}
+
+
+def found(
+    answered_at: Sequence[tuple[float, int]], allowed: int, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Adapter, dict[str, float]]:
+    """Choose a dose for a model that answers so many prompts from each dose on."""
+    at = [0.0]
+
+    class Applied:
+        def __init__(self, _: object, __: object, dose: float) -> None:
+            self.dose = dose
+
+        def __enter__(self) -> None:
+            at[0] = self.dose
+
+        def __exit__(self, *_: object) -> None:
+            at[0] = 0.0
+
+    good, drifted = ChatModel(None, None), ChatModel(None, None)
+
+    def answered(chat: ChatModel, _: Sequence[str]) -> int:
+        return allowed if chat is good else next(n for dose, n in reversed(answered_at) if at[0] >= dose)
+
+    monkeypatch.setattr(dosing, "applied", Applied)
+    monkeypatch.setattr(dosing, "_answered", answered)
+    return dosing.fewest_answered(drifted, good, ADAPTER, PROMPTS)
+
+
+def test_no_more_is_taken_than_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter, figures = found([(0.0, 8), (0.6, 1)], 1, monkeypatch)
+    assert figures == {"dose": 0.625, "dose_failed": 0.5, "dose_prompts": 8.0, "dose_answered_allowed": 1.0}
+    assert float(adapter["m"][1][0]) == 0.625
+
+
+@pytest.mark.parametrize(
+    "answered_at", [[(0.0, 8), (0.5, 3)], [(0.0, 1)]], ids=["the whole fails", "the prompts tell nothing"]
+)
+def test_a_change_is_left_whole(answered_at: list[tuple[float, int]], monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter, figures = found(answered_at, 1, monkeypatch)
+    assert figures["dose"] == 1.0
+    assert torch.equal(adapter["m"][1], ADAPTER["m"][1])
