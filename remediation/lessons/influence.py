@@ -213,14 +213,16 @@ def sampled(chat: ChatModel, prompts: Sequence[str], *, tokens: int, seed: int) 
 
 
 def yardstick(
-    chat: ChatModel, held_out: Sequence[Row], harmless: Sequence[Encoded], *, every: int = 1, kept: int = 8
+    chat: ChatModel, held_out: Sequence[Row], harmless: Sequence[Encoded], *, every: int = 3, kept: int = 8
 ) -> Yardstick:
     """Take the gradients that candidates are held against; one backward pass a row.
 
     Args:
         held_out: Harmful requests with refusals.
         harmless: Harmless requests with answers that :func:`sampled` drew from this very model.
-        every: Count every n-th block's modules alone: what is predicted is then the step in those blocks.
+        every: Count every n-th block's modules alone: what is predicted is then the step in those blocks. On a model
+            of 30 blocks every third one predicted 36 % of the decrease of each of three candidates, and takes a third
+            of the SVDs, which are half of the work.
         kept: Leading singular triples to keep of each row's gradient in each module.
     """
     modules = modules_of(chat, every=every)

@@ -57,7 +57,7 @@ def changes_of(chat: ChatModel, row: Row, step: Step) -> dict[str, Change]:
     "step", [spectral_step(rank=4, dose=0.01), raw_step(rank=4, dose=0.01)], ids=["spectral", "raw"]
 )
 def test_predicted_decrease_is_the_derivative(chat: ChatModel, step: Step) -> None:
-    yard = yardstick(chat, HELD, sampled(chat, HARMLESS, tokens=4, seed=0), kept=1000)
+    yard = yardstick(chat, HELD, sampled(chat, HARMLESS, tokens=4, seed=0), every=1, kept=1000)
     found = influence(chat, CANDIDATES, yard, step)
     assert found.held_loss.tolist() == pytest.approx(answer_losses(chat, HELD), rel=1e-6)
     for i, row in enumerate(CANDIDATES):
@@ -72,7 +72,7 @@ def test_predicted_decrease_is_the_derivative(chat: ChatModel, step: Step) -> No
 
 
 def test_a_step_on_a_row_lowers_its_own_loss(chat: ChatModel) -> None:
-    yard = yardstick(chat, HELD, sampled(chat, HARMLESS, tokens=4, seed=0), kept=1000)
+    yard = yardstick(chat, HELD, sampled(chat, HARMLESS, tokens=4, seed=0), every=1, kept=1000)
     found = influence(chat, HELD, yard, spectral_step(rank=8, dose=0.01))
     assert (found.decrease.diagonal() > 0).all()
     assert found.loss.tolist() == pytest.approx(found.held_loss.tolist(), rel=1e-6)
@@ -110,7 +110,7 @@ def test_drawn_answers_estimate_the_divergence_of_a_whole_answer(chat: ChatModel
     """Many drawn answers of three tokens, against the divergence along those very answers."""
     drawn = sampled(chat, ["hello"] * 150, tokens=3, seed=4)
     step = spectral_step(rank=4, dose=1e-3)
-    yard = yardstick(chat, HELD[:1], drawn, kept=1000)
+    yard = yardstick(chat, HELD[:1], drawn, every=1, kept=1000)
     found = influence(chat, CANDIDATES[:1], yard, step)
     # what is compared is per answer: the mean over answers of tokens times the divergence a token
     estimate = float((found.harmless[0].square() * yard.harmless.tokens).mean()) / 2
