@@ -33,7 +33,7 @@ def measure() -> dict[str, Any]:
 
     Returns:
         ``svd_relative_error_max``: of singular values against the largest one, and of U S V^T in Frobenius norm;
-        ``gradient_relative_error_max``: of D^T X against autograd; ``architectures``; ``rows``: name, bar, measured.
+        ``gradient_relative_error_max``: of D^T X against autograd; ``architectures``; ``table``: name, bar, measured.
     """
     rows, worst, worst_gradient = [], 0.0, 0.0
     for name in ARCHITECTURES:
@@ -45,7 +45,7 @@ def measure() -> dict[str, Any]:
         "svd_relative_error_max": worst,
         "gradient_relative_error_max": worst_gradient,
         "architectures": list(ARCHITECTURES),
-        "rows": rows,
+        "table": rows,
     }
 
 
@@ -81,7 +81,7 @@ def _gradient(matrix: Any) -> Tensor:  # noqa: ANN401 - a matrix whose parameter
 def main() -> None:
     """Measure and print."""
     found = measure()
-    for name, asked, said in found.pop("rows"):
+    for name, asked, said in found.pop("table"):
         print(f"{name:<60} {asked:<10} {said}")
     print(json.dumps(found))
 

@@ -36,7 +36,7 @@ def measure(*, quick: bool = False) -> dict[str, Any]:
 
     Returns:
         ``speedup_linalg_svd``, ``speedup_svd_lowrank``, ``speedup_lora_ga``, ``memory_above_forward_gb_8b``,
-        ``factor_milliseconds``, ``step_seconds_135m``, ``linalg_svd_extrapolated``; ``rows``: name, bar, measured.
+        ``factor_milliseconds``, ``step_seconds_135m``, ``linalg_svd_extrapolated``; ``table``: name, bar, measured.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -50,7 +50,7 @@ def measure(*, quick: bool = False) -> dict[str, Any]:
         "memory_above_forward_gb_8b": "<= 1",
     }  # fmt: skip
     rows = [(n, bars.get(n, ""), f"{v:.4g}" if isinstance(v, float) else str(v)) for n, v in found.items()]
-    return found | {"rows": rows}
+    return found | {"table": rows}
 
 
 def _speeds(*, quick: bool) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="linalg.svd of a smaller matrix, scaled")
     found = measure(quick=parser.parse_args().quick)
-    for name, asked, said in found.pop("rows"):
+    for name, asked, said in found.pop("table"):
         print(f"{name:<40} {asked:<10} {said}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(json.dumps(found | {"peak_memory_gb": round(peak, 2)}))
