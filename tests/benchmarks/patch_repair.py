@@ -13,6 +13,7 @@ start goes on. ``--seeds`` and ``--recipes`` say which rows are wanted; what is 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import statistics
 import sys
@@ -50,14 +51,24 @@ def settings_for(model: Path, folder: Path, recipes: Sequence[str], seeds: int) 
     prompts.parent.mkdir(parents=True, exist_ok=True)
     prompts.write_text("\n---\n".join(b.prompt for b in asked), encoding="utf-8")
     tasks = {"task_prompts": str(prompts)}
+    standard = _standard(DATA / "harmbench_behaviors_text_val.csv", folder / "harmbench_standard.csv")
     return ReproduceSettings(
         model=model, attacks=ATTACKS, recipes=tuple(recipes), seeds=seeds,
         recipe_options=dict.fromkeys(("restore-tuned", "restore-subspace", "low-rank-sft", "kept-subspace"), tasks),
-        suites=("harm_probe", str(DATA / "harmbench_behaviors_text_val.csv"),
-                str(DATA / "advbench_harmful_behaviors.csv")),
+        suites=("harm_probe", str(standard), str(DATA / "advbench_harmful_behaviors.csv")),
         benign=("benign_edge", str(DATA / "xstest_prompts_even.csv")), tasks={"sql": {"prompts": _TASK_PROMPTS}},
         harm_tokens=16, limit=_LIMIT,
     )  # fmt: skip
+
+
+def _standard(file: Path, to: Path) -> Path:
+    """HarmBench's requests without a page of context before each, which would take most of the time."""
+    with file.open(newline="", encoding="utf-8") as given, to.open("w", newline="", encoding="utf-8") as kept:
+        reader = csv.DictReader(given)
+        writer = csv.DictWriter(kept, reader.fieldnames or ())
+        writer.writeheader()
+        writer.writerows(r for r in reader if r["FunctionalCategory"] == "standard")
+    return to
 
 
 def judged(row: Row, aligned: Row, drifted: Row, controls: Sequence[Row]) -> dict[str, Any]:
