@@ -42,9 +42,10 @@ class _Low(nn.Module):
     def __init__(self, linear: nn.Linear, rank: int, generator: torch.Generator) -> None:
         super().__init__()
         self.linear = linear
-        scale = linear.in_features**-0.5
-        self.a = nn.Parameter(torch.randn(rank, linear.in_features, generator=generator) * scale)
-        self.b = nn.Parameter(torch.zeros(linear.out_features, rank))
+        scale, device = linear.in_features**-0.5, linear.weight.device
+        drawn = torch.randn(rank, linear.in_features, generator=generator, device="cpu")
+        self.a = nn.Parameter(drawn.to(device) * scale)
+        self.b = nn.Parameter(torch.zeros(linear.out_features, rank, device=device))
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, d_in) to (…, d_out)."""
@@ -108,7 +109,7 @@ def _fast_bfloat16() -> bool:
 
 
 def _insert(chat: ChatModel, settings: LoraSettings, start: Adapter) -> dict[str, _Low]:
-    generator = torch.Generator().manual_seed(settings.seed)
+    generator = torch.Generator("cpu").manual_seed(settings.seed)
     lows = {n: _Low(linear, settings.rank, generator) for n, linear in chat.linears().items()}
     for name, low in lows.items():
         if name in start:

@@ -27,8 +27,8 @@ def compressed(factors: Factors, rank: int, *, seed: int) -> Factors:
     if len(factors.d) <= wide:
         return factors
     d, x = factors.d.float(), factors.x.float()
-    drawn = torch.Generator().manual_seed(seed)
-    right = torch.randn(x.shape[1], wide, generator=drawn).to(x.device)
+    drawn = torch.Generator("cpu").manual_seed(seed)
+    right = torch.randn(x.shape[1], wide, generator=drawn, device="cpu").to(x.device)
     for _ in range(_PASSES):
         left = _orthonormal(d.T @ (x @ right))  # (d_out, wide)
         right = _orthonormal(x.T @ (d @ left))  # (d_in, wide)

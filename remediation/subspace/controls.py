@@ -28,9 +28,9 @@ HARMLESS_INSTANCE = Row(
 @torch.no_grad()
 def random_control(adapter: Adapter, *, seed: int) -> Adapter:
     """Return a change with each matrix's own singular values in random directions."""
-    drawn = torch.Generator().manual_seed(seed)
+    drawn = torch.Generator("cpu").manual_seed(seed)
     return {
-        name: (_orthonormal(one.v.shape, drawn).T.contiguous(), _orthonormal(one.u.shape, drawn) * one.s)
+        name: (_orthonormal(one.v, drawn).T.contiguous(), _orthonormal(one.u, drawn) * one.s)
         for name, one in _spectra(adapter).items()
     }
 
@@ -63,6 +63,7 @@ def _rank(adapter: Adapter) -> int:
     return max(len(a) for a, _ in adapter.values())
 
 
-def _orthonormal(shape: torch.Size, drawn: torch.Generator) -> Tensor:
-    found: Tensor = torch.linalg.qr(torch.randn(*shape, generator=drawn))[0]
+def _orthonormal(like: Tensor, drawn: torch.Generator) -> Tensor:
+    columns = torch.randn(*like.shape, generator=drawn, device="cpu").to(like.device)
+    found: Tensor = torch.linalg.qr(columns)[0]
     return found

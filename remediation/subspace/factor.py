@@ -196,8 +196,8 @@ def _cholesky(d: Tensor) -> tuple[Tensor, Tensor, bool]:
 def _krylov(d: Tensor, x: Tensor, rank: int) -> _Found:
     kind = torch.float64 if d.dtype == torch.float64 else torch.float32
     d, x = d.to(kind), x.to(kind)
-    seeded = torch.Generator().manual_seed(0)
-    block = torch.randn(x.shape[-1], rank + _MORE, generator=seeded, dtype=kind).to(x.device)
+    seeded = torch.Generator("cpu").manual_seed(0)
+    block = torch.randn(x.shape[-1], rank + _MORE, generator=seeded, dtype=kind, device="cpu").to(x.device)
     blocks = [torch.linalg.qr(d.mT @ (x @ block))[0]]  # (..., d_out, rank + more) each
     while len(blocks) < _KRYLOV_BLOCKS:
         blocks.append(torch.linalg.qr(d.mT @ (x @ (x.mT @ (d @ blocks[-1]))))[0])
