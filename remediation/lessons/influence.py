@@ -220,9 +220,8 @@ def yardstick(
     Args:
         held_out: Harmful requests with refusals.
         harmless: Harmless requests with answers that :func:`sampled` drew from this very model.
-        every: Count every n-th block's modules alone: what is predicted is then the step in those blocks. On a model
-            of 30 blocks every third one predicted 36 % of the decrease of each of three candidates, and takes a third
-            of the SVDs, which are half of the work.
+        every: Count every n-th block's modules alone: what is predicted is then the step in those blocks. Every third
+            of 30 blocks ranked 24 candidates as all did (Spearman 1.00), for a third of the SVDs, half of the work.
         kept: Leading singular triples to keep of each row's gradient in each module.
     """
     modules = modules_of(chat, every=every)
