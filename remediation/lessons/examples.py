@@ -19,13 +19,14 @@ from remediation.lessons.answers import OPENING_TOKENS, answers
 from remediation.lessons.burnt import answer_losses, check_burnt, draw_fresh
 from remediation.lessons.choice import choose
 from remediation.lessons.influence import influence, sampled, spectral_step, yardstick
-from remediation.lessons.pool import PoolState, held_out, load_key, read_state, site_pool
+from remediation.lessons.pool import PoolState, give_back, held_out, load_key, read_state, site_pool
 from remediation.lessons.screen import complied, pool
 from remediation.subspace.descent import DescentOptions
 
 __all__ = ["Choice", "ExampleOptions", "choose_examples", "kept_answers"]
 
-_HELD, _YARD = 12, 16
+_HELD, _YARD, _EVERY = 12, 32, 3
+"""Held-out requests, harmless ones, and which blocks are counted: every third ranks as all do."""
 _SAMPLED_TOKENS = 16
 
 
@@ -89,11 +90,12 @@ def choose_examples(repair: Repair, options: ExampleOptions) -> Choice:
         chat, [b.prompt for b in pool("dbenign")][:_YARD], tokens=_SAMPLED_TOKENS, seed=request.seed
     )
     found = influence(
-        chat, rows_of(drawn), yardstick(chat, rows_of(held), harmless),
+        chat, rows_of(drawn), yardstick(chat, rows_of(held), harmless, every=_EVERY),
         spectral_step(rank=options.rank, dose=options.dose),
     )  # fmt: skip
-    chosen = choose(found, options.examples)
-    return Choice([rows_of(drawn)[i] for i in chosen.candidates], state, len(state.burnt))
+    chosen = choose(found, options.examples).candidates
+    state = give_back(state, [b.id for i, b in enumerate(drawn) if i not in chosen])
+    return Choice([rows_of(drawn)[i] for i in chosen], state, len(state.burnt))
 
 
 def kept_answers(chat: ChatModel, harmless: int, tasks: Sequence[str], *, seed: int) -> list[Row]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pydantic import Field
+
 from remediation.checkpoints.repair import Repair, begin
 from remediation.lessons.examples import Choice, ExampleOptions, choose_examples
 from remediation.lessons.pool import write_state
@@ -21,6 +23,10 @@ __all__ = ["FewShotSubspace", "Options", "make", "stepped"]
 
 class Options(ExampleOptions):
     """Examples, rank and dose of the patch."""
+
+    steps: int = Field(default=8, ge=1, le=100)
+    dose: float = Field(default=0.002, gt=0)
+    """Shorter than for the one instance: these refusals cost the model less, and a step of 0.004 overshoots."""
 
 
 @dataclass(frozen=True, slots=True)
