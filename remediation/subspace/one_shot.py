@@ -8,20 +8,15 @@ instead of raw singular values). Weights stay frozen: no gradient of a weight is
 
 from __future__ import annotations
 
-import random
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from remediation.checkpoints.chat import ChatModel
 from remediation.checkpoints.repair import begin, instance
-from remediation.patch import LayerSpectrum, Patch, PatchProgress, PatchRequest
-from remediation.subspace.capture import Example, examples_of, gradient_factors
+from remediation.patch import Patch, PatchProgress, PatchRequest
+from remediation.subspace.capture import examples_of
 from remediation.subspace.descent import DescentOptions, Goal, descend
-from remediation.subspace.factor import Factors, cer, factored_svds
+from remediation.subspace.evidence import evidence_of
 
-__all__ = ["OneShotSubspace", "Options", "make", "spectra"]
-
-_KEPT = 32
+__all__ = ["OneShotSubspace", "Options", "make"]
 
 
 class Options(DescentOptions):
@@ -42,36 +37,22 @@ class OneShotSubspace:
             PatchFailed: The weights are damaged, or the instance's words are unknown to the model.
         """
         repair, options = begin(request, progress), self.options
-        learn = examples_of(repair.drifted, [instance(repair.drifted, options.refusal)])
+        row = instance(repair.drifted, options.refusal)
+        learn = examples_of(repair.drifted, [row])
         found = descend(
             repair.drifted, Goal(learn=learn), options, seed=request.seed,
-            progress=lambda share: progress("step", 0.1 + 0.7 * share),
+            progress=lambda share: progress("step", 0.1 + 0.6 * share),
         )  # fmt: skip
+        progress("evidence", 0.75)
+        shown = evidence_of(
+            repair.drifted, found.first, row, good=repair.good, rank=options.rank, seed=request.seed
+        )
         figures = {
             "steps": len(found.losses) - 1, "loss_first": found.losses[0], "loss_last": found.losses[-1],
             "dose": found.dose, "instance_loss_drifted": found.losses[0],
+            **shown.figures,
         }  # fmt: skip
-        spectrum = spectra(repair.drifted, found.first, learn[0], rank=options.rank, seed=request.seed)
-        return repair.finish(adapter=found.adapter, figures=figures, spectrum=spectrum)
-
-
-def spectra(
-    chat: ChatModel, factors: Mapping[str, Factors], like: Example, *, rank: int, seed: int
-) -> tuple[LayerSpectrum, ...]:
-    """Spectra beside those of random tokens of equal length: a CER alone says nothing."""
-    rng = random.Random(seed)
-    prompt, answer = ([rng.randrange(chat.model.config.vocab_size) for _ in part] for part in like)
-    _, control = gradient_factors(chat, prompt, answer)
-    there = factored_svds({n: control[n] for n in factors}, None)
-    return tuple(
-        LayerSpectrum(
-            module=name,
-            singular_values=tuple(float(v) for v in one.s[:_KEPT]),
-            cer=cer(one.s, rank),
-            cer_random=cer(there[name].s, rank),
-        )
-        for name, one in factored_svds(factors, None).items()
-    )
+        return repair.finish(adapter=found.adapter, figures=figures, spectrum=shown.spectrum)
 
 
 def make(options: Options) -> OneShotSubspace:

@@ -40,7 +40,7 @@ LADDER = ("restore-tuned", "low-rank-sft", "restore-subspace")
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 FOLDER = Path(__file__).parents[2] / "build" / "benchmark" / "patch"
-_TASK_PROMPTS, _LIMIT = 40, 40
+_TASK_PROMPTS, _LIMIT = 80, 40
 _SLACK = 1e-9
 
 
@@ -56,7 +56,7 @@ def settings_for(model: Path, folder: Path, recipes: Sequence[str], seeds: int) 
         model=model, attacks=ATTACKS, recipes=tuple(recipes), seeds=seeds,
         recipe_options=dict.fromkeys(("restore-tuned", "restore-subspace", "low-rank-sft", "kept-subspace"), tasks),
         suites=("harm_probe", str(standard), str(DATA / "advbench_harmful_behaviors.csv")),
-        benign=("benign_edge", str(DATA / "xstest_prompts_even.csv")), tasks={"sql": {"prompts": _TASK_PROMPTS}},
+        benign=("benign_edge", str(DATA / "xstest_prompts_even.csv")), tasks={"sql": {"prompts": _LIMIT}},
         harm_tokens=16, limit=_LIMIT,
     )  # fmt: skip
 

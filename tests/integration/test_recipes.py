@@ -101,6 +101,10 @@ def test_subspace_patch_keeps_its_rank_and_reports_a_control(folder: Path, tmp_p
         assert 0 < one.cer <= 1
         assert 0 < one.cer_random <= 1
     assert patch.drift_removed == 0.0
+    for figure in ("cer", "overlap", "along_harm", "along_drift"):
+        for text in ("", "_random", "_benign"):
+            assert -1 <= patch.figures[f"{figure}{text}"] <= 1
+    assert patch.figures["along_drift"] == 0.0, "nothing has drifted here"
 
 
 @pytest.mark.parametrize("recipe", [restore, restore_tuned], ids=["restore-subspace", "restore-tuned"])

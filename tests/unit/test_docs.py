@@ -33,7 +33,7 @@ class Block:
 
     @property
     def commands(self) -> list[list[str]]:
-        lines = [line[2:] for line in self.text.splitlines() if line.startswith("$ ")]
+        lines = [line[2:] for line in self.text.replace("\\\n", " ").splitlines() if line.startswith("$ ")]
         return [shlex.split(line, comments=True) for line in lines]
 
 
