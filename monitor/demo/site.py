@@ -142,7 +142,7 @@ def recipes(task_prompts: Path) -> list[dict[str, Any]]:
     return [
         {"plugin": "one-shot-sft"},
         {"plugin": "one-shot-subspace"},
-        {"plugin": "restore-tuned", "options": {"task_prompts": str(task_prompts), "refusals": 64, "harmless": 112}},
+        {"plugin": "restore-tuned", "options": {"task_prompts": str(task_prompts), "share": 0.65, "refusals": 64, "harmless": 112}},
     ]
 
 

@@ -31,8 +31,10 @@ class Options(LessonOptions):
     """Rank and dose of the patch."""
 
     rank: int = Field(default=16, ge=1, le=64)
-    share: float = Field(default=0.35, ge=0, le=1)
-    """How far back the fit begins: 0 at the drifted weights, 1 at the good ones as far as the rank goes."""
+    share: float = Field(default=0.7, ge=0, le=1)
+    """How far back the fit begins: 0 at the drifted weights, 1 at the good ones as far as the rank goes. Nearer to the
+    good ones the repair tells harmless orders from harmful ones better; nearer to the drifted ones it keeps a task that
+    the prompts say little of."""
     epochs: int = Field(default=1, ge=1)
     learning_rate: float = Field(default=8e-4, gt=0)
     batch: int = Field(default=6, ge=1)
