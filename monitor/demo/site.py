@@ -139,10 +139,11 @@ class DemoSite:
 
 def recipes(task_prompts: Path) -> list[dict[str, Any]]:
     """Return the demo's ladder: the two published recipes, which need no reference, then one that goes back to it."""
+    options = {"task_prompts": str(task_prompts), "share": 0.65, "refusals": 64, "harmless": 112}
     return [
         {"plugin": "one-shot-sft"},
         {"plugin": "one-shot-subspace"},
-        {"plugin": "restore-tuned", "options": {"task_prompts": str(task_prompts), "share": 0.65, "refusals": 64, "harmless": 112}},
+        {"plugin": "restore-tuned", "options": options},
     ]
 
 
