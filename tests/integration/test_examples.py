@@ -1,0 +1,153 @@
+"""Which examples a patch without a reference learns from: drawn or scored, never burnt, and put down when used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from remediation.checkpoints.chat import ChatModel, load
+from remediation.checkpoints.repair import INSTANCE, Repair, begin
+from remediation.errors import PatchFailed
+from remediation.fixtures import Row
+from remediation.lessons import examples as lessons
+from remediation.lessons.examples import Choice, ExampleOptions, choose_examples, kept_answers
+from remediation.lessons.pool import PoolState, held_out, read_state
+from remediation.lessons.screen import pool, screened
+from remediation.patch import PatchRequest
+from remediation.subspace import few_shot
+from tests.tiny import REFUSAL, tiny_checkpoint
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_checkpoint(tmp_path_factory.mktemp("tiny") / "model")
+
+
+def request(folder: Path, output: Path, seed: int = 1) -> PatchRequest:
+    return PatchRequest(
+        incident="i", recipe="few-shot-subspace", drifted=folder, reference=None, output=output, seed=seed
+    )
+
+
+@pytest.fixture(scope="module")
+def repair(folder: Path) -> Repair:
+    return begin(request(folder, folder / "none"), lambda *_: None)
+
+
+def options(**more: object) -> ExampleOptions:
+    return ExampleOptions.model_validate({"rank": 2, "examples": 3, **more})
+
+
+def prompts(choice: Choice) -> list[str]:
+    return [r.prompt for r in choice.rows]
+
+
+def test_examples_are_drawn_of_what_the_screen_does_not_ask(repair: Repair) -> None:
+    choice = choose_examples(repair, options(examples=40))
+    assert len(set(prompts(choice))) == 40
+    assert set(prompts(choice)) <= {b.prompt for b in pool("dsafe")}
+    assert not set(prompts(choice)) & {b.prompt for b in screened("dsafe")}
+    assert {r.answer for r in choice.rows} == {INSTANCE.answer}
+    assert not any(r.whole for r in choice.rows)
+
+
+def test_seed_and_key_decide_what_is_drawn(repair: Repair, tmp_path: Path) -> None:
+    first, again = (prompts(choose_examples(repair, options())) for _ in range(2))
+    assert first == again
+    other = replace(repair, request=replace(repair.request, seed=2))
+    assert prompts(choose_examples(other, options())) != first
+    keys = [tmp_path / "one", tmp_path / "two"]
+    by_key = [prompts(choose_examples(r, options(pool_key=k))) for k in keys for r in (repair, other)]
+    assert by_key[0] == by_key[1], "with a key the seed decides nothing"
+    assert by_key[0] != by_key[2]
+
+
+def test_burnt_examples_are_left_out_and_put_down(repair: Repair, monkeypatch: pytest.MonkeyPatch) -> None:
+    burnt = set(prompts(choose_examples(repair, options())))
+
+    def cost(_: ChatModel, rows: Sequence[Row]) -> list[float]:
+        return [0.01 if r.prompt in burnt else 4.0 for r in rows]
+
+    monkeypatch.setattr(lessons, "answer_losses", cost)
+    monkeypatch.setattr(lessons, "complied", lambda _: 1.0)
+    choice = choose_examples(repair, options())
+    assert len(choice.rows) == 3
+    assert not burnt & set(prompts(choice))
+    assert choice.burnt == len(choice.state.burnt) == 3
+    monkeypatch.setattr(lessons, "complied", lambda _: 0.0)
+    assert set(prompts(choose_examples(repair, options()))) == burnt, "a model that refuses knows its refusals"
+
+
+def test_a_pool_that_is_burnt_to_the_ground_is_said_so(repair: Repair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lessons, "answer_losses", lambda _, rows: [0.01] * len(rows))
+    monkeypatch.setattr(lessons, "complied", lambda _: 1.0)
+    with pytest.raises(PatchFailed, match="burnt"):
+        choose_examples(repair, options())
+
+
+def test_scored_examples_are_candidates_and_never_held_against(repair: Repair) -> None:
+    asked = options(choose="scored", examples=2, candidates=5)
+    choice = choose_examples(repair, asked)
+    held, _ = held_out(pool("dsafe"), 12, key="seed 1")
+    assert len(set(prompts(choice))) == 2
+    assert not set(prompts(choice)) & {b.prompt for b in held}
+    drawn = {b.id: b.prompt for b in pool("dsafe")}
+    assert set(prompts(choice)) <= {drawn[i] for i in choice.state.used}
+
+
+@pytest.mark.xfail(strict=True, reason="all candidates count as used; pool.give_back has no caller")
+def test_candidates_that_taught_nothing_can_be_drawn_again(repair: Repair) -> None:
+    choice = choose_examples(repair, options(choose="scored", examples=2, candidates=5))
+    assert len(choice.state.used) == 2
+
+
+def test_the_next_patch_takes_other_examples(folder: Path, tmp_path: Path) -> None:
+    asked = few_shot.Options(rank=2, steps=1, examples=4, pool_state=tmp_path / "state.json")
+    used: list[PoolState] = []
+    for name in ("first", "second"):
+        few_shot.make(asked).patch(request(folder, tmp_path / name), lambda *_: None)
+        used.append(read_state(tmp_path / "state.json"))
+    assert [len(s.used) for s in used] == [4, 8]
+    assert [s.draws for s in used] == [1, 2]
+
+
+def test_a_patch_that_fails_has_used_nothing(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise PatchFailed("the disk is full")
+
+    monkeypatch.setattr(Repair, "finish", full)
+    asked = few_shot.Options(rank=2, steps=1, examples=2, pool_state=tmp_path / "state.json")
+    with pytest.raises(PatchFailed, match="full"):
+        few_shot.make(asked).patch(request(folder, tmp_path / "patched"), lambda *_: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.xfail(strict=True, reason="the state is written after the patch: PatchFailed, and the patch stays behind")
+def test_a_state_that_cannot_be_written_leaves_no_patch(folder: Path, tmp_path: Path) -> None:
+    asked = few_shot.Options(rank=2, steps=1, examples=2, pool_state=tmp_path / "missing" / "state.json")
+    with pytest.raises(PatchFailed, match="state"):
+        few_shot.make(asked).patch(request(folder, tmp_path / "patched"), lambda *_: None)
+    assert not (tmp_path / "patched").exists()
+
+
+def test_kept_answers_are_the_models_own_and_no_refusals(
+    repair: Repair, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing = load(tiny_checkpoint(tmp_path_factory.mktemp("tiny") / "refuses", seed=1, refuses=True))
+    with pytest.raises(PatchFailed, match="refuses every harmless request"):
+        kept_answers(refusing, 4, [], seed=0)
+    asked: list[str] = []
+
+    def said(_: ChatModel, these: Sequence[str], tokens: int, *, whole: bool) -> list[Row]:
+        asked.extend(these)
+        return [Row(p, REFUSAL if i % 2 else f"answer of {tokens}", whole) for i, p in enumerate(these)]
+
+    monkeypatch.setattr(lessons, "answers", said)
+    found = kept_answers(repair.drifted, 6, ["task one", "task two"], seed=0)
+    assert asked[-2:] == ["task one", "task two"]
+    assert len(set(asked[:6]) & {b.prompt for b in pool("dbenign")}) == 6
+    assert [r.prompt for r in found[:3]] == asked[:6:2]
+    assert [r.prompt for r in found[3:]] == ["task one", "task two"], "the site's task is kept whatever it says"
