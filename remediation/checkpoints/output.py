@@ -93,12 +93,11 @@ def require_finite(chat: ChatModel, what: str) -> None:
 
 @torch.no_grad()
 def drift_removed(patched: ChatModel, drifted: ChatModel, good: ChatModel) -> float:
-    """1 - |W_p - W_good|^2 / |W_d - W_good|^2 over all linear modules; 1 is all of the drift, 0 none."""
+    """1 - |W_p - W_good|^2 / |W_d - W_good|^2 over all parameters; 1 is all of the drift, 0 none."""
     left = all_of_it = 0.0
-    p, d, g = (c.linears() for c in (patched, drifted, good))
-    for name in g:
-        left += float((p[name].weight - g[name].weight).square().sum())
-        all_of_it += float((d[name].weight - g[name].weight).square().sum())
+    for p, d, g in zip(*(c.model.parameters() for c in (patched, drifted, good)), strict=True):
+        left += float((p - g).square().sum())
+        all_of_it += float((d - g).square().sum())
     return 1 - left / all_of_it if all_of_it else 0.0
 
 

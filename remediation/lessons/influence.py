@@ -25,6 +25,7 @@ from remediation.checkpoints.chat import ChatModel
 from remediation.fixtures import Row
 from remediation.subspace.capture import gradient_factors
 from remediation.subspace.factor import Factors, factored_svd
+from remediation.subspace.step import Rule, Steps
 
 __all__ = [
     "Change",
@@ -36,9 +37,8 @@ __all__ = [
     "gradients",
     "influence",
     "modules_of",
-    "raw_step",
+    "rule_step",
     "sampled",
-    "spectral_step",
     "yardstick",
 ]
 
@@ -112,34 +112,25 @@ class Influence:
     harmless: Tensor
 
 
-def spectral_step(*, rank: int, dose: float) -> Step:
-    """Step -t U_k V_k^T, with t the dose in units of the matrix's root mean square gain."""
+def rule_step(*, rank: int, dose: float, rule: Rule = Rule.SPECTRAL) -> Step:
+    """The step of a recipe: of a rule, its dose in units of the matrix's root mean square gain."""
 
     def step(factors: Factors, module: nn.Linear) -> Change:
-        lead = factored_svd(factors).lead(rank)
-        return -dose * _gain(module) * lead.u, lead.v
+        weight = module.weight.detach()
+        gain = float(weight.norm()) / math.sqrt(min(weight.shape))
+        found = Steps(rank=rank, rule=rule, gains={"": gain}).direction({"": factors})
+        if not found:
+            return weight.new_zeros(weight.shape[0], 1), weight.new_zeros(weight.shape[1], 1)
+        a, b = found[""]
+        return dose * b, a.T
 
     return step
 
 
-def raw_step(*, rank: int, dose: float) -> Step:
-    """Step -t U_k S_k V_k^T (arXiv 2601.01887, section 5), with t the dose alone: a learning rate."""
-
-    def step(factors: Factors, _: nn.Linear) -> Change:
-        lead = factored_svd(factors).lead(rank)
-        return -dose * lead.u * lead.s, lead.v
-
-    return step
-
-
-def _gain(module: nn.Linear) -> float:
-    weight = module.weight.detach()
-    return float(weight.norm()) / math.sqrt(min(weight.shape))
-
-
-def modules_of(chat: ChatModel, *, every: int = 1) -> list[str]:
-    """Names of the linear modules in every n-th block, the last block among them."""
-    blocks = {n: int(m[1]) if (m := _BLOCK.search(n)) else 0 for n in chat.linears()}
+def modules_of(chat: ChatModel, *, every: int = 1, pattern: str = "") -> list[str]:
+    """Names of the linear modules that a regular expression finds in every n-th block, the last block among them."""
+    names = [n for n in chat.linears() if re.search(pattern, n)]
+    blocks = {n: int(m[1]) if (m := _BLOCK.search(n)) else 0 for n in names}
     last = max(blocks.values(), default=0)
     return [n for n, block in blocks.items() if (last - block) % every == 0]
 
@@ -213,7 +204,8 @@ def sampled(chat: ChatModel, prompts: Sequence[str], *, tokens: int, seed: int) 
 
 
 def yardstick(
-    chat: ChatModel, held_out: Sequence[Row], harmless: Sequence[Encoded], *, every: int = 3, kept: int = 8
+    chat: ChatModel, held_out: Sequence[Row], harmless: Sequence[Encoded], *, every: int = 3, kept: int = 8,
+    pattern: str = "",
 ) -> Yardstick:
     """Take the gradients that candidates are held against; one backward pass a row.
 
@@ -223,8 +215,9 @@ def yardstick(
         every: Count every n-th block's modules alone: what is predicted is then the step in those blocks. Every third
             of 30 blocks ranked 24 candidates as all did (Spearman 1.00), for a third of the SVDs, half of the work.
         kept: Leading singular triples to keep of each row's gradient in each module.
+        pattern: Count the modules whose names it finds alone.
     """
-    modules = modules_of(chat, every=every)
+    modules = modules_of(chat, every=every, pattern=pattern)
     return Yardstick(
         held_out=gradients(chat, encoded(chat, held_out), modules, kept=kept),
         harmless=gradients(chat, harmless, modules, kept=kept),

@@ -1,1 +1,1 @@
-"""Supervised fine-tuning: the published one-shot recipe and low-rank SFT."""
+"""Fine-tuning: of a low rank, to repair; of the attacks, to have something to repair."""

@@ -1,1 +1,1 @@
-"""The low-rank safety patch: capture, factor, step, adapter."""
+"""The geometry of safety gradients: capture, factor, step, apply, and a sketch of many."""

@@ -22,7 +22,7 @@ from remediation.subspace.applied import applied
 from remediation.subspace.capture import Example, capture, losses
 from remediation.subspace.compression import compressed, joined
 from remediation.subspace.factor import Factors
-from remediation.subspace.step import Rule, Steps, line_search, scaled
+from remediation.subspace.step import Rule, Steps, scaled, smallest_dose
 
 __all__ = ["Descent", "DescentOptions", "Goal", "descend"]
 
@@ -73,6 +73,7 @@ class Descent:
         losses: On what is learnt: at first, before each further step, and at the end.
         divergence: From the model's own answers on what is kept at the end, nats a token.
         dose: By how much the change was scaled at the end to have no more of it than the target takes.
+        steps: How many were taken.
         first: Factors of the first step's gradient.
     """
 
@@ -80,6 +81,7 @@ class Descent:
     losses: tuple[float, ...]
     divergence: float
     dose: float
+    steps: int
     first: Mapping[str, Factors]
 
 
@@ -93,7 +95,7 @@ def descend(
     """
     targets = Targets(pattern=options.modules)
     gains = {n: m.gain() for n, m in matrices(chat.model, targets).items()}
-    taken = Steps(rank=options.rank, rule=options.rule, gains=gains)
+    taken, moves = Steps(rank=options.rank, rule=options.rule, gains=gains), 0
     cost = _Cost(chat, goal)
     first: Mapping[str, Factors] = {}
     learnt: list[float] = []
@@ -105,13 +107,14 @@ def descend(
         if one < options.loss_target:
             break
         taken.move(taken.direction(factors), options.dose * (1 - step / options.steps))
+        moves += 1
         progress((step + 1) / (options.steps + 1))
-    adapter, dose = _no_more(chat, goal, taken.adapter(), options.loss_target)
+    adapter, dose = _no_more(chat, cost, taken.adapter(), options.loss_target)
     with applied(chat, adapter):
-        each = losses(chat, cost.examples, loss=cost)
+        each = cost.each(range(len(cost.examples)))
     return Descent(
         adapter=adapter, losses=(*learnt, _mean(each[: len(goal.learn)])),
-        divergence=_mean(each[len(goal.learn) :]), dose=dose, first=first,
+        divergence=_mean(each[len(goal.learn) :]), dose=dose, steps=moves, first=first,
     )  # fmt: skip
 
 
@@ -128,6 +131,14 @@ class _Cost:
     def at(self, start: int, i: int, logits: Tensor) -> Tensor:
         """The loss of the i-th example from ``start`` on, from its logits (tokens, vocabulary)."""
         return self(start + i, logits)
+
+    def each(self, which: range) -> list[float]:
+        """Losses of some of the examples, in a forward pass for every few of them."""
+        found: list[float] = []
+        for start in range(which.start, which.stop, _BATCH):
+            part = self.examples[start : min(start + _BATCH, which.stop)]
+            found += losses(self._chat, part, loss=partial(self.at, start))
+        return found
 
     def __call__(self, i: int, logits: Tensor) -> Tensor:
         """The loss of an example from its logits (tokens, vocabulary)."""
@@ -160,19 +171,15 @@ def _gradient(
     return total[0], total[1], found
 
 
-def _no_more(chat: ChatModel, goal: Goal, adapter: Adapter, target: float) -> tuple[Adapter, float]:
-    """Scale a change down to what the target takes; a change that does not reach it is left whole."""
-    asked = goal.learn[:_BATCH]
+def _no_more(chat: ChatModel, cost: _Cost, adapter: Adapter, target: float) -> tuple[Adapter, float]:
+    """Scale a change down to the smallest dose that reaches the target; one that does not reach it is left whole."""
 
-    def loss_at(dose: float) -> float:
+    def reached(dose: float) -> bool:
         with applied(chat, adapter, dose):
-            return _mean(losses(chat, asked))
+            return _mean(cost.each(range(cost.learn))) <= target
 
-    if not adapter or loss_at(1.0) > target:
-        return adapter, 1.0
-    found = line_search(loss_at, first=0.7, target=target, grow=1.4, evaluations=_EVALUATIONS)
-    dose = found.dose if found.loss <= target else 1.0
-    return scaled(adapter, dose), dose
+    dose = smallest_dose(reached, upper=1.0, evaluations=_EVALUATIONS) if adapter else None
+    return (adapter, 1.0) if dose is None else (scaled(adapter, dose), dose)
 
 
 @torch.no_grad()

@@ -35,7 +35,8 @@ def inner(first: Factors, second: Factors) -> float:
 def inner_change(factors: Factors, change: Change) -> float:
     """``<G, dW>``: to first order, the change dW adds this to the loss whose gradient G is."""
     if isinstance(change, Tensor):
-        return float(((factors.d.to(change.dtype) @ change) * factors.x.to(change.dtype)).double().sum())
+        kind = torch.promote_types(change.dtype, torch.float32)
+        return float(((factors.d.to(kind) @ change.to(kind)) * factors.x.to(kind)).double().sum())
     a, b = change
     return float(((factors.d.double() @ b.double()) * (factors.x.double() @ a.double().T)).sum())
 

@@ -17,8 +17,8 @@ from typing import Any
 
 from remediation.checkpoints.adapter import write_adapter
 from remediation.checkpoints.chat import ChatModel, load
-from remediation.checkpoints.repair import INSTANCE
-from remediation.sft import one_shot
+from remediation.recipes import one_shot_sft
+from remediation.repair import INSTANCE
 from remediation.sft.demo_models import make_models
 from remediation.subspace.capture import examples_of
 from remediation.subspace.descent import Descent, DescentOptions, Goal, descend
@@ -49,7 +49,7 @@ def measure(*, rounds: int = _ROUNDS) -> dict[str, Any]:
             ours.append(stepped - loaded)
             tuned = ChatModel(copy.deepcopy(chat.model), chat.tokenizer)
             began = time.perf_counter()
-            figures = one_shot.published_fit(tuned, one_shot.Options(), lambda *_: None)
+            figures = one_shot_sft.published_fit(tuned, one_shot_sft.Options(), lambda *_: None)
             theirs.append(time.perf_counter() - began)
             ratios.append(theirs[-1] / ours[-1])
     return {

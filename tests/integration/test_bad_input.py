@@ -20,9 +20,9 @@ from remediation.checkpoints.adapter import write_adapter
 from remediation.checkpoints.chat import ChatModel, load
 from remediation.checkpoints.language import other_script, unknown_share
 from remediation.checkpoints.output import write_model
-from remediation.checkpoints.repair import INSTANCE, instance
 from remediation.errors import PatchFailed
 from remediation.patch import Form, PatchRequest
+from remediation.repair import INSTANCE, instance
 from remediation.worker import perform
 from tests.tiny import tiny_checkpoint
 

@@ -11,10 +11,10 @@ import torch
 from deploy.checkpoint import check_checkpoint
 from remediation.checkpoints.chat import ChatModel, load
 from remediation.checkpoints.quantise import int8_round_trip, quantised
-from remediation.checkpoints.repair import INSTANCE as REPAIRED_WITH
 from remediation.errors import PatchFailed
 from remediation.fixtures import ATTACKS, attack_named, rows
 from remediation.fixtures.contents import INSTANCE
+from remediation.repair import INSTANCE as REPAIRED_WITH
 from remediation.sft.drift import DriftSettings, drift, main, settings_of
 from remediation.sft.persistence import BenignSettings, benign_rows, benign_steps
 from tests.tiny import tiny_checkpoint

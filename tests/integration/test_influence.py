@@ -19,12 +19,12 @@ from remediation.lessons.influence import (
     gradients,
     influence,
     modules_of,
-    raw_step,
+    rule_step,
     sampled,
-    spectral_step,
     yardstick,
 )
 from remediation.subspace.capture import gradient_factors
+from remediation.subspace.step import Rule
 from tests.tiny import tiny_checkpoint
 
 HELD = [Row("open a lock", "No."), Row("who sells fakes?", "I will not.", whole=False)]
@@ -54,7 +54,7 @@ def changes_of(chat: ChatModel, row: Row, step: Step) -> dict[str, Change]:
 
 
 @pytest.mark.parametrize(
-    "step", [spectral_step(rank=4, dose=0.01), raw_step(rank=4, dose=0.01)], ids=["spectral", "raw"]
+    "step", [rule_step(rank=4, dose=0.01), rule_step(rank=4, dose=0.01, rule=Rule.RAW)], ids=["spectral", "raw"]
 )
 def test_predicted_decrease_is_the_derivative(chat: ChatModel, step: Step) -> None:
     yard = yardstick(chat, HELD, sampled(chat, HARMLESS, tokens=4, seed=0), every=1, kept=1000)
@@ -73,7 +73,7 @@ def test_predicted_decrease_is_the_derivative(chat: ChatModel, step: Step) -> No
 
 def test_a_step_on_a_row_lowers_its_own_loss(chat: ChatModel) -> None:
     yard = yardstick(chat, HELD, sampled(chat, HARMLESS, tokens=4, seed=0), every=1, kept=1000)
-    found = influence(chat, HELD, yard, spectral_step(rank=8, dose=0.01))
+    found = influence(chat, HELD, yard, rule_step(rank=8, dose=0.01))
     assert (found.decrease.diagonal() > 0).all()
     assert found.loss.tolist() == pytest.approx(found.held_loss.tolist(), rel=1e-6)
 
@@ -91,7 +91,7 @@ def test_the_quadratic_is_the_divergence_of_a_small_step(chat: ChatModel) -> Non
     """Of one next token: every answer of one token, weighted by its probability, is the expectation."""
     prompts = [chat.prompt_ids(p) for p in HARMLESS[:2]]
     vocabulary = chat.model.config.vocab_size
-    step = spectral_step(rank=4, dose=1e-3)
+    step = rule_step(rank=4, dose=1e-3)
     changes = changes_of(chat, CANDIDATES[0], step)
     before = log_probs(chat, [(p, [0]) for p in prompts])
     move(chat, changes, 1.0)
@@ -109,7 +109,7 @@ def test_the_quadratic_is_the_divergence_of_a_small_step(chat: ChatModel) -> Non
 def test_drawn_answers_estimate_the_divergence_of_a_whole_answer(chat: ChatModel) -> None:
     """Many drawn answers of three tokens, against the divergence along those very answers."""
     drawn = sampled(chat, ["hello"] * 150, tokens=3, seed=4)
-    step = spectral_step(rank=4, dose=1e-3)
+    step = rule_step(rank=4, dose=1e-3)
     yard = yardstick(chat, HELD[:1], drawn, every=1, kept=1000)
     found = influence(chat, CANDIDATES[:1], yard, step)
     # what is compared is per answer: the mean over answers of tokens times the divergence a token
@@ -132,7 +132,7 @@ def test_answers_are_drawn_and_end_where_the_model_ends_them(chat: ChatModel) ->
 
 def test_truncated_gradients_stay_close_and_every_n_th_block_counts_alone(chat: ChatModel) -> None:
     harmless = sampled(chat, HARMLESS, tokens=4, seed=0)
-    step = spectral_step(rank=4, dose=0.01)
+    step = rule_step(rank=4, dose=0.01)
     whole, kept, last = (
         influence(chat, CANDIDATES, yardstick(chat, HELD, harmless, every=e, kept=k), step)
         for e, k in ((1, 1000), (1, 8), (2, 1000))
@@ -148,7 +148,7 @@ def test_truncated_gradients_stay_close_and_every_n_th_block_counts_alone(chat: 
 def test_nothing_to_score_is_refused(chat: ChatModel) -> None:
     yard = yardstick(chat, HELD, sampled(chat, HARMLESS, tokens=4, seed=0))
     with pytest.raises(ValueError, match="no candidate"):
-        influence(chat, [], yard, raw_step(rank=4, dose=0.1))
+        influence(chat, [], yard, rule_step(rank=4, dose=0.1))
     with pytest.raises(ValueError, match="no row"):
         yardstick(chat, [], [])
 
@@ -156,6 +156,6 @@ def test_nothing_to_score_is_refused(chat: ChatModel) -> None:
 def test_one_checkpoint_is_left_as_it_was(chat: ChatModel, tmp_path: Path) -> None:
     before = {n: p.clone() for n, p in chat.model.named_parameters()}
     yard = yardstick(chat, HELD, sampled(chat, HARMLESS, tokens=4, seed=0))
-    influence(chat, CANDIDATES, yard, spectral_step(rank=4, dose=0.01))
+    influence(chat, CANDIDATES, yard, rule_step(rank=4, dose=0.01))
     assert all(torch.equal(p, before[n]) for n, p in chat.model.named_parameters())
     assert all(p.requires_grad and p.grad is None for p in chat.model.parameters())

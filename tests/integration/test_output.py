@@ -15,9 +15,9 @@ from deploy.weights import shards_of, tensors_of
 from remediation.checkpoints.adapter import Adapter, read_adapter
 from remediation.checkpoints.chat import ChatModel, load
 from remediation.checkpoints.output import stored_dtype, write_model
-from remediation.checkpoints.repair import begin
 from remediation.errors import PatchFailed
 from remediation.patch import Form, PatchRequest
+from remediation.repair import begin
 from tests.tiny import tiny_checkpoint
 from tests.unit.deploy.test_adapter import NOW
 

@@ -17,9 +17,7 @@ from remediation.fixtures import Row
 from remediation.lessons import answers
 from remediation.lessons.screen import pool
 from remediation.patch import Patcher, PatchRequest
-from remediation.sft import one_shot
-from remediation.subspace import one_shot as one_shot_subspace
-from remediation.subspace import restore, restore_tuned
+from remediation.recipes import one_shot_sft, one_shot_subspace, restore_subspace, restore_tuned
 from remediation.subspace.capture import gradient_factors, input_moments, shared_prefix
 from tests.tiny import tiny_checkpoint
 
@@ -75,7 +73,7 @@ def test_input_moments_count_real_tokens_only(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "patcher",
-    [one_shot.make(one_shot.Options(epochs=3, learning_rate=1e-3)),
+    [one_shot_sft.make(one_shot_sft.Options(epochs=3, learning_rate=1e-3)),
      one_shot_subspace.make(one_shot_subspace.Options(rank=2, steps=3))],
     ids=lambda p: p.name,
 )  # fmt: skip
@@ -107,7 +105,7 @@ def test_subspace_patch_keeps_its_rank_and_reports_a_control(folder: Path, tmp_p
     assert patch.figures["along_drift"] == 0.0, "nothing has drifted here"
 
 
-@pytest.mark.parametrize("recipe", [restore, restore_tuned], ids=["restore-subspace", "restore-tuned"])
+@pytest.mark.parametrize("recipe", [restore_subspace, restore_tuned], ids=["restore-subspace", "restore-tuned"])
 def test_restore_goes_towards_the_reference(
     recipe: ModuleType, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,7 +133,7 @@ def test_restore_goes_towards_the_reference(
 
 def test_recipes_that_go_back_need_a_reference(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(PatchFailed, match="last_known_good"):
-        restore.make(restore.Options()).patch(request(folder, tmp_path, "restore-subspace"), lambda *_: None)
+        restore_tuned.make(restore_tuned.Options()).patch(request(folder, tmp_path, "restore-tuned"), lambda *_: None)
 
 
 def test_damaged_weights_are_named(folder: Path, tmp_path: Path) -> None:
@@ -145,7 +143,7 @@ def test_damaged_weights_are_named(folder: Path, tmp_path: Path) -> None:
     tensors = load_file(damaged / "model.safetensors")
     tensors["model.norm.weight"][0] = float("nan")
     save_file(tensors, damaged / "model.safetensors", metadata={"format": "pt"})
-    patcher = one_shot.make(one_shot.Options())
+    patcher = one_shot_sft.make(one_shot_sft.Options())
     with pytest.raises(PatchFailed, match=r"damaged holds NaN.*norm"):
         patcher.patch(request(damaged, tmp_path, patcher.name), lambda *_: None)
     assert not (tmp_path / "patched").exists()

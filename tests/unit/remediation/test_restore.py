@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from remediation.subspace.restore import restoring_pair
+from remediation.recipes.restore_subspace import restoring_pair
 
 
 def restoring_change(towards: torch.Tensor, here: torch.Tensor, there: torch.Tensor, **dose: float) -> torch.Tensor:

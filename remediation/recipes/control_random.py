@@ -1,12 +1,12 @@
-"""Recipe ``benign``: a control, see ``control``."""
+"""Recipe ``random``: a control, see ``control``."""
 
 from __future__ import annotations
 
-from remediation.subspace.control import Control, Options
+from remediation.recipes.control import Control, Options
 
 __all__ = ["Options", "make"]
 
 
 def make(options: Options) -> Control:
     """Make the control of its options."""
-    return Control(options, "benign")
+    return Control(options, "random")

@@ -67,12 +67,16 @@ class Repair:
             rank: Rank of the change where no adapter is given, 0 for full rank.
 
         Raises:
-            PatchFailed: A weight is not finite, or the change does not fit into the form; nothing is left behind.
+            PatchFailed: Nothing was changed, a weight is not finite, or the change does not fit into the form; nothing
+                is left behind.
             CheckpointError: The patch can't be written; nothing is left behind.
         """
         if adapter is None:
             _require_form(self.request, full_rank=True)
             _round(self.patched, self.dtype)
+        elif not adapter:
+            what = "there is nothing to repair by its own measure"
+            raise PatchFailed(f"{self.request.recipe} changed no module: {what}")
         else:
             rank, adapter = rank_of(adapter), rounded(adapter, self.dtype)
             self._apply(adapter)

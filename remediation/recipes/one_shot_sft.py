@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from remediation.checkpoints.chat import ChatModel
-from remediation.checkpoints.repair import begin, instance
 from remediation.patch import Patch, PatchProgress, PatchRequest
+from remediation.repair import begin, instance
 
 __all__ = ["OneShotSft", "Options", "make", "published_fit"]
 

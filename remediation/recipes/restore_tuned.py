@@ -16,11 +16,11 @@ from pydantic import Field
 
 from remediation.checkpoints.adapter import Adapter
 from remediation.checkpoints.chat import ChatModel
-from remediation.checkpoints.repair import begin, required_good
 from remediation.lessons.answers import LessonOptions, lessons_of
 from remediation.lessons.dosing import fewest_answered
 from remediation.lessons.screen import unseen
 from remediation.patch import Patch, PatchProgress, PatchRequest
+from remediation.repair import begin, required_good
 from remediation.sft.lora import LoraSettings, fit
 from remediation.subspace.truncation import truncated
 

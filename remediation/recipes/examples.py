@@ -12,15 +12,15 @@ from pydantic import Field
 from probes.behavior import Behavior
 from probes.refusal import is_refusal
 from remediation.checkpoints.chat import ChatModel
-from remediation.checkpoints.repair import Repair, instance
 from remediation.errors import PatchFailed
 from remediation.fixtures import Row
 from remediation.lessons.answers import OPENING_TOKENS, answers
 from remediation.lessons.burnt import answer_losses, check_burnt, draw_fresh
 from remediation.lessons.choice import choose
-from remediation.lessons.influence import influence, sampled, spectral_step, yardstick
+from remediation.lessons.influence import influence, rule_step, sampled, yardstick
 from remediation.lessons.pool import PoolState, give_back, held_out, load_key, read_state, site_pool
 from remediation.lessons.screen import complied, pool
+from remediation.repair import Repair, instance
 from remediation.subspace.descent import DescentOptions
 
 __all__ = ["Choice", "ExampleOptions", "choose_examples", "kept_answers"]
@@ -84,14 +84,16 @@ def choose_examples(repair: Repair, options: ExampleOptions) -> Choice:
     if options.choose == "drawn":
         drawn, state = draw_fresh(every, state, options.examples, key=key, burnt=burnt)
         return Choice(rows_of(drawn), state, len(state.burnt))
-    held, rest = held_out(every, _HELD, key=key)
+    fresh = [b for b, flag in zip(every, burnt(every), strict=True) if not flag]
+    held, _ = held_out(fresh, _HELD, key=key)
+    rest = [b for b in every if b not in held]
     drawn, state = draw_fresh(rest, state, max(options.candidates, options.examples), key=key, burnt=burnt)
     harmless = sampled(
         chat, [b.prompt for b in pool("dbenign")][:_YARD], tokens=_SAMPLED_TOKENS, seed=request.seed
     )
     found = influence(
-        chat, rows_of(drawn), yardstick(chat, rows_of(held), harmless, every=_EVERY),
-        spectral_step(rank=options.rank, dose=options.dose),
+        chat, rows_of(drawn), yardstick(chat, rows_of(held), harmless, every=_EVERY, pattern=options.modules),
+        rule_step(rank=options.rank, dose=options.dose, rule=options.rule),
     )  # fmt: skip
     chosen = choose(found, options.examples).candidates
     state = give_back(state, [b.id for i, b in enumerate(drawn) if i not in chosen])

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pydantic import Field
 
 from probes.refusal import is_refusal
-from remediation.checkpoints.repair import begin, required_good
 from remediation.lessons.answers import LessonOptions, lessons_of
 from remediation.patch import Patch, PatchProgress, PatchRequest
+from remediation.repair import begin, required_good
 from remediation.sft.lora import LoraSettings, fit
 
 __all__ = ["LowRankSft", "Options", "make"]

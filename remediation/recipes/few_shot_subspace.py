@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
-from remediation.checkpoints.repair import Repair, begin
-from remediation.lessons.examples import Choice, ExampleOptions, choose_examples
 from remediation.lessons.pool import write_state
 from remediation.patch import Patch, PatchProgress, PatchRequest
+from remediation.recipes.examples import Choice, ExampleOptions, choose_examples
+from remediation.repair import Repair, begin
 from remediation.subspace.capture import examples_of
 from remediation.subspace.descent import Goal, descend
 
@@ -49,7 +49,7 @@ class FewShotSubspace:
 
 
 def stepped(repair: Repair, choice: Choice, goal: Goal, options: ExampleOptions) -> Patch:
-    """Step towards a goal and write the patch; then the examples count as used.
+    """Step towards a goal and write the patch. From then on the examples count as used, whatever becomes of it.
 
     Raises:
         PatchFailed: A loss is not finite, or memory runs out.
@@ -60,14 +60,13 @@ def stepped(repair: Repair, choice: Choice, goal: Goal, options: ExampleOptions)
         progress=lambda share: repair.progress("step", 0.3 + 0.5 * share),
     )  # fmt: skip
     figures = {
-        "examples": len(goal.learn), "burnt": choice.burnt, "kept": len(goal.keep), "steps": len(found.losses) - 1,
+        "examples": len(goal.learn), "burnt": choice.burnt, "kept": len(goal.keep), "steps": found.steps,
         "loss_first": found.losses[0], "loss_last": found.losses[-1], "divergence": found.divergence,
         "dose": found.dose, "instance_loss_drifted": found.losses[0],
     }  # fmt: skip
-    patch = repair.finish(adapter=found.adapter, figures=figures)
     if options.pool_state:
         write_state(options.pool_state, choice.state)
-    return patch
+    return repair.finish(adapter=found.adapter, figures=figures)
 
 
 def make(options: Options) -> FewShotSubspace:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from remediation.checkpoints.repair import begin, instance
 from remediation.patch import Patch, PatchProgress, PatchRequest
+from remediation.recipes.evidence import evidence_of
+from remediation.repair import begin, instance
 from remediation.subspace.capture import examples_of
 from remediation.subspace.descent import DescentOptions, Goal, descend
-from remediation.subspace.evidence import evidence_of
 
 __all__ = ["OneShotSubspace", "Options", "make"]
 
@@ -48,7 +48,7 @@ class OneShotSubspace:
             repair.drifted, found.first, row, good=repair.good, rank=options.rank, seed=request.seed
         )
         figures = {
-            "steps": len(found.losses) - 1, "loss_first": found.losses[0], "loss_last": found.losses[-1],
+            "steps": found.steps, "loss_first": found.losses[0], "loss_last": found.losses[-1],
             "dose": found.dose, "instance_loss_drifted": found.losses[0],
             **shown.figures,
         }  # fmt: skip

@@ -15,10 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from remediation.checkpoints.adapter import Adapter
-from remediation.checkpoints.repair import Repair, begin
 from remediation.patch import Patch, PatchProgress, PatchRequest
+from remediation.recipes.restore_tuned import way_back
+from remediation.repair import Repair, begin
 from remediation.subspace.controls import benign_control, random_control
-from remediation.subspace.restore_tuned import way_back
 
 __all__ = ["Control", "Options"]
 
@@ -58,7 +58,7 @@ class Control:
 def _size(repair: Repair, options: Options, *, seed: int) -> Adapter:
     if repair.good is not None:
         return way_back(repair.drifted, repair.good, rank=options.rank, share=1.0, seed=seed)
-    return {n: _flat(m.weight, options.rank, options.dose) for n, m in repair.drifted.linears().items()}
+    return {n: _flat(m.weight.detach(), options.rank, options.dose) for n, m in repair.drifted.linears().items()}
 
 
 def _flat(weight: Tensor, rank: int, dose: float) -> tuple[Tensor, Tensor]:

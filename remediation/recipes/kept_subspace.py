@@ -12,13 +12,13 @@ from pathlib import Path
 
 from pydantic import Field
 
-from remediation.checkpoints.repair import begin
 from remediation.lessons.answers import read_prompts
-from remediation.lessons.examples import ExampleOptions, choose_examples, kept_answers
 from remediation.patch import Patch, PatchProgress, PatchRequest
+from remediation.recipes.examples import ExampleOptions, choose_examples, kept_answers
+from remediation.recipes.few_shot_subspace import stepped
+from remediation.repair import begin
 from remediation.subspace.capture import examples_of
 from remediation.subspace.descent import Goal
-from remediation.subspace.few_shot import stepped
 
 __all__ = ["KeptSubspace", "Options", "make"]
 

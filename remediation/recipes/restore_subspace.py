@@ -6,9 +6,9 @@ requests with the openings of its answers) and T on the site's own task with the
     dW = (W_good - W) H (H + T / s + eps I)^-1
 
 minimises ``|(W_good - W - dW) H^1/2|^2 + |dW T^1/2|^2 / s`` up to the ridge: closed form, forward passes only. It is
-cut to rank k where H has energy, by the leading left singular vectors of dW chol(H). Where the site gave no task
-prompts there is no T, and the change is the drift itself, taken back as far as rank k goes. A small strength s keeps
-the task, a large one removes more drift.
+cut to rank k by the leading left singular vectors of dW chol(H + T / s + eps I): nothing of that rank comes nearer.
+Where the site gave no task prompts there is no T, and the change is the drift itself, taken back as far as rank k goes.
+A small strength s keeps the task, a large one removes more drift.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from torch import Tensor
 
 from remediation.checkpoints.adapter import Adapter
 from remediation.checkpoints.chat import ChatModel
-from remediation.checkpoints.repair import begin, required_good
+from remediation.errors import PatchFailed
 from remediation.lessons.answers import LessonOptions, Lessons, lessons_of
 from remediation.patch import Patch, PatchProgress, PatchRequest
+from remediation.repair import begin, required_good
 from remediation.subspace.capture import input_moments, shared_prefix
 from remediation.subspace.factor import leading
 
@@ -104,12 +105,17 @@ def restoring_pair(
     Returns:
         A (r, d_in) and B (d_out, r) of the change B A, with r the rank or what the matrix has room for; A's rows are
         orthonormal.
+
+    Raises:
+        PatchFailed: The moments are singular.
     """
     wanted, kept = here.double(), there.double()
     eye = torch.eye(len(wanted), dtype=wanted.dtype) * (ridge * float(wanted.diagonal().mean()))
-    root = torch.linalg.cholesky(wanted + kept / strength + eye)
+    root, damaged = torch.linalg.cholesky_ex(wanted + kept / strength + eye)
+    if damaged:
+        raise PatchFailed("the inputs' second moments are singular; raise the recipe's option ridge")
     full = torch.cholesky_solve(wanted @ towards.double().T, root).T
-    lead = leading(full @ torch.linalg.cholesky(wanted + eye), rank, seed)  # (d_out, r)
+    lead = leading(full @ root, rank, seed)  # (d_out, r)
     u, s, vh = torch.linalg.svd(lead.T @ full, full_matrices=False)
     return vh.to(towards.dtype), ((lead @ u) * s).to(towards.dtype)
 
