@@ -20,10 +20,11 @@ from remediation.checkpoints.output import (
     stored_dtype,
     write_model,
 )
+from remediation.checkpoints.quantise import quantised
 from remediation.checkpoints.sound import load_sound, require_mergeable
 from remediation.errors import PatchFailed
 from remediation.fixtures import Row
-from remediation.lessons.screen import control_looks, screen
+from remediation.lessons.screen import complied, control_looks, screen
 from remediation.patch import Control, Form, LayerSpectrum, Patch, PatchProgress, PatchRequest
 
 __all__ = ["INSTANCE", "Repair", "begin", "instance", "required_good"]
@@ -84,8 +85,12 @@ class Repair:
         self.progress("screen", 0.9)
         looked = screen(self.patched, self.good or self.drifted)
         controls: tuple[Control, ...] = ()
+        if not looked.complies:
+            self.progress("int8", 0.93)
+            with quantised(self.patched):
+                figures = {**figures, "asr_int8": complied(self.patched)}
         if adapter is not None and not looked.complies:
-            self.progress("controls", 0.94)
+            self.progress("controls", 0.95)
             controls = control_looks(self.drifted, adapter, seed=self.request.seed)
         self._write(adapter, rank)
         self.progress("done", 1.0)
