@@ -36,6 +36,7 @@ async def patching(incident: Incident, step: Step) -> Effect:
         incident=incident.id, recipe=recipe.plugin, drifted=drifted, reference=reference,
         output=scratch(incident, site), seed=SEED, options=recipe.options,
         parent_digest=await asyncio.to_thread(_digest, incident.release, site),
+        reference_digest=await asyncio.to_thread(_digest, incident.last_good, site),
     )  # fmt: skip
     trial = await try_recipe(site.executor, request, step.say)
     incident = with_trial(incident, trial)

@@ -38,6 +38,8 @@ class PatchRequest:
         form: Whether ``output`` is a full checkpoint or an adapter.
         parent_digest: Content digest of ``drifted`` when the incident began: other weights are not patched; empty where
             it is not known.
+        reference_digest: Content digest that ``reference`` was imported with: a repair never goes towards other
+            weights; empty where it is not known.
     """
 
     incident: str
@@ -49,6 +51,7 @@ class PatchRequest:
     options: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     form: Form = Form.MERGED
     parent_digest: str = ""
+    reference_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -108,6 +108,7 @@ def request_from_json(data: Mapping[str, Any]) -> PatchRequest:
         incident=data["incident"], recipe=data["recipe"], drifted=Path(data["drifted"]),
         reference=Path(reference) if reference else None, output=Path(data["output"]), seed=data["seed"],
         options=data["options"], form=Form(data["form"]), parent_digest=data["parent_digest"],
+        reference_digest=data["reference_digest"],
     )  # fmt: skip
 
 
@@ -207,9 +208,11 @@ def perform(request: PatchRequest, progress: PatchProgress) -> Patch:
     """
     check_checkpoint(request.drifted)
     if request.parent_digest:
-        require_digest(request.drifted, request.parent_digest)
+        require_digest(request.drifted, request.parent_digest, since="when the incident began")
     if request.reference:
         check_checkpoint(request.reference)
+        if request.reference_digest:
+            require_digest(request.reference, request.reference_digest, since="when it was imported")
         require_same_architecture(request.drifted, request.reference)
     try:
         return make_patcher(request.recipe, request.options).patch(request, progress)

@@ -61,6 +61,7 @@ async def test_a_drifted_target_recovers(tmp_path: Path) -> None:
     assert done.trials[0].verification["accepted"]
     (asked,) = world.executor.patchers["mend"].asked
     assert asked.parent_digest == world.drifted.manifest.digest
+    assert asked.reference_digest == world.good.manifest.digest
     assert {"evidence", "confirmation", "containment", "recovery"} <= done.facts.keys()
     assert not list((tmp_path / "releases" / ".work").iterdir())
     marks = {k.release: k.good for k in service.store.known("prod")}

@@ -121,3 +121,16 @@ async def test_weights_that_changed_since_are_not_patched(asked: PatchRequest) -
     with pytest.raises(PatchFailed, match="abort the incident, or put the checkpoint back"):
         await run_patch(again, timeout_seconds=300, on_progress=lambda *_: None)
     assert not again.output.exists()
+
+
+async def test_a_reference_that_changed_since_is_not_gone_back_to(asked: PatchRequest, tmp_path: Path) -> None:
+    good = write_checkpoint(tmp_path / "good")
+    known = replace(asked, reference=good, reference_digest=folder_digest(good))
+    await run_patch(known, timeout_seconds=300, on_progress=lambda *_: None)
+    (good / "model.safetensors").write_bytes((good / "model.safetensors").read_bytes()[:-1] + b"1")
+    again = replace(known, output=asked.output.with_name("again"))
+    with pytest.raises(DigestMismatch, match=r"good: its content has digest .*, when it was imported it had"):
+        perform(again, lambda *_: None)
+    with pytest.raises(PatchFailed, match="put the checkpoint back"):
+        await run_patch(again, timeout_seconds=300, on_progress=lambda *_: None)
+    assert not again.output.exists()
