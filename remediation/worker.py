@@ -15,6 +15,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import traceback
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict
 from importlib.metadata import entry_points
@@ -203,7 +204,8 @@ def perform(request: PatchRequest, progress: PatchProgress) -> Patch:
     """Run one recipe in this process, on checkpoints that were looked at first.
 
     Raises:
-        PatchFailed: The recipe can't repair this checkpoint, or memory ran out.
+        PatchFailed: The recipe can't repair this checkpoint, its numbers go wrong (a matrix that can't be factored, a
+            division by zero, a value out of range), or memory ran out. Trying again would end the same way.
         CheckpointError: A folder can't be used.
     """
     check_checkpoint(request.drifted)
@@ -216,13 +218,25 @@ def perform(request: PatchRequest, progress: PatchProgress) -> Patch:
         require_same_architecture(request.drifted, request.reference)
     try:
         return make_patcher(request.recipe, request.options).patch(request, progress)
-    except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
+    except (MemoryError, RuntimeError, ArithmeticError, ValueError) as error:
+        if _out_of_memory(error):
+            raise PatchFailed(f"recipe {request.recipe}: memory ran out; {_memory(request)}") from error
+        if not _of_the_numbers(error):
             raise
-        raise PatchFailed(f"recipe {request.recipe}: memory ran out; {_memory(request)}") from error
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise PatchFailed(
+            f"recipe {request.recipe} can't repair this checkpoint: {type(error).__name__.lstrip('_')}: {error} "
+            f"({Path(last.filename).name}, line {last.lineno}); try another recipe"
+        ) from error
 
 
-def _out_of_memory(error: MemoryError | RuntimeError) -> bool:
+def _of_the_numbers(error: Exception) -> bool:
+    """Tell arithmetic that can't be done from a fault of the program; torch's own is told by its name."""
+    names = {c.__name__.lstrip("_") for c in type(error).__mro__}
+    return isinstance(error, ArithmeticError | ValueError) or "LinAlgError" in names
+
+
+def _out_of_memory(error: Exception) -> bool:
     """Torch says it in words: on the CPU in a plain RuntimeError, on a GPU in one of its own."""
     return isinstance(error, MemoryError) or any(s in str(error) for s in ("allocate memory", "out of memory"))
 

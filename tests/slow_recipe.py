@@ -28,7 +28,12 @@ class Options(BaseModel):
     chatter: int = 0
     """Bytes of a line on standard output that is no progress."""
     error: str = ""
-    """Raised in the middle: ``memory``, ``torch``, ``cuda`` or ``other``."""
+    """Raised in the middle: ``memory``, ``torch``, ``cuda``, ``can-not``, ``division``, ``value``, ``factor``,
+    ``type`` or ``other``."""
+
+
+class _LinAlgError(RuntimeError):
+    """Named as torch names its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,14 @@ class SlowRecipe:
                 raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB.")
             case "other":
                 raise RuntimeError("shapes can't be multiplied")
+            case "division":
+                raise ZeroDivisionError("float division by zero")
+            case "value":
+                raise ValueError("a share of 1.2")
+            case "factor":
+                raise _LinAlgError("the factorization could not be completed")
+            case "type":
+                raise TypeError("no number")
             case "can-not":
                 raise PatchFailed("no gradient")
 

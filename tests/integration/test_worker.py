@@ -17,7 +17,7 @@ from deploy.errors import CheckpointError, DigestMismatch
 from remediation.errors import PatchFailed, WorkerDied
 from remediation.patch import Patch, PatchRequest
 from remediation.testing import contents
-from remediation.worker import perform, run_patch
+from remediation.worker import _of_the_numbers, perform, run_patch
 from tests.conftest import ROOT
 from tests.processes import children_of
 from tests.slow_recipe import install
@@ -101,6 +101,33 @@ def test_every_way_to_run_out_of_memory_is_known(asked: PatchRequest, error: str
     with pytest.raises(PatchFailed, match=r"memory ran out; 3 copies .* run the worker on a larger machine"):
         perform(short, lambda *_: None)
     assert not list(asked.output.parent.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ("division", "ZeroDivisionError: float division by zero"),
+        ("value", "ValueError: a share of 1.2"),
+        ("factor", "LinAlgError: the factorization could not be completed"),
+    ],
+)
+def test_arithmetic_that_goes_wrong_is_the_recipe_s_failure(asked: PatchRequest, error: str, said: str) -> None:
+    with pytest.raises(PatchFailed, match=rf"recipe slow can't repair .*: {said} \(slow_recipe.py, line \d+\); try"):
+        perform(replace(asked, options={"error": error}), lambda *_: None)
+    assert not list(asked.output.parent.iterdir())
+
+
+async def test_a_fault_of_the_program_ends_the_worker(asked: PatchRequest) -> None:
+    with pytest.raises(WorkerDied, match="TypeError: no number"):
+        await run_patch(replace(asked, options={"error": "type"}), timeout_seconds=300, on_progress=lambda *_: None)
+
+
+def test_torch_s_own_arithmetic_error_is_known_by_its_name(asked: PatchRequest) -> None:
+    torch = pytest.importorskip("torch")
+    with pytest.raises(RuntimeError) as raised:
+        torch.linalg.cholesky(-torch.eye(2))
+    assert _of_the_numbers(raised.value)
+    assert not _of_the_numbers(RuntimeError("shapes"))
 
 
 def test_other_faults_are_not_taken_for_it(asked: PatchRequest) -> None:
