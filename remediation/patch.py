@@ -40,6 +40,8 @@ class PatchRequest:
             it is not known.
         reference_digest: Content digest that ``reference`` was imported with: a repair never goes towards other
             weights; empty where it is not known.
+        site_key: Secret that decides what is drawn from a private pool, so that nobody can foresee it; empty where
+            there is none. It goes to the worker only: never into a report, a log or what is kept of a request.
     """
 
     incident: str
@@ -52,6 +54,7 @@ class PatchRequest:
     form: Form = Form.MERGED
     parent_digest: str = ""
     reference_digest: str = ""
+    site_key: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

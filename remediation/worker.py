@@ -51,7 +51,7 @@ async def run_patch(request: PatchRequest, *, timeout_seconds: float, on_progres
     await asyncio.to_thread(_remove_partial, request.output)
     with tempfile.TemporaryDirectory(prefix="alignd-worker-") as scratch:
         asked, result = Path(scratch) / "request.json", Path(scratch) / "result.json"
-        asked.write_text(json.dumps(to_json(request)))
+        _write_private(asked, json.dumps({**to_json(request), "site_key": request.site_key}))
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "remediation.worker", str(asked), str(result),
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
@@ -97,8 +97,9 @@ def make_patcher(recipe: str, options: Mapping[str, Any]) -> Patcher:
 
 
 def to_json(noun: PatchRequest | Patch) -> dict[str, Any]:
-    """Return plain values; paths as text."""
+    """Return plain values, paths as text; a request's key is left out, for this is what is kept."""
     plain: dict[str, Any] = json.loads(json.dumps(asdict(noun), default=str))
+    plain.pop("site_key", None)
     return plain
 
 
@@ -109,7 +110,7 @@ def request_from_json(data: Mapping[str, Any]) -> PatchRequest:
         incident=data["incident"], recipe=data["recipe"], drifted=Path(data["drifted"]),
         reference=Path(reference) if reference else None, output=Path(data["output"]), seed=data["seed"],
         options=data["options"], form=Form(data["form"]), parent_digest=data["parent_digest"],
-        reference_digest=data["reference_digest"],
+        reference_digest=data["reference_digest"], site_key=data.get("site_key", ""),
     )  # fmt: skip
 
 
@@ -170,6 +171,12 @@ async def _end(process: asyncio.subprocess.Process) -> None:
             await asyncio.wait_for(process.wait(), _STOP_SECONDS)
         except TimeoutError:
             continue
+
+
+def _write_private(file: Path, text: str) -> None:
+    """Write what only this user may read, from the first byte on."""
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:
+        out.write(text)
 
 
 def _remove_partial(output: Path) -> None:

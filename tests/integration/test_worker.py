@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import os
 import random
 import signal
@@ -14,10 +16,11 @@ import pytest
 from deploy.checkpoint import check_checkpoint
 from deploy.digest import folder_digest
 from deploy.errors import CheckpointError, DigestMismatch
+from monitor.executors.local import LocalExecutor
 from remediation.errors import PatchFailed, WorkerDied
 from remediation.patch import Patch, PatchRequest
 from remediation.testing import contents
-from remediation.worker import _of_the_numbers, perform, run_patch
+from remediation.worker import _of_the_numbers, perform, run_patch, to_json
 from tests.conftest import ROOT
 from tests.processes import children_of
 from tests.slow_recipe import install
@@ -161,3 +164,16 @@ async def test_a_reference_that_changed_since_is_not_gone_back_to(asked: PatchRe
     with pytest.raises(PatchFailed, match="put the checkpoint back"):
         await run_patch(again, timeout_seconds=300, on_progress=lambda *_: None)
     assert not again.output.exists()
+
+
+async def test_the_key_comes_to_the_recipe_and_stays_nowhere(asked: PatchRequest, tmp_path: Path) -> None:
+    key = "0123456789abcdef-secret"
+    keyed = replace(asked, site_key=key)
+    told = f"600 {hashlib.sha256(key.encode()).hexdigest()}"
+    with pytest.raises(PatchFailed, match=told):
+        await run_patch(replace(keyed, options={"error": "key"}), timeout_seconds=300, on_progress=lambda *_: None)
+    assert key not in repr(keyed)
+    assert key not in json.dumps(to_json(keyed))
+    await LocalExecutor(timeout_seconds=300).run(keyed, lambda *_: None)
+    assert asked.output.with_name("out.patch.json").exists()
+    assert [p for p in tmp_path.rglob("*") if p.is_file() and key.encode() in p.read_bytes()] == []
