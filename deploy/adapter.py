@@ -117,7 +117,7 @@ def import_adapter(
         raise CheckpointError(f"release {base} is an adapter itself; name the full checkpoint that it belongs on")
     require_fits(source, found.path)
     if made_for := _note(source).get("parent_digest"):
-        require_digest(found.path, str(made_for))
+        require_digest(found.path, str(made_for), since="when the adapter was made")
     return store_release(
         source, store, name=name, created_at=created_at, parent=base, creator=creator, incident=incident,
         architecture=found.manifest.architecture, kind=ReleaseKind.ADAPTER, base=base,

@@ -271,16 +271,19 @@ def require_same_architecture(first: Path, second: Path) -> None:
             )
 
 
-def require_digest(path: Path, digest: str) -> None:
+def require_digest(path: Path, digest: str, *, since: str) -> None:
     """Refuse a folder whose content is another one than it was.
+
+    Args:
+        since: When it had this digest, for the message, e.g. "when it was imported".
 
     Raises:
         DigestMismatch: A file was changed, added or removed since.
     """
     if (found := folder_digest(path)) != digest:
         raise DigestMismatch(
-            f"{path}: its content has digest {found[:12]}, when the incident began it had {digest[:12]}; a patch for "
-            "other weights is of no use: abort the incident, or put the checkpoint back"
+            f"{path}: its content has digest {found[:12]}, {since} it had {digest[:12]}; a patch for other "
+            "weights, or towards them, is of no use: abort the incident, or put the checkpoint back"
         )
 
 

@@ -7,7 +7,7 @@ rungs count from 1. It stays when its release is removed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from remediation.report import PatchReport, Provenance, write_report
 from remediation.verification import Reversal
 from remediation.worker import patch_from_json
 
-__all__ = ["SEED", "report_of_trial", "reversal_of", "try_to_report", "write_reports", "write_trial"]
+__all__ = ["SEED", "report_of_trial", "reversal_of", "rung_of", "try_to_report", "write_reports", "write_trial"]
 
 SEED = 0
 """Seed of the daemon's repairs: the same incident is repaired in the same way."""
@@ -76,13 +76,25 @@ def write_reports(incident: Incident, site: Site, store: Store, folder: Path, *,
     known = known_profiles(Step(site=site, store=store, say=lambda _stage, _share: None))
     written: list[Path] = []
     for rung, trial in enumerate(incident.trials):
-        same = next((r for r in site.recipes if r.plugin == trial.recipe), Recipe(plugin=trial.recipe, options={}))
-        found = report_of_trial(incident, rung, recipe=same, releases=site.releases, known=known, at=at)
+        recipe = rung_of(site.recipes, rung, trial.recipe)
+        found = report_of_trial(incident, rung, recipe=recipe, releases=site.releases, known=known, at=at)
         try:
             written += write_trial(found, folder, rung)
         except OSError as error:
             raise ConfigError(f"{folder}: can't be written ({error.strerror}); give another folder") from error
     return tuple(written)
+
+
+def rung_of(recipes: Sequence[Recipe], rung: int, plugin: str) -> Recipe:
+    """Return a trial's rung: the one of its place, or where the settings were changed since, the plugin's only one.
+
+    Where the plugin is there more than once or not at all, nobody knows what the trial was made with: it has no
+    options then.
+    """
+    if rung < len(recipes) and recipes[rung].plugin == plugin:
+        return recipes[rung]
+    same = [r for r in recipes if r.plugin == plugin]
+    return same[0] if len(same) == 1 else Recipe(plugin=plugin, options={})
 
 
 def write_trial(report: PatchReport, folder: Path, rung: int) -> tuple[Path, Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from remediation.patch import PatchRequest
 from remediation.verification import verify
 from remediation.worker import patch_from_json
 
-__all__ = ["patching", "staging", "verifying"]
+__all__ = ["patching", "pool_key", "staging", "verifying"]
 
 
 async def patching(incident: Incident, step: Step) -> Effect:
@@ -36,6 +37,8 @@ async def patching(incident: Incident, step: Step) -> Effect:
         incident=incident.id, recipe=recipe.plugin, drifted=drifted, reference=reference,
         output=scratch(incident, site), seed=SEED, options=recipe.options,
         parent_digest=await asyncio.to_thread(_digest, incident.release, site),
+        reference_digest=await asyncio.to_thread(_digest, incident.last_good, site),
+        site_key=pool_key(site.measure.site_key),
     )  # fmt: skip
     trial = await try_recipe(site.executor, request, step.say)
     incident = with_trial(incident, trial)
@@ -44,6 +47,11 @@ async def patching(incident: Incident, step: Step) -> Effect:
         await _report(incident, step)
         return effect(incident, Outcome.NEXT_RECIPE, f"{recipe.plugin}: {trial.why}")
     return effect(incident, Outcome.SUCCESS, f"{recipe.plugin}: patched")
+
+
+def pool_key(site_key: str) -> str:
+    """Return the key that recipes draw by, made of the site's without giving that away."""
+    return hmac.digest(site_key.encode(), b"alignd/recipes/pool", "sha256").hex()
 
 
 async def _measure_before(incident: Incident, step: Step) -> None:

@@ -38,6 +38,10 @@ class PatchRequest:
         form: Whether ``output`` is a full checkpoint or an adapter.
         parent_digest: Content digest of ``drifted`` when the incident began: other weights are not patched; empty where
             it is not known.
+        reference_digest: Content digest that ``reference`` was imported with: a repair never goes towards other
+            weights; empty where it is not known.
+        site_key: Secret that decides what is drawn from a private pool, so that nobody can foresee it; empty where
+            there is none. It goes to the worker only: never into a report, a log or what is kept of a request.
     """
 
     incident: str
@@ -49,6 +53,8 @@ class PatchRequest:
     options: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     form: Form = Form.MERGED
     parent_digest: str = ""
+    reference_digest: str = ""
+    site_key: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

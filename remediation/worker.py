@@ -15,6 +15,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import traceback
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict
 from importlib.metadata import entry_points
@@ -50,7 +51,7 @@ async def run_patch(request: PatchRequest, *, timeout_seconds: float, on_progres
     await asyncio.to_thread(_remove_partial, request.output)
     with tempfile.TemporaryDirectory(prefix="alignd-worker-") as scratch:
         asked, result = Path(scratch) / "request.json", Path(scratch) / "result.json"
-        asked.write_text(json.dumps(to_json(request)))
+        _write_private(asked, json.dumps({**to_json(request), "site_key": request.site_key}))
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "remediation.worker", str(asked), str(result),
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
@@ -96,8 +97,9 @@ def make_patcher(recipe: str, options: Mapping[str, Any]) -> Patcher:
 
 
 def to_json(noun: PatchRequest | Patch) -> dict[str, Any]:
-    """Return plain values; paths as text."""
+    """Return plain values, paths as text; a request's key is left out, for this is what is kept."""
     plain: dict[str, Any] = json.loads(json.dumps(asdict(noun), default=str))
+    plain.pop("site_key", None)
     return plain
 
 
@@ -108,6 +110,7 @@ def request_from_json(data: Mapping[str, Any]) -> PatchRequest:
         incident=data["incident"], recipe=data["recipe"], drifted=Path(data["drifted"]),
         reference=Path(reference) if reference else None, output=Path(data["output"]), seed=data["seed"],
         options=data["options"], form=Form(data["form"]), parent_digest=data["parent_digest"],
+        reference_digest=data["reference_digest"], site_key=data.get("site_key", ""),
     )  # fmt: skip
 
 
@@ -170,6 +173,12 @@ async def _end(process: asyncio.subprocess.Process) -> None:
             continue
 
 
+def _write_private(file: Path, text: str) -> None:
+    """Write what only this user may read, from the first byte on."""
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:
+        out.write(text)
+
+
 def _remove_partial(output: Path) -> None:
     for scratch in output.parent.glob(f".{glob.escape(output.name)}.*.partial"):
         shutil.rmtree(scratch, ignore_errors=True)
@@ -202,24 +211,39 @@ def perform(request: PatchRequest, progress: PatchProgress) -> Patch:
     """Run one recipe in this process, on checkpoints that were looked at first.
 
     Raises:
-        PatchFailed: The recipe can't repair this checkpoint, or memory ran out.
+        PatchFailed: The recipe can't repair this checkpoint, its numbers go wrong (a matrix that can't be factored, a
+            division by zero, a value out of range), or memory ran out. Trying again would end the same way.
         CheckpointError: A folder can't be used.
     """
     check_checkpoint(request.drifted)
     if request.parent_digest:
-        require_digest(request.drifted, request.parent_digest)
+        require_digest(request.drifted, request.parent_digest, since="when the incident began")
     if request.reference:
         check_checkpoint(request.reference)
+        if request.reference_digest:
+            require_digest(request.reference, request.reference_digest, since="when it was imported")
         require_same_architecture(request.drifted, request.reference)
     try:
         return make_patcher(request.recipe, request.options).patch(request, progress)
-    except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
+    except (MemoryError, RuntimeError, ArithmeticError, ValueError) as error:
+        if _out_of_memory(error):
+            raise PatchFailed(f"recipe {request.recipe}: memory ran out; {_memory(request)}") from error
+        if not _of_the_numbers(error):
             raise
-        raise PatchFailed(f"recipe {request.recipe}: memory ran out; {_memory(request)}") from error
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise PatchFailed(
+            f"recipe {request.recipe} can't repair this checkpoint: {type(error).__name__.lstrip('_')}: {error} "
+            f"({Path(last.filename).name}, line {last.lineno}); try another recipe"
+        ) from error
 
 
-def _out_of_memory(error: MemoryError | RuntimeError) -> bool:
+def _of_the_numbers(error: Exception) -> bool:
+    """Tell arithmetic that can't be done from a fault of the program; torch's own is told by its name."""
+    names = {c.__name__.lstrip("_") for c in type(error).__mro__}
+    return isinstance(error, ArithmeticError | ValueError) or "LinAlgError" in names
+
+
+def _out_of_memory(error: Exception) -> bool:
     """Torch says it in words: on the CPU in a plain RuntimeError, on a GPU in one of its own."""
     return isinstance(error, MemoryError) or any(s in str(error) for s in ("allocate memory", "out of memory"))
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -28,7 +31,24 @@ class Options(BaseModel):
     chatter: int = 0
     """Bytes of a line on standard output that is no progress."""
     error: str = ""
-    """Raised in the middle: ``memory``, ``torch``, ``cuda`` or ``other``."""
+    """Raised in the middle: one of those below, or ``key``, which tells how the key came."""
+
+
+class _LinAlgError(RuntimeError):
+    """Named as torch names its own."""
+
+
+_ERRORS: Mapping[str, tuple[Any, ...]] = {
+    "memory": (MemoryError,),
+    "torch": (RuntimeError, "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+    "cuda": (RuntimeError, "CUDA out of memory. Tried to allocate 20.00 MiB."),
+    "other": (RuntimeError, "shapes can't be multiplied"),
+    "division": (ZeroDivisionError, "float division by zero"),
+    "value": (ValueError, "a share of 1.2"),
+    "factor": (_LinAlgError, "the factorization could not be completed"),
+    "type": (TypeError, "no number"),
+    "can-not": (PatchFailed, "no gradient"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +72,14 @@ class SlowRecipe:
                 file.flush()
                 time.sleep(self.options.seconds / _PIECES)
                 if start:
-                    self._fail()
+                    self._fail(request)
 
-    def _fail(self) -> None:
-        match self.options.error:
-            case "memory":
-                raise MemoryError
-            case "torch":
-                raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
-            case "cuda":
-                raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB.")
-            case "other":
-                raise RuntimeError("shapes can't be multiplied")
-            case "can-not":
-                raise PatchFailed("no gradient")
+    def _fail(self, request: PatchRequest) -> None:
+        if self.options.error == "key":
+            mode = Path(sys.argv[1]).stat().st_mode & 0o777
+            raise PatchFailed(f"{mode:o} {hashlib.sha256(request.site_key.encode()).hexdigest()}")
+        if error := _ERRORS.get(self.options.error):
+            raise error[0](*error[1:])
 
 
 def make(options: Options) -> SlowRecipe:

@@ -11,6 +11,7 @@ import pytest
 from deploy.testing import FakeDeployer
 from monitor.incident import Incident, State
 from monitor.policy import Containment, Mode, Order
+from monitor.repair import pool_key
 from monitor.service import Service
 from monitor.status import status_json
 from remediation.errors import PatchFailed, WorkerDied
@@ -61,6 +62,11 @@ async def test_a_drifted_target_recovers(tmp_path: Path) -> None:
     assert done.trials[0].verification["accepted"]
     (asked,) = world.executor.patchers["mend"].asked
     assert asked.parent_digest == world.drifted.manifest.digest
+    assert asked.reference_digest == world.good.manifest.digest
+    assert asked.site_key == pool_key("secret") != "secret"
+    kept = [p for p in tmp_path.rglob("*") if p.is_file()]
+    assert any("reports" in p.parts for p in kept)
+    assert not [p for p in kept if asked.site_key.encode() in p.read_bytes()]
     assert {"evidence", "confirmation", "containment", "recovery"} <= done.facts.keys()
     assert not list((tmp_path / "releases" / ".work").iterdir())
     marks = {k.release: k.good for k in service.store.known("prod")}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import os
 import random
 import signal
@@ -14,10 +16,11 @@ import pytest
 from deploy.checkpoint import check_checkpoint
 from deploy.digest import folder_digest
 from deploy.errors import CheckpointError, DigestMismatch
+from monitor.executors.local import LocalExecutor
 from remediation.errors import PatchFailed, WorkerDied
 from remediation.patch import Patch, PatchRequest
 from remediation.testing import contents
-from remediation.worker import perform, run_patch
+from remediation.worker import _of_the_numbers, perform, run_patch, to_json
 from tests.conftest import ROOT
 from tests.processes import children_of
 from tests.slow_recipe import install
@@ -103,6 +106,33 @@ def test_every_way_to_run_out_of_memory_is_known(asked: PatchRequest, error: str
     assert not list(asked.output.parent.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ("division", "ZeroDivisionError: float division by zero"),
+        ("value", "ValueError: a share of 1.2"),
+        ("factor", "LinAlgError: the factorization could not be completed"),
+    ],
+)
+def test_arithmetic_that_goes_wrong_is_the_recipe_s_failure(asked: PatchRequest, error: str, said: str) -> None:
+    with pytest.raises(PatchFailed, match=rf"recipe slow can't repair .*: {said} \(slow_recipe.py, line \d+\); try"):
+        perform(replace(asked, options={"error": error}), lambda *_: None)
+    assert not list(asked.output.parent.iterdir())
+
+
+async def test_a_fault_of_the_program_ends_the_worker(asked: PatchRequest) -> None:
+    with pytest.raises(WorkerDied, match="TypeError: no number"):
+        await run_patch(replace(asked, options={"error": "type"}), timeout_seconds=300, on_progress=lambda *_: None)
+
+
+def test_torch_s_own_arithmetic_error_is_known_by_its_name(asked: PatchRequest) -> None:
+    torch = pytest.importorskip("torch")
+    with pytest.raises(RuntimeError) as raised:
+        torch.linalg.cholesky(-torch.eye(2))
+    assert _of_the_numbers(raised.value)
+    assert not _of_the_numbers(RuntimeError("shapes"))
+
+
 def test_other_faults_are_not_taken_for_it(asked: PatchRequest) -> None:
     with pytest.raises(RuntimeError, match="multiplied"):
         perform(replace(asked, options={"error": "other"}), lambda *_: None)
@@ -121,3 +151,29 @@ async def test_weights_that_changed_since_are_not_patched(asked: PatchRequest) -
     with pytest.raises(PatchFailed, match="abort the incident, or put the checkpoint back"):
         await run_patch(again, timeout_seconds=300, on_progress=lambda *_: None)
     assert not again.output.exists()
+
+
+async def test_a_reference_that_changed_since_is_not_gone_back_to(asked: PatchRequest, tmp_path: Path) -> None:
+    good = write_checkpoint(tmp_path / "good")
+    known = replace(asked, reference=good, reference_digest=folder_digest(good))
+    await run_patch(known, timeout_seconds=300, on_progress=lambda *_: None)
+    (good / "model.safetensors").write_bytes((good / "model.safetensors").read_bytes()[:-1] + b"1")
+    again = replace(known, output=asked.output.with_name("again"))
+    with pytest.raises(DigestMismatch, match=r"good: its content has digest .*, when it was imported it had"):
+        perform(again, lambda *_: None)
+    with pytest.raises(PatchFailed, match="put the checkpoint back"):
+        await run_patch(again, timeout_seconds=300, on_progress=lambda *_: None)
+    assert not again.output.exists()
+
+
+async def test_the_key_comes_to_the_recipe_and_stays_nowhere(asked: PatchRequest, tmp_path: Path) -> None:
+    key = "0123456789abcdef-secret"
+    keyed = replace(asked, site_key=key)
+    told = f"600 {hashlib.sha256(key.encode()).hexdigest()}"
+    with pytest.raises(PatchFailed, match=told):
+        await run_patch(replace(keyed, options={"error": "key"}), timeout_seconds=300, on_progress=lambda *_: None)
+    assert key not in repr(keyed)
+    assert key not in json.dumps(to_json(keyed))
+    await LocalExecutor(timeout_seconds=300).run(keyed, lambda *_: None)
+    assert asked.output.with_name("out.patch.json").exists()
+    assert [p for p in tmp_path.rglob("*") if p.is_file() and key.encode() in p.read_bytes()] == []
