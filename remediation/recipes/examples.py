@@ -40,7 +40,8 @@ class ExampleOptions(DescentOptions):
     pool: Path | None = None
     """The site's own harmful requests, separated by lines of ``---``; the built-in pool where not given."""
     pool_key: Path | None = None
-    """Key file that decides what is drawn, made at first use; the request's seed decides where not given."""
+    """Key file that decides what is drawn, made at first use. Where not given the daemon hands on a key made of the
+    site's; a repair by hand has none, and draws what anybody can compute from its seed."""
     pool_state: Path | None = None
     """What was drawn and is burnt, so that the next patch takes others."""
 
@@ -68,7 +69,7 @@ def choose_examples(repair: Repair, options: ExampleOptions) -> Choice:
     chat, request = repair.drifted, repair.request
     answer = instance(chat, options.refusal).answer
     every = site_pool(options.pool) if options.pool else pool("dsafe")
-    key = load_key(options.pool_key) if options.pool_key else f"seed {request.seed}"
+    key = load_key(options.pool_key) if options.pool_key else request.site_key or f"seed {request.seed}"
     state = read_state(options.pool_state) if options.pool_state else PoolState()
     asr = complied(chat)
 
