@@ -19,6 +19,7 @@ from monitor.incident import Trial
 from monitor.ladder import climb
 from monitor.patch_reports import write_trial
 from monitor.site import Recipe
+from remediation.patch import Form
 from remediation.report import PatchReport, Provenance
 from remediation.worker import patch_from_json
 
@@ -34,6 +35,7 @@ def patch_by_hand(
     options: str,
     timeout_seconds: float,
     report: Path | None = None,
+    form: Form = Form.MERGED,
 ) -> list[dict[str, Any]]:
     """Try recipes in order until one gives a patch; progress goes to standard error.
 
@@ -41,6 +43,7 @@ def patch_by_hand(
         options: Options of the recipes, a JSON object.
         timeout_seconds: For each recipe.
         report: Folder for a page and a JSON file of each trial, ``None`` for none.
+        form: A full checkpoint, or a PEFT LoRA folder for the drifted one.
 
     Returns:
         The trials in plain values; the last one's ``why`` is empty where ``output`` holds a patch.
@@ -57,6 +60,7 @@ def patch_by_hand(
             drifted=drifted.absolute(),
             reference=reference.absolute() if reference else None,
             output=output.absolute(),
+            form=form,
             say=lambda stage, share: print(f"{share:5.0%}  {stage}", file=sys.stderr),
         )
     )

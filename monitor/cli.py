@@ -31,6 +31,7 @@ from monitor.settings import Settings, load_settings
 from monitor.tables import status_tables
 from monitor.target_settings import faults_of_folders
 from probes.errors import MixedReleaseError, RecordError, RecordLost, SuiteError, TargetError
+from remediation.patch import Form
 
 if TYPE_CHECKING:  # so that `--help` and `config check` stay quick
     from monitor.service import Service
@@ -202,20 +203,21 @@ def roll_back(incident: IncidentArg, config: ConfigFile = _CONFIG) -> None:
 @app.command()
 def patch(
     drifted: Annotated[Path, typer.Argument(help="Folder of the drifted checkpoint.")],
-    output: Annotated[Path, typer.Argument(help="Folder to write the patched checkpoint to.")],
+    output: Annotated[Path, typer.Argument(help="Folder to write the patch to.")],
     *,
     recipe: Annotated[list[str], typer.Option(help="Recipe; give it again for the next rung.")],
     reference: Annotated[Path | None, typer.Option(help="Folder of the last known good checkpoint.")] = None,
     options: Annotated[str, typer.Option(help="Options of the recipes, as JSON.")] = "{}",
     timeout: Annotated[float, typer.Option(help="Seconds for each recipe.")] = 3600.0,
     report: Annotated[Path | None, typer.Option(help="Folder for a page and a JSON file of each recipe.")] = None,
+    form: Annotated[Form, typer.Option(help="A full checkpoint, or a LoRA folder for PEFT.")] = Form.MERGED,
 ) -> None:
     """Repair a checkpoint by hand, without a daemon. The result still has to be verified."""
     from monitor.by_hand import patch_by_hand
 
     trials = patch_by_hand(
         drifted, output, recipes=recipe, reference=reference, options=options, timeout_seconds=timeout,
-        report=report,
+        report=report, form=form,
     )  # fmt: skip
     print(json.dumps(trials, indent=2))
     if trials[-1]["why"]:

@@ -12,7 +12,7 @@ from monitor.incident import Trial
 from monitor.policy import hopeless
 from monitor.site import Recipe, Say
 from remediation.errors import PatchFailed, WorkerDied
-from remediation.patch import PatchRequest
+from remediation.patch import Form, PatchRequest
 from remediation.worker import to_json
 
 __all__ = ["clear", "climb", "try_recipe"]
@@ -39,8 +39,12 @@ async def climb(
     reference: Path | None,
     output: Path,
     say: Say,
+    form: Form = Form.MERGED,
 ) -> tuple[Trial, ...]:
-    """Try recipes in order until one gives a checkpoint that its screen does not call hopeless.
+    """Try recipes in order until one gives a patch that its screen does not call hopeless.
+
+    Args:
+        form: What ``output`` shall be; a recipe that has no such form is passed over.
 
     Returns:
         One trial for each recipe that was begun; the last one's ``why`` is empty where ``output`` holds a patch.
@@ -49,7 +53,7 @@ async def climb(
     for recipe in recipes:
         request = PatchRequest(
             incident="", recipe=recipe.plugin, drifted=drifted, reference=reference, output=output, seed=0,
-            options=recipe.options,
+            options=recipe.options, form=form,
         )  # fmt: skip
         try:
             trial = await try_recipe(executor, request, say)

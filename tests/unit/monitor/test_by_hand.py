@@ -1,0 +1,50 @@
+"""A repair by hand, with a recipe from another package in a real worker."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from deploy.checkpoint import check_checkpoint
+from deploy.weights import ADAPTER_CONFIG
+from monitor import cli
+from tests.conftest import ROOT
+from tests.slow_recipe import install
+from tests.unit.deploy.test_checkpoint import write_checkpoint
+from tests.unit.monitor.command_line import Alignd, called_in
+
+
+@pytest.fixture
+def alignd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Alignd:
+    install(tmp_path / "site")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'site'}:{ROOT}")
+    write_checkpoint(tmp_path / "drifted")
+    return called_in(tmp_path, monkeypatch, capsys)
+
+
+def test_an_adapter_is_made_and_named_where_it_is_asked_for(alignd: Alignd, tmp_path: Path) -> None:
+    code, out, _ = alignd("patch", "drifted", "out", "--recipe", "slow", "--form", "adapter")
+    assert code == 0
+    (trial,) = json.loads(out)
+    assert trial["patch"]["form"] == "adapter"
+    assert trial["patch"]["checkpoint"] == str(tmp_path / "out")
+    assert json.loads((tmp_path / "out" / ADAPTER_CONFIG).read_text())["peft_type"] == "LORA"
+    assert (tmp_path / "out" / "adapter_model.safetensors").is_file()
+    assert not (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_a_full_checkpoint_is_made_unless_said_otherwise(alignd: Alignd, tmp_path: Path) -> None:
+    code, out, _ = alignd("patch", "drifted", "out", "--recipe", "slow")
+    assert code == 0
+    assert json.loads(out)[0]["patch"]["form"] == "merged"
+    assert check_checkpoint(tmp_path / "out") == "LlamaForCausalLM"
+
+
+def test_another_form_is_refused_with_those_there_are(alignd: Alignd, tmp_path: Path) -> None:
+    code, _, err = alignd("patch", "drifted", "out", "--recipe", "slow", "--form", "gguf")
+    assert code == cli.USAGE
+    assert "merged" in err
+    assert "adapter" in err
+    assert not (tmp_path / "out").exists()
