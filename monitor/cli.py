@@ -120,6 +120,8 @@ def config_check(config: ConfigFile = _CONFIG) -> None:
     """Say whether the configuration can be used, plugins included."""
     settings = load_settings(config)
     _build(settings).store.close()
+    for warning in importlib.import_module("monitor.ladder_check").check_ladders(settings):
+        print(f"alignd: {config}: {warning}", file=sys.stderr)
     for target in settings.targets:
         for fault in faults_of_folders(target, settings.releases):
             if target.mode is not Mode.OBSERVE:

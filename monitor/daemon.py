@@ -17,6 +17,7 @@ from monitor import __version__
 from monitor.api import make_api
 from monitor.bootstrap import build
 from monitor.errors import ConfigError
+from monitor.ladder_check import check_ladders
 from monitor.schedule import Rounds
 from monitor.settings import ListenSettings, Settings
 
@@ -56,11 +57,13 @@ async def run(settings: Settings) -> None:
 
     Raises:
         StoreBusy: Another daemon runs on the store.
-        ConfigError: A last known good release is not there, or the port is taken.
+        ConfigError: A last known good release is not there, a recipe refuses its options, or the port is taken.
     """
     service = build(settings)
     try:
         service.store.hold()
+        for warning in await asyncio.to_thread(check_ladders, settings):
+            log.warning("recipes_not_checked", extra={"why": warning})
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for sig in (signal.SIGTERM, signal.SIGINT):

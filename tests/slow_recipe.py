@@ -65,8 +65,9 @@ class SlowRecipe:
     def _change(self, folder: Path, request: PatchRequest) -> None:
         if self.options.chatter:
             sys.stdout.write("x" * self.options.chatter + "\n")
-        content = (folder / "model.safetensors").read_bytes()
-        with (folder / "model.safetensors").open("wb") as file:
+        (weights,) = folder.glob("*.safetensors")
+        content = weights.read_bytes()
+        with weights.open("wb") as file:
             for start in range(0, len(content), size := len(content) // _PIECES + 1):
                 file.write(content[start : start + size])
                 file.flush()

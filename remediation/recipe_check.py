@@ -1,0 +1,174 @@
+"""Whether the recipes of a ladder can be made of their options, before a repair needs them.
+
+Recipes' modules import torch, and who asks must not: ``python -m remediation.recipe_check`` reads rungs as JSON from
+standard input and writes what is wrong with them as the last line of standard output. One child looks at all rungs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from remediation.errors import PatchFailed, WorkerDied
+
+__all__ = ["Fault", "Rung", "check_rungs", "fault_of"]
+
+_GROUP = "alignd.patchers"
+_CONTROLS = frozenset({"benign", "random"})
+"""Plugins that are there to be held against; one from elsewhere says so by ``CONTROL = True`` in its module."""
+_READ, _MADE, _PATTERNS = ("task_prompts", "pool"), ("pool_key", "pool_state"), ("modules",)
+"""Options that name a file to read, those that name one which is made at first use, and regular expressions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rung:
+    """A recipe of a ladder.
+
+    Attributes:
+        where: Key in the settings, for the message.
+    """
+
+    where: str
+    recipe: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """What is wrong with a rung.
+
+    Attributes:
+        where: Its key in the settings.
+        told: The key, what is wrong and the way out.
+        unchecked: Whether the recipe can't be imported here, so that nothing is known of its options.
+    """
+
+    where: str
+    told: str
+    unchecked: bool = False
+
+
+def check_rungs(rungs: Sequence[Rung], *, timeout_seconds: float = 300.0) -> tuple[Fault, ...]:
+    """Look at all rungs in one child process, some seconds for the import of torch.
+
+    Raises:
+        WorkerDied: The child ended without an answer, or took too long.
+    """
+    if not rungs:
+        return ()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "remediation.recipe_check"],
+            input=json.dumps([asdict(r) for r in rungs], default=str),
+            capture_output=True, text=True, errors="replace", timeout=timeout_seconds, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise WorkerDied(f"recipes were not looked at in {timeout_seconds:g} s") from error
+    try:
+        said = json.loads(done.stdout.splitlines()[-1])
+        return tuple(Fault(**one) for one in said)
+    except (ValueError, IndexError, TypeError) as error:
+        tail = "\n".join(done.stderr.splitlines()[-8:])
+        raise WorkerDied(f"the look at the recipes ended with {done.returncode} and no result:\n{tail}") from error
+
+
+def fault_of(rung: Rung) -> Fault | None:
+    """Look at one rung in this process; ``None`` where it can be used."""
+    found = {e.name: e.value for e in entry_points(group=_GROUP)}
+    if rung.recipe not in found:
+        return _fault(rung, f"no recipe {rung.recipe!r}; there are: {', '.join(sorted(found))}")
+    try:
+        module = importlib.import_module(found[rung.recipe])
+    except (ImportError, OSError) as error:
+        return _fault(
+            rung, f"recipe {rung.recipe} can't be imported on this machine ({error}), so that nothing can be repaired "
+            "with it; install alignd[patch], or leave recipes empty where this machine only watches", unchecked=True,
+        )  # fmt: skip
+    if rung.recipe in _CONTROLS or getattr(module, "CONTROL", False):
+        fit = ", ".join(sorted(found.keys() - _CONTROLS))
+        return _fault(
+            rung, f"{rung.recipe} is a control, made to hold repairs against, and repairs nothing; take it out of the "
+            f"ladder, or choose of: {fit}",
+        )  # fmt: skip
+    wrong = "; ".join(_wrong_options(module, rung.options))
+    return _fault(rung, f"recipe {rung.recipe} refuses its options: {wrong}") if wrong else None
+
+
+def _fault(rung: Rung, told: str, *, unchecked: bool = False) -> Fault:
+    return Fault(where=rung.where, told=f"{rung.where}: {told}", unchecked=unchecked)
+
+
+def _wrong_options(module: Any, options: Mapping[str, Any]) -> list[str]:  # noqa: ANN401  (a plugin's module)
+    try:
+        made = module.Options(**options)
+        module.make(made)
+    except ValidationError as error:
+        return [_said(one, module.Options) for one in error.errors()]
+    except (PatchFailed, ValueError, TypeError) as error:
+        return [str(error)]
+    return [*_wrong_files(made), *_wrong_patterns(made)]
+
+
+def _said(error: Any, model: Any) -> str:  # noqa: ANN401  (pydantic's own mapping, and a plugin's class)
+    name = ".".join(map(str, error["loc"]))
+    if error["type"] == "extra_forbidden":
+        there = ", ".join(getattr(model, "model_fields", {})) or "none"
+        return f"no option {name!r}; there are: {there}"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return f"{name or 'options'}: {message[:1].lower()}{message[1:]} (given: {error['input']!r})"
+
+
+def _wrong_files(options: Any) -> list[str]:  # noqa: ANN401  (a plugin's options)
+    given = {n: f for n in (*_READ, *_MADE) if isinstance(f := getattr(options, n, None), Path)}
+    read = [
+        f"{n}: {f} {why}; give a text file of prompts, separated by lines of ---"
+        for n, f in given.items() if n in _READ and (why := _unreadable(f))
+    ]  # fmt: skip
+    made = [
+        f"{n}: {f} can't be made; give a file in a folder that is there"
+        for n, f in given.items() if n in _MADE and (f.is_dir() or not f.parent.is_dir())
+    ]  # fmt: skip
+    return read + made
+
+
+def _unreadable(file: Path) -> str:
+    try:
+        return "" if file.read_text(encoding="utf-8").replace("---", "").strip() else "has no prompt"
+    except UnicodeDecodeError:
+        return "is no UTF-8 text"
+    except OSError as error:
+        return f"can't be read ({error.strerror})"
+
+
+def _wrong_patterns(options: Any) -> list[str]:  # noqa: ANN401  (a plugin's options)
+    wrong = []
+    for name in _PATTERNS:
+        if isinstance(given := getattr(options, name, None), str):
+            try:
+                re.compile(given)
+            except re.error as error:
+                wrong.append(f"{name}: {given!r} is no regular expression ({error}); mend it, or leave it out for all")
+    return wrong
+
+
+def main() -> None:
+    """Look at the rungs on standard input; what recipes print goes to standard error."""
+    rungs = [Rung(**one) for one in json.load(sys.stdin)]
+    with contextlib.redirect_stdout(sys.stderr):
+        faults = [asdict(f) for f in map(fault_of, rungs) if f]
+    sys.stdout.write(json.dumps(faults) + "\n")
+
+
+if __name__ == "__main__":
+    main()
