@@ -137,7 +137,7 @@ def _write(folder: ReproduceFolder, settings: ReproduceSettings, planned: int) -
 def _list(folder: ReproduceFolder, settings: ReproduceSettings) -> None:
     from remediation.reproduce.plan import plan
 
-    done = folder.done()
+    done = {row.key.name: row for row in folder.rows(settings)}
     for key in plan(settings.attacks, settings.recipes, settings.seeds):
         row = done.get(key.name)
         print(f"{'to do' if row is None else 'failed' if row.error else 'done':6} {key.name}")

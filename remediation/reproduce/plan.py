@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from remediation.fixtures import ATTACKS
 from remediation.reproduce.looks import Figures
 
-__all__ = ["ALIGNED", "CONTROLS", "NONE", "ReproduceSettings", "Row", "RowKey", "plan", "row_from_json", "row_to_json"]
+__all__ = [
+    "ALIGNED", "CONTROLS", "NONE", "ReproduceSettings", "Row", "RowKey", "options_sha256", "plan", "row_from_json",
+    "row_to_json",
+]  # fmt: skip
 
 ALIGNED, NONE = "aligned", "none"
 """Rows without a recipe: the model as given, and the drifted one."""
@@ -30,7 +35,7 @@ class ReproduceSettings(BaseModel):
     attacks: tuple[str, ...] = Field(default=tuple(a.name for a in ATTACKS), min_length=1)
     recipes: tuple[str, ...] = Field(min_length=1)
     recipe_options: dict[str, dict[str, Any]] = {}
-    """By recipe."""
+    """By recipe; of aligned and drifted models there are none."""
     seeds: int = Field(default=1, ge=1)
     suites: tuple[str, ...] = Field(default=("harm_probe",), min_length=1)
     """Harmful requests: built-in names or files."""
@@ -47,6 +52,15 @@ class ReproduceSettings(BaseModel):
     batch: int = Field(default=64, ge=1)
     device: str = "cpu"
     """``cpu``, ``cuda``, ``cuda:1`` …, or ``auto`` to spread a large model over what there is."""
+
+    def options_of(self, key: RowKey) -> Mapping[str, Any]:
+        """Options of a row's recipe."""
+        return {} if key.recipe in {ALIGNED, NONE} else self.recipe_options.get(key.recipe, {})
+
+    def asks_for(self, row: Row) -> bool:
+        """Whether a row was made with the options and on the device that are asked for now."""
+        asked = options_sha256(self.options_of(row.key)), self.device
+        return asked == (options_sha256(row.options), row.device)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +98,8 @@ class Row:
         peak_memory_bytes: Most memory of the process (of the GPU, where one is used) until the recipe was done; until
             the figures were, without a recipe.
         drift_removed: Share of the drift's squared norm that the patch took back.
+        options: The recipe's options.
+        device: Where it was made.
     """
 
     key: RowKey
@@ -93,6 +109,17 @@ class Row:
     peak_memory_bytes: int = 0
     rank: int | None = None
     drift_removed: float | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    device: str = "cpu"
+
+
+def options_sha256(options: Mapping[str, Any]) -> str:
+    """Digest of a recipe's options; their order, and whether a path is one or text, makes no difference."""
+    return hashlib.sha256(_told(options).encode()).hexdigest()
+
+
+def _told(options: Mapping[str, Any]) -> str:
+    return json.dumps(options, sort_keys=True, default=str)
 
 
 def plan(attacks: Sequence[str], recipes: Sequence[str], seeds: int) -> tuple[RowKey, ...]:
@@ -117,12 +144,13 @@ def row_to_json(row: Row) -> dict[str, Any]:
     return {
         "attack": row.key.attack, "seed": row.key.seed, "recipe": row.key.recipe, "error": row.error,
         "seconds": row.seconds, "peak_memory_bytes": row.peak_memory_bytes, "rank": row.rank,
-        "drift_removed": row.drift_removed, "figures": row.figures.to_json() if row.figures else None,
+        "drift_removed": row.drift_removed, "device": row.device, "options": json.loads(_told(row.options)),
+        "options_sha256": options_sha256(row.options), "figures": row.figures.to_json() if row.figures else None,
     }  # fmt: skip
 
 
 def row_from_json(data: Mapping[str, Any]) -> Row:
-    """Rebuild what ``row_to_json`` wrote.
+    """Rebuild what ``row_to_json`` wrote, here or before rows told their options and device.
 
     Raises:
         KeyError: It is no row.
@@ -133,5 +161,5 @@ def row_from_json(data: Mapping[str, Any]) -> Row:
         key=RowKey(attack=data["attack"], seed=data["seed"], recipe=data["recipe"]),
         figures=Figures.from_json(figures) if figures else None,
         error=data["error"], seconds=data["seconds"], peak_memory_bytes=data["peak_memory_bytes"], rank=data["rank"],
-        drift_removed=data["drift_removed"],
+        drift_removed=data["drift_removed"], options=dict(data.get("options", {})), device=data.get("device", "cpu"),
     )  # fmt: skip

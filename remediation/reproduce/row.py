@@ -87,7 +87,7 @@ def make_row(folder: ReproduceFolder, settings: ReproduceSettings, key: RowKey, 
     return Row(
         key=key, figures=figures, seconds=patch.seconds if patch else 0.0,
         peak_memory_bytes=spent if patch else _peak_memory(settings.device), rank=patch.rank if patch else None,
-        drift_removed=patch.drift_removed if patch else None,
+        drift_removed=patch.drift_removed if patch else None, options=settings.options_of(key), device=settings.device,
     )  # fmt: skip
 
 
@@ -173,7 +173,7 @@ def main() -> None:
     except (RemediationError, DeployError, ProbeError, torch.OutOfMemoryError) as error:
         row = Row(
             key=key, figures=None, error=str(error) or type(error).__name__, seconds=time.monotonic() - began,
-            peak_memory_bytes=_peak_memory(settings.device),
+            peak_memory_bytes=_peak_memory(settings.device), options=settings.options_of(key), device=settings.device,
         )  # fmt: skip
     folder.write(row)
 

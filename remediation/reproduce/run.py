@@ -37,7 +37,8 @@ def run_rows(
 ) -> None:
     """Make the rows that are not done yet.
 
-    A row whose recipe fails is a row with its error. What is under way when this process ends is not a row.
+    A row whose recipe fails is a row with its error. What is under way when this process ends is not a row, nor is what
+    was made with other options or on another device: it is made anew.
 
     Args:
         on_row: Called with each row as it is done.
@@ -49,18 +50,18 @@ def run_rows(
     """
     with _locked(folder.path):
         folder.begin(settings)
-        done = folder.done()
+        done = {row.key.name: row for row in folder.rows(settings)}
         for key in plan(settings.attacks, settings.recipes, settings.seeds):
             if key.name in done and not (again and done[key.name].error):
                 continue
             folder.remove(key)
             if key.attack and not folder.drifted(key).exists():
                 _drift(folder, settings, key, say)
-            on_row(_row(folder, key, say))
+            on_row(_row(folder, settings, key, say))
         shutil.rmtree(folder.path / "work", ignore_errors=True)
 
 
-def _row(folder: ReproduceFolder, key: RowKey, say: Say) -> Row:
+def _row(folder: ReproduceFolder, settings: ReproduceSettings, key: RowKey, say: Say) -> Row:
     began = time.monotonic()
     code, tail = _child(["remediation.reproduce.row", str(folder.path), key.name], folder.path, say)
     shutil.rmtree(folder.patched(key), ignore_errors=True)
@@ -68,7 +69,10 @@ def _row(folder: ReproduceFolder, key: RowKey, say: Say) -> Row:
     if row is None:
         ended = f"signal {-code} (out of memory, most likely)" if code == -signal.SIGKILL else f"code {code}"
         error = f"its process ended with {ended}: {tail}" if tail else f"its process ended with {ended}"
-        row = Row(key=key, figures=None, error=error, seconds=time.monotonic() - began)
+        row = Row(
+            key=key, figures=None, error=error, seconds=time.monotonic() - began, options=settings.options_of(key),
+            device=settings.device,
+        )  # fmt: skip
         folder.write(row)
     return row
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 
 import pytest
 
@@ -34,6 +35,14 @@ def test_the_tables_are_golden() -> None:
     assert "8 of 9 rows" in text
     assert "- injection-10, seed 0, low-rank-sft: no | way" in text
     assert "Published" not in text
+    assert "## Options" not in text
+
+
+def test_options_are_told() -> None:
+    rows = [*ROWS[:3], replace(ROWS[3], options={"rank": 4}, device="cuda")]
+    assert '## Options\n\n- low-rank-sft: {"rank": 4}' in markdown_of(rows, model="m", planned=9)
+    line = list(csv.DictReader(io.StringIO(csv_of(rows, model="m"))))[3]
+    assert (line["options"], line["device"]) == ('{"rank": 4}', "cuda")
 
 
 def test_a_run_without_rows_has_tables() -> None:
