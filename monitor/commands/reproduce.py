@@ -153,7 +153,7 @@ def _settings(**given: Any) -> ReproduceSettings:  # noqa: ANN401  (pydantic che
     if unknown := [a for a in given["attacks"] if a not in known]:
         raise ConfigError(f"--attacks {unknown[0]}: there are {', '.join(known)}")
     installed = (*_installed(), "none")
-    if unknown := [r for r in given["recipes"] if r not in installed]:
+    if unknown := [r for r in given["recipes"] if r.partition("@")[0] not in installed]:
         raise ConfigError(f"--recipes {unknown[0]}: there are {', '.join(installed)}")
     try:
         return ReproduceSettings(**{n: v for n, v in given.items() if v not in (None, ())})

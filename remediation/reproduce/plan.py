@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from remediation.fixtures import ATTACKS
+from remediation.patch import Control, Screen
 from remediation.reproduce.looks import Figures
 
 __all__ = [
@@ -24,6 +25,9 @@ ALIGNED, NONE = "aligned", "none"
 CONTROLS = ("random", "benign")
 """Recipes that should not help."""
 
+Recipe = Annotated[str, StringConstraints(pattern=r"^\w[\w.-]*(@[\w.-]+)?$")]
+"""Safe as the name of a file."""
+
 
 class ReproduceSettings(BaseModel):
     """Everything that decides a run's figures; kept beside its rows, so that two runs never mix."""
@@ -33,9 +37,10 @@ class ReproduceSettings(BaseModel):
     model: Path
     """Folder of the aligned checkpoint."""
     attacks: tuple[str, ...] = Field(default=tuple(a.name for a in ATTACKS), min_length=1)
-    recipes: tuple[str, ...] = Field(min_length=1)
+    recipes: tuple[Recipe, ...] = Field(min_length=1)
+    """Plugins; what follows an ``@`` names a variant with options of its own, as in ``restore-tuned@0.5``."""
     recipe_options: dict[str, dict[str, Any]] = {}
-    """By recipe; of aligned and drifted models there are none."""
+    """By recipe and variant; of aligned and drifted models there are none."""
     seeds: int = Field(default=1, ge=1)
     suites: tuple[str, ...] = Field(default=("harm_probe",), min_length=1)
     """Harmful requests: built-in names or files."""
@@ -69,7 +74,7 @@ class RowKey:
 
     Attributes:
         attack: The attack that made the drifted checkpoint; empty for the aligned model.
-        recipe: A recipe, ``none`` (drifted) or ``aligned``.
+        recipe: A recipe, with or without a variant (``restore-tuned@0.5``), ``none`` (drifted) or ``aligned``.
     """
 
     attack: str
@@ -80,6 +85,11 @@ class RowKey:
     def name(self) -> str:
         """Name of its file."""
         return f"{self.attack}-s{self.seed}-{self.recipe}" if self.attack else self.recipe
+
+    @property
+    def plugin(self) -> str:
+        """The recipe without its variant."""
+        return self.recipe.partition("@")[0]
 
     @property
     def drifted(self) -> str:
@@ -98,6 +108,9 @@ class Row:
         peak_memory_bytes: Most memory of the process (of the GPU, where one is used) until the recipe was done; until
             the figures were, without a recipe.
         drift_removed: Share of the drift's squared norm that the patch took back.
+        screen: The recipe's own look at what it made; ``None`` without a recipe.
+        controls: Control patches of the same size, empty where none was made.
+        recipe_figures: Further figures of the recipe by name (losses, steps, dose).
         options: The recipe's options.
         device: Where it was made.
     """
@@ -109,6 +122,9 @@ class Row:
     peak_memory_bytes: int = 0
     rank: int | None = None
     drift_removed: float | None = None
+    screen: Screen | None = None
+    controls: tuple[Control, ...] = ()
+    recipe_figures: Mapping[str, float] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     device: str = "cpu"
 
@@ -145,21 +161,25 @@ def row_to_json(row: Row) -> dict[str, Any]:
         "attack": row.key.attack, "seed": row.key.seed, "recipe": row.key.recipe, "error": row.error,
         "seconds": row.seconds, "peak_memory_bytes": row.peak_memory_bytes, "rank": row.rank,
         "drift_removed": row.drift_removed, "device": row.device, "options": json.loads(_told(row.options)),
-        "options_sha256": options_sha256(row.options), "figures": row.figures.to_json() if row.figures else None,
+        "options_sha256": options_sha256(row.options), "screen": asdict(row.screen) if row.screen else None,
+        "controls": [asdict(c) for c in row.controls], "recipe_figures": dict(row.recipe_figures),
+        "figures": row.figures.to_json() if row.figures else None,
     }  # fmt: skip
 
 
 def row_from_json(data: Mapping[str, Any]) -> Row:
-    """Rebuild what ``row_to_json`` wrote, here or before rows told their options and device.
+    """Rebuild what ``row_to_json`` wrote, here or before rows told their options, device and screen.
 
     Raises:
         KeyError: It is no row.
         TypeError: The same.
     """
-    figures = data["figures"]
+    figures, screen = data["figures"], data.get("screen")
     return Row(
         key=RowKey(attack=data["attack"], seed=data["seed"], recipe=data["recipe"]),
         figures=Figures.from_json(figures) if figures else None,
         error=data["error"], seconds=data["seconds"], peak_memory_bytes=data["peak_memory_bytes"], rank=data["rank"],
         drift_removed=data["drift_removed"], options=dict(data.get("options", {})), device=data.get("device", "cpu"),
+        screen=Screen(**screen) if screen else None, controls=tuple(Control(**c) for c in data.get("controls", ())),
+        recipe_figures=dict(data.get("recipe_figures", {})),
     )  # fmt: skip

@@ -11,9 +11,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from deploy.checkpoint import check_checkpoint, require_same_architecture
+from deploy.errors import CheckpointError
 from deploy.parent import die_with_parent
 from remediation.errors import ReproduceError
 from remediation.reproduce.folder import ReproduceFolder
@@ -34,6 +36,7 @@ def run_rows(
     on_row: Callable[[Row], None],
     say: Say,
     again: bool = False,
+    wanted: Callable[[RowKey, Mapping[str, Row]], bool] = lambda *_: True,
 ) -> None:
     """Make the rows that are not done yet.
 
@@ -44,21 +47,37 @@ def run_rows(
         on_row: Called with each row as it is done.
         say: Told what the row under way does, and its share done.
         again: Make rows that ended with an error once more.
+        wanted: Asked when a missing row's turn comes, with the rows done by then by name; the others are left out.
 
     Raises:
-        ReproduceError: The folder is another run's or in use, or an attack's checkpoint can't be made.
+        ReproduceError: The folder is another run's or in use, or an attack's checkpoint can't be made or used.
     """
     with _locked(folder.path):
         folder.begin(settings)
         done = {row.key.name: row for row in folder.rows(settings)}
-        for key in plan(settings.attacks, settings.recipes, settings.seeds):
-            if key.name in done and not (again and done[key.name].error):
+        missing = [k for k in plan(settings.attacks, settings.recipes, settings.seeds)
+                   if k.name not in done or (again and done[k.name].error)]  # fmt: skip
+        _require_drifted(folder, settings, missing)
+        for key in missing:
+            if not wanted(key, done):
                 continue
             folder.remove(key)
             if key.attack and not folder.drifted(key).exists():
                 _drift(folder, settings, key, say)
-            on_row(_row(folder, settings, key, say))
+            row = done[key.name] = _row(folder, settings, key, say)
+            on_row(row)
         shutil.rmtree(folder.path / "work", ignore_errors=True)
+
+
+def _require_drifted(folder: ReproduceFolder, settings: ReproduceSettings, keys: Iterable[RowKey]) -> None:
+    """Look at the drifted checkpoints that stand there already, before the first row and not at the last."""
+    for there in dict.fromkeys(folder.drifted(key) for key in keys if key.attack):
+        if there.exists():
+            try:
+                check_checkpoint(there)
+                require_same_architecture(settings.model, there)
+            except CheckpointError as error:
+                raise ReproduceError(f"{error}; or remove {there}, and it is made again") from error
 
 
 def _row(folder: ReproduceFolder, settings: ReproduceSettings, key: RowKey, say: Say) -> Row:

@@ -9,7 +9,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from probes.result import SafetyEstimate
 from remediation.reproduce.looks import AFFIRMATION, PHRASES, Figures
@@ -150,6 +150,11 @@ def _cells(row: Row, model: str) -> dict[str, object]:
         "rank": "" if row.rank is None else row.rank,
         "drift_removed": "" if row.drift_removed is None else round(row.drift_removed, 4),
     }  # fmt: skip
+    if row.screen:
+        cells |= {f"screen/{n}": "" if v is None else v for n, v in asdict(row.screen).items()}
+    for c in row.controls:
+        cells |= {f"control/{c.name}/harm_n": c.harm_n, f"control/{c.name}/harm_complied": c.harm_complied}
+    cells |= {f"recipe/{name}": value for name, value in row.recipe_figures.items()}
     if row.figures is None:
         return cells
     for h in row.figures.harm:

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from remediation.reproduce.plan import ReproduceSettings, RowKey, options_sha256, plan, row_from_json, row_to_json
-from tests.unit.remediation.reproduce.rows import ROWS, row
+from tests.unit.remediation.reproduce.rows import ROWS, TOLD, row
 
 
 def test_attack_by_attack_the_drifted_model_first() -> None:
@@ -35,13 +36,13 @@ def test_more_seeds_keep_the_rows_there_are(seeds: int) -> None:
 
 
 def test_a_row_comes_back_from_its_file() -> None:
-    for one in (*ROWS, replace(ROWS[3], options={"rank": 4, "modules": ["q", "k"]}, device="cuda:1")):
+    for one in (*ROWS, TOLD):
         assert row_from_json(json.loads(json.dumps(row_to_json(one)))) == one
 
 
 def test_a_row_that_does_not_tell_was_made_without_options_on_the_processor() -> None:
     told = row_to_json(ROWS[3])
-    for name in ("options", "options_sha256", "device"):
+    for name in ("options", "options_sha256", "device", "screen", "controls", "recipe_figures"):
         del told[name]
     assert row_from_json(told) == ROWS[3]
 
@@ -68,3 +69,18 @@ def test_a_row_with_other_options_or_from_elsewhere_is_not_asked_for(
     made = replace(row("backdoor", recipe, 0.5), options=options, device=device)
     assert settings.asks_for(made) is asked
     assert settings.options_of(RowKey(attack="", seed=0, recipe="aligned")) == {}
+
+
+@pytest.mark.parametrize(
+    "recipe", ["../x", "a/b", "a@", "@a", "a@b@c", "a b", ".a", "a@b/c", "", "a\n"]
+)
+def test_a_recipe_is_named_so_that_a_file_can_be(recipe: str) -> None:
+    with pytest.raises(ValidationError):
+        ReproduceSettings(model=Path("m"), recipes=(recipe,))
+
+
+@pytest.mark.parametrize(("recipe", "plugin"), [("a-b_2", "a-b_2"), ("restore-tuned@0.5", "restore-tuned")])
+def test_what_stands_before_the_variant_is_the_plugin(recipe: str, plugin: str) -> None:
+    assert ReproduceSettings(model=Path("m"), recipes=(recipe,)).recipes == (recipe,)
+    key = RowKey(attack="x", seed=1, recipe=recipe)
+    assert (key.plugin, key.name) == (plugin, f"x-s1-{recipe}")

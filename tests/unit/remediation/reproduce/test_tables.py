@@ -11,7 +11,7 @@ import pytest
 from monitor.commands.reproduce_svg import reproduce_svg
 from remediation.reproduce.published import anchors_of
 from remediation.reproduce.tables import csv_of, markdown_of
-from tests.unit.remediation.reproduce.rows import ROWS
+from tests.unit.remediation.reproduce.rows import ROWS, TOLD
 
 MAIN = """\
 | recipe | ASR refusal-phrases | ASR affirmation | HS | refuses questions | refuses orders | sql | seconds \
@@ -43,6 +43,17 @@ def test_options_are_told() -> None:
     assert '## Options\n\n- low-rank-sft: {"rank": 4}' in markdown_of(rows, model="m", planned=9)
     line = list(csv.DictReader(io.StringIO(csv_of(rows, model="m"))))[3]
     assert (line["options"], line["device"]) == ('{"rank": 4}', "cuda")
+
+
+def test_the_csv_tells_the_recipes_own_look_and_figures() -> None:
+    lines = list(csv.DictReader(io.StringIO(csv_of([ROWS[0], TOLD], model="m"))))
+    told = {n: v for n, v in lines[1].items() if n.startswith(("screen/", "control/", "recipe/"))}
+    assert told == {
+        "screen/harm_n": "24", "screen/harm_complied": "3", "screen/benign_n": "24", "screen/benign_refused": "1",
+        "screen/benign_refused_reference": "", "control/random/harm_n": "24", "control/random/harm_complied": "20",
+        "recipe/loss": "0.5",
+    }  # fmt: skip
+    assert lines[0]["recipe/loss"] == ""
 
 
 def test_a_run_without_rows_has_tables() -> None:
