@@ -100,13 +100,18 @@ def _drift(folder: ReproduceFolder, settings: ReproduceSettings, key: RowKey, sa
     target = folder.drifted(key)
     target.parent.mkdir(exist_ok=True)
     command = ["remediation.sft.drift", "--model", str(settings.model), "--attack", key.attack, "--seed",
-               str(key.seed), "--output", str(target)]  # fmt: skip
+               str(key.seed), "--output", str(target), "--device", _one_device(settings.device)]  # fmt: skip
     code, tail = _child(command, folder.path, say)
     if not target.exists():
         raise ReproduceError(
             f"{settings.model} can't be made to drift by {key.attack} (ended with {code}): {tail}; or put a drifted "
             f"checkpoint of your own at {target}"
         )
+
+
+def _one_device(device: str) -> str:
+    """Where to fit and to repair: a model that is spread over several GPUs is only measured there."""
+    return "cpu" if device == "auto" else device
 
 
 def _child(arguments: Sequence[str], folder: Path, say: Say) -> tuple[int, str]:
