@@ -175,8 +175,9 @@ def main() -> None:
         row = make_row(folder, settings, key, say)
     except (RemediationError, DeployError, ProbeError, torch.OutOfMemoryError) as error:
         row = Row(
-            key=key, figures=None, error=str(error) or type(error).__name__, seconds=time.monotonic() - began,
-            peak_memory_bytes=_peak_memory(settings.device), options=settings.options_of(key), device=settings.device,
+            key=key, figures=None, error=" ".join(str(error).split()) or type(error).__name__,
+            seconds=time.monotonic() - began, peak_memory_bytes=_peak_memory(settings.device),
+            options=settings.options_of(key), device=settings.device,
         )  # fmt: skip
     folder.write(row)
 
