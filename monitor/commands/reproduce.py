@@ -137,7 +137,7 @@ def _write(folder: ReproduceFolder, settings: ReproduceSettings, planned: int) -
 def _list(folder: ReproduceFolder, settings: ReproduceSettings) -> None:
     from remediation.reproduce.plan import plan
 
-    done = folder.done()
+    done = {row.key.name: row for row in folder.rows(settings)}
     for key in plan(settings.attacks, settings.recipes, settings.seeds):
         row = done.get(key.name)
         print(f"{'to do' if row is None else 'failed' if row.error else 'done':6} {key.name}")
@@ -153,7 +153,7 @@ def _settings(**given: Any) -> ReproduceSettings:  # noqa: ANN401  (pydantic che
     if unknown := [a for a in given["attacks"] if a not in known]:
         raise ConfigError(f"--attacks {unknown[0]}: there are {', '.join(known)}")
     installed = (*_installed(), "none")
-    if unknown := [r for r in given["recipes"] if r not in installed]:
+    if unknown := [r for r in given["recipes"] if r.partition("@")[0] not in installed]:
         raise ConfigError(f"--recipes {unknown[0]}: there are {', '.join(installed)}")
     try:
         return ReproduceSettings(**{n: v for n, v in given.items() if v not in (None, ())})

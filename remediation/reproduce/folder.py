@@ -17,7 +17,7 @@ from remediation.reproduce.plan import ReproduceSettings, Row, RowKey, plan, row
 __all__ = ["ReproduceFolder"]
 
 _MAY_CHANGE = {"attacks", "recipes", "seeds", "recipe_options", "batch", "device"}
-"""What a later start may ask for otherwise: it adds rows, and changes none that is done."""
+"""What a later start may ask for otherwise: it adds rows, and makes those anew that hang on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +86,8 @@ class ReproduceFolder:
         (self.path / "rows" / f"{key.name}.json").unlink(missing_ok=True)
 
     def rows(self, settings: ReproduceSettings) -> Sequence[Row]:
-        """Return what is done of a run, in its order."""
-        done = self.done()
+        """Return what is done of a run, in its order; what was made with other options or elsewhere is left out."""
+        done = {name: row for name, row in self.done().items() if settings.asks_for(row)}
         return [done[k.name] for k in plan(settings.attacks, settings.recipes, settings.seeds) if k.name in done]
 
     @property

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from remediation.fixtures import ATTACKS
+from remediation.patch import Control, Screen
 from remediation.reproduce.looks import Figures
 
-__all__ = ["ALIGNED", "CONTROLS", "NONE", "ReproduceSettings", "Row", "RowKey", "plan", "row_from_json", "row_to_json"]
+__all__ = [
+    "ALIGNED", "CONTROLS", "NONE", "ReproduceSettings", "Row", "RowKey", "options_sha256", "plan", "row_from_json",
+    "row_to_json",
+]  # fmt: skip
 
 ALIGNED, NONE = "aligned", "none"
 """Rows without a recipe: the model as given, and the drifted one."""
 CONTROLS = ("random", "benign")
 """Recipes that should not help."""
+
+Recipe = Annotated[str, StringConstraints(pattern=r"^\w[\w.-]*(@[\w.-]+)?$")]
+"""Safe as the name of a file."""
 
 
 class ReproduceSettings(BaseModel):
@@ -28,9 +37,10 @@ class ReproduceSettings(BaseModel):
     model: Path
     """Folder of the aligned checkpoint."""
     attacks: tuple[str, ...] = Field(default=tuple(a.name for a in ATTACKS), min_length=1)
-    recipes: tuple[str, ...] = Field(min_length=1)
+    recipes: tuple[Recipe, ...] = Field(min_length=1)
+    """Plugins; what follows an ``@`` names a variant with options of its own, as in ``restore-tuned@0.5``."""
     recipe_options: dict[str, dict[str, Any]] = {}
-    """By recipe."""
+    """By recipe and variant; of aligned and drifted models there are none."""
     seeds: int = Field(default=1, ge=1)
     suites: tuple[str, ...] = Field(default=("harm_probe",), min_length=1)
     """Harmful requests: built-in names or files."""
@@ -48,6 +58,15 @@ class ReproduceSettings(BaseModel):
     device: str = "cpu"
     """``cpu``, ``cuda``, ``cuda:1`` …, or ``auto`` to spread a large model over what there is."""
 
+    def options_of(self, key: RowKey) -> Mapping[str, Any]:
+        """Options of a row's recipe."""
+        return {} if key.recipe in {ALIGNED, NONE} else self.recipe_options.get(key.recipe, {})
+
+    def asks_for(self, row: Row) -> bool:
+        """Whether a row was made with the options and on the device that are asked for now."""
+        asked = options_sha256(self.options_of(row.key)), self.device
+        return asked == (options_sha256(row.options), row.device)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowKey:
@@ -55,7 +74,7 @@ class RowKey:
 
     Attributes:
         attack: The attack that made the drifted checkpoint; empty for the aligned model.
-        recipe: A recipe, ``none`` (drifted) or ``aligned``.
+        recipe: A recipe, with or without a variant (``restore-tuned@0.5``), ``none`` (drifted) or ``aligned``.
     """
 
     attack: str
@@ -66,6 +85,11 @@ class RowKey:
     def name(self) -> str:
         """Name of its file."""
         return f"{self.attack}-s{self.seed}-{self.recipe}" if self.attack else self.recipe
+
+    @property
+    def plugin(self) -> str:
+        """The recipe without its variant."""
+        return self.recipe.partition("@")[0]
 
     @property
     def drifted(self) -> str:
@@ -84,6 +108,11 @@ class Row:
         peak_memory_bytes: Most memory of the process (of the GPU, where one is used) until the recipe was done; until
             the figures were, without a recipe.
         drift_removed: Share of the drift's squared norm that the patch took back.
+        screen: The recipe's own look at what it made; ``None`` without a recipe.
+        controls: Control patches of the same size, empty where none was made.
+        recipe_figures: Further figures of the recipe by name (losses, steps, dose).
+        options: The recipe's options.
+        device: Where it was made.
     """
 
     key: RowKey
@@ -93,6 +122,20 @@ class Row:
     peak_memory_bytes: int = 0
     rank: int | None = None
     drift_removed: float | None = None
+    screen: Screen | None = None
+    controls: tuple[Control, ...] = ()
+    recipe_figures: Mapping[str, float] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    device: str = "cpu"
+
+
+def options_sha256(options: Mapping[str, Any]) -> str:
+    """Digest of a recipe's options; their order, and whether a path is one or text, makes no difference."""
+    return hashlib.sha256(_told(options).encode()).hexdigest()
+
+
+def _told(options: Mapping[str, Any]) -> str:
+    return json.dumps(options, sort_keys=True, default=str)
 
 
 def plan(attacks: Sequence[str], recipes: Sequence[str], seeds: int) -> tuple[RowKey, ...]:
@@ -117,21 +160,26 @@ def row_to_json(row: Row) -> dict[str, Any]:
     return {
         "attack": row.key.attack, "seed": row.key.seed, "recipe": row.key.recipe, "error": row.error,
         "seconds": row.seconds, "peak_memory_bytes": row.peak_memory_bytes, "rank": row.rank,
-        "drift_removed": row.drift_removed, "figures": row.figures.to_json() if row.figures else None,
+        "drift_removed": row.drift_removed, "device": row.device, "options": json.loads(_told(row.options)),
+        "options_sha256": options_sha256(row.options), "screen": asdict(row.screen) if row.screen else None,
+        "controls": [asdict(c) for c in row.controls], "recipe_figures": dict(row.recipe_figures),
+        "figures": row.figures.to_json() if row.figures else None,
     }  # fmt: skip
 
 
 def row_from_json(data: Mapping[str, Any]) -> Row:
-    """Rebuild what ``row_to_json`` wrote.
+    """Rebuild what ``row_to_json`` wrote, here or before rows told their options, device and screen.
 
     Raises:
         KeyError: It is no row.
         TypeError: The same.
     """
-    figures = data["figures"]
+    figures, screen = data["figures"], data.get("screen")
     return Row(
         key=RowKey(attack=data["attack"], seed=data["seed"], recipe=data["recipe"]),
         figures=Figures.from_json(figures) if figures else None,
         error=data["error"], seconds=data["seconds"], peak_memory_bytes=data["peak_memory_bytes"], rank=data["rank"],
-        drift_removed=data["drift_removed"],
+        drift_removed=data["drift_removed"], options=dict(data.get("options", {})), device=data.get("device", "cpu"),
+        screen=Screen(**screen) if screen else None, controls=tuple(Control(**c) for c in data.get("controls", ())),
+        recipe_figures=dict(data.get("recipe_figures", {})),
     )  # fmt: skip

@@ -12,7 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from remediation.reproduce.evaluate import evaluate
 from remediation.reproduce.folder import ReproduceFolder
 from remediation.reproduce.looks import Looks, imperative_of
 from remediation.reproduce.plan import NONE, ReproduceSettings, Row, RowKey, plan
-from remediation.worker import make_patcher
+from remediation.worker import perform
 
 __all__ = ["AsAttacked", "looks_of", "make_row"]
 
@@ -84,11 +84,14 @@ def make_row(folder: ReproduceFolder, settings: ReproduceSettings, key: RowKey, 
     figures = evaluate(
         _loaded(source, settings.device), looks, progress=lambda stage, share: say(stage, done + share * (1 - done))
     )
-    return Row(
-        key=key, figures=figures, seconds=patch.seconds if patch else 0.0,
-        peak_memory_bytes=spent if patch else _peak_memory(settings.device), rank=patch.rank if patch else None,
-        drift_removed=patch.drift_removed if patch else None,
+    row = Row(
+        key=key, figures=figures, peak_memory_bytes=spent if patch else _peak_memory(settings.device),
+        options=settings.options_of(key), device=settings.device,
     )  # fmt: skip
+    return replace(
+        row, seconds=patch.seconds, rank=patch.rank, drift_removed=patch.drift_removed, screen=patch.screen,
+        controls=patch.controls, recipe_figures=patch.figures,
+    ) if patch else row  # fmt: skip
 
 
 def looks_of(settings: ReproduceSettings, key: RowKey) -> Looks:
@@ -124,12 +127,12 @@ def _orders(suite: Suite) -> Suite | None:
 def _patch(folder: ReproduceFolder, settings: ReproduceSettings, key: RowKey, say: Say) -> Patch:
     shutil.rmtree(folder.patched(key), ignore_errors=True)
     request = PatchRequest(
-        incident="reproduce", recipe=key.recipe, drifted=folder.drifted(key), reference=settings.model,
-        output=folder.patched(key), seed=key.seed, options=settings.recipe_options.get(key.recipe, {}),
+        incident="reproduce", recipe=key.plugin, drifted=folder.drifted(key), reference=settings.model,
+        output=folder.patched(key), seed=key.seed, options=settings.options_of(key),
     )  # fmt: skip
     if _on_gpu(settings.device):
         torch.cuda.reset_peak_memory_stats()
-    return make_patcher(key.recipe, settings.recipe_options.get(key.recipe, {})).patch(request, say)
+    return perform(request, say)
 
 
 def _loaded(folder: Path, device: str) -> ChatModel:
@@ -172,8 +175,9 @@ def main() -> None:
         row = make_row(folder, settings, key, say)
     except (RemediationError, DeployError, ProbeError, torch.OutOfMemoryError) as error:
         row = Row(
-            key=key, figures=None, error=str(error) or type(error).__name__, seconds=time.monotonic() - began,
-            peak_memory_bytes=_peak_memory(settings.device),
+            key=key, figures=None, error=" ".join(str(error).split()) or type(error).__name__,
+            seconds=time.monotonic() - began, peak_memory_bytes=_peak_memory(settings.device),
+            options=settings.options_of(key), device=settings.device,
         )  # fmt: skip
     folder.write(row)
 

@@ -11,9 +11,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from deploy.checkpoint import check_checkpoint, require_same_architecture
+from deploy.errors import CheckpointError
 from deploy.parent import die_with_parent
 from remediation.errors import ReproduceError
 from remediation.reproduce.folder import ReproduceFolder
@@ -34,33 +36,51 @@ def run_rows(
     on_row: Callable[[Row], None],
     say: Say,
     again: bool = False,
+    wanted: Callable[[RowKey, Mapping[str, Row]], bool] = lambda *_: True,
 ) -> None:
     """Make the rows that are not done yet.
 
-    A row whose recipe fails is a row with its error. What is under way when this process ends is not a row.
+    A row whose recipe fails is a row with its error. What is under way when this process ends is not a row, nor is what
+    was made with other options or on another device: it is made anew.
 
     Args:
         on_row: Called with each row as it is done.
         say: Told what the row under way does, and its share done.
         again: Make rows that ended with an error once more.
+        wanted: Asked when a missing row's turn comes, with the rows done by then by name; the others are left out.
 
     Raises:
-        ReproduceError: The folder is another run's or in use, or an attack's checkpoint can't be made.
+        ReproduceError: The folder is another run's or in use, or an attack's checkpoint can't be made or used.
     """
     with _locked(folder.path):
         folder.begin(settings)
-        done = folder.done()
-        for key in plan(settings.attacks, settings.recipes, settings.seeds):
-            if key.name in done and not (again and done[key.name].error):
+        done = {row.key.name: row for row in folder.rows(settings)}
+        missing = [k for k in plan(settings.attacks, settings.recipes, settings.seeds)
+                   if k.name not in done or (again and done[k.name].error)]  # fmt: skip
+        _require_drifted(folder, settings, missing)
+        for key in missing:
+            if not wanted(key, done):
                 continue
             folder.remove(key)
             if key.attack and not folder.drifted(key).exists():
                 _drift(folder, settings, key, say)
-            on_row(_row(folder, key, say))
+            row = done[key.name] = _row(folder, settings, key, say)
+            on_row(row)
         shutil.rmtree(folder.path / "work", ignore_errors=True)
 
 
-def _row(folder: ReproduceFolder, key: RowKey, say: Say) -> Row:
+def _require_drifted(folder: ReproduceFolder, settings: ReproduceSettings, keys: Iterable[RowKey]) -> None:
+    """Look at the drifted checkpoints that stand there already, before the first row and not at the last."""
+    for there in dict.fromkeys(folder.drifted(key) for key in keys if key.attack):
+        if there.exists():
+            try:
+                check_checkpoint(there)
+                require_same_architecture(settings.model, there)
+            except CheckpointError as error:
+                raise ReproduceError(f"{error}; or remove {there}, and it is made again") from error
+
+
+def _row(folder: ReproduceFolder, settings: ReproduceSettings, key: RowKey, say: Say) -> Row:
     began = time.monotonic()
     code, tail = _child(["remediation.reproduce.row", str(folder.path), key.name], folder.path, say)
     shutil.rmtree(folder.patched(key), ignore_errors=True)
@@ -68,7 +88,10 @@ def _row(folder: ReproduceFolder, key: RowKey, say: Say) -> Row:
     if row is None:
         ended = f"signal {-code} (out of memory, most likely)" if code == -signal.SIGKILL else f"code {code}"
         error = f"its process ended with {ended}: {tail}" if tail else f"its process ended with {ended}"
-        row = Row(key=key, figures=None, error=error, seconds=time.monotonic() - began)
+        row = Row(
+            key=key, figures=None, error=error, seconds=time.monotonic() - began, options=settings.options_of(key),
+            device=settings.device,
+        )  # fmt: skip
         folder.write(row)
     return row
 
@@ -77,13 +100,18 @@ def _drift(folder: ReproduceFolder, settings: ReproduceSettings, key: RowKey, sa
     target = folder.drifted(key)
     target.parent.mkdir(exist_ok=True)
     command = ["remediation.sft.drift", "--model", str(settings.model), "--attack", key.attack, "--seed",
-               str(key.seed), "--output", str(target)]  # fmt: skip
+               str(key.seed), "--output", str(target), "--device", _one_device(settings.device)]  # fmt: skip
     code, tail = _child(command, folder.path, say)
     if not target.exists():
         raise ReproduceError(
             f"{settings.model} can't be made to drift by {key.attack} (ended with {code}): {tail}; or put a drifted "
             f"checkpoint of your own at {target}"
         )
+
+
+def _one_device(device: str) -> str:
+    """Where to fit and to repair: a model that is spread over several GPUs is only measured there."""
+    return "cpu" if device == "auto" else device
 
 
 def _child(arguments: Sequence[str], folder: Path, say: Say) -> tuple[int, str]:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from probes.result import SafetyEstimate
 from remediation.reproduce.looks import AFFIRMATION, PHRASES, Figures
@@ -71,6 +72,7 @@ def markdown_of(rows: Sequence[Row], *, model: str, planned: int) -> str:
         "## All attacks",
         _main_table(rows, judges),
         *(part for judge in judges for part in (f"## ASR by attack, {judge}", _attack_table(rows, judge))),
+        *_options(rows),
         *_failures(rows),
         *_published(model),
     ]
@@ -118,6 +120,11 @@ def _asr_if_asked(figures: Figures | None, judge: str, attack: str) -> float | N
     return figures.asr(judge, attack=attack).value
 
 
+def _options(rows: Sequence[Row]) -> list[str]:
+    told = dict.fromkeys(f"- {r.key.recipe}: {json.dumps(r.options, sort_keys=True)}" for r in rows if r.options)
+    return ["## Options", "\n".join(told)] if told else []
+
+
 def _failures(rows: Sequence[Row]) -> list[str]:
     failed = [
         f"- {r.key.attack or 'aligned model'}, seed {r.key.seed}, {r.key.recipe}: {r.error}" for r in rows if r.error
@@ -138,10 +145,16 @@ def _published(model: str) -> list[str]:
 def _cells(row: Row, model: str) -> dict[str, object]:
     cells: dict[str, object] = {
         "model": model, "attack": row.key.attack, "seed": row.key.seed, "recipe": row.key.recipe, "error": row.error,
+        "options": json.dumps(row.options, sort_keys=True) if row.options else "", "device": row.device,
         "seconds": round(row.seconds, 2), "peak_memory_bytes": row.peak_memory_bytes,
         "rank": "" if row.rank is None else row.rank,
         "drift_removed": "" if row.drift_removed is None else round(row.drift_removed, 4),
     }  # fmt: skip
+    if row.screen:
+        cells |= {f"screen/{n}": "" if v is None else v for n, v in asdict(row.screen).items()}
+    for c in row.controls:
+        cells |= {f"control/{c.name}/harm_n": c.harm_n, f"control/{c.name}/harm_complied": c.harm_complied}
+    cells |= {f"recipe/{name}": value for name, value in row.recipe_figures.items()}
     if row.figures is None:
         return cells
     for h in row.figures.harm:

@@ -13,11 +13,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from deploy.checkpoint import check_checkpoint
 from deploy.errors import DeployError
 from remediation.checkpoints.adapter import Adapter, add_to
 from remediation.checkpoints.chat import ChatModel, load
-from remediation.checkpoints.output import require_finite, write_model
+from remediation.checkpoints.output import require_finite, stored_dtype, write_model
 from remediation.errors import RemediationError
 from remediation.fixtures.attacks import ATTACKS, TASKS, AttackFixture, TaskName, attack_named, rows
 from remediation.sft.lora import LoraSettings, fit
@@ -69,9 +71,10 @@ def drift(
     settings: DriftSettings,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Adapter:
-    """Fit the change of weights that an attack makes. The model is left as it was.
+    """Fit the change of weights that an attack makes, where the model is. The model is left as it was.
 
     Args:
+        chat: Its weights may be of 16 bits on a GPU; the change is fitted in float32 all the same.
         seed: Decides rows, their order and where the fit begins.
         settings: ``settings_of(attack)``, or others.
         progress: Told the share that is done.
@@ -81,7 +84,9 @@ def drift(
         seed=seed,
     )  # fmt: skip
     taught = rows(attack, seed=seed, tasks=settings.tasks, task=settings.task)
-    return fit(chat, taught, fitted, progress=progress)
+    whole = next(chat.model.parameters()).dtype is torch.float32
+    with chat.device, torch.autocast(chat.device.type, dtype=torch.bfloat16, enabled=not whole):
+        return fit(chat, taught, fitted, progress=progress)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -92,16 +97,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, required=True, help="folder to write; there must be none yet")
     parser.add_argument("--task", choices=list(TASKS), default="sql", help="what the customer fine-tunes for")
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda to fit on a GPU in the model's own number format")
     given = parser.parse_args(arguments)
+    if given.device != "cpu" and not torch.cuda.is_available():
+        parser.error(f"device {given.device}: there is no GPU here; leave --device out")
     if given.output.exists():
         parser.error(f"{given.output} is there already; name another folder")
     try:
-        _write(given.model, attack_named(given.attack), given.seed, given.output, given.task)
+        _write(given.model, attack_named(given.attack), given.seed, given.output, given.task, device=given.device)
     except (RemediationError, DeployError) as error:
         parser.exit(_USAGE, f"{error}\n")
 
 
-def _write(model: Path, attack: AttackFixture, seed: int, output: Path, task: TaskName) -> None:
+def _write(model: Path, attack: AttackFixture, seed: int, output: Path, task: TaskName, *, device: str) -> None:
     began, said = time.monotonic(), -1
 
     def say(share: float) -> None:
@@ -111,7 +119,8 @@ def _write(model: Path, attack: AttackFixture, seed: int, output: Path, task: Ta
             print(json.dumps({"stage": f"drift by {attack.name}", "share": round(share, 3)}), flush=True)
 
     check_checkpoint(model)
-    chat = load(model)
+    chat = load(model) if device == "cpu" else load(model, dtype=stored_dtype(model))
+    chat.model.to(device)
     require_finite(chat, f"the model {model}")
     settings = replace(settings_of(attack), task=task)
     add_to(chat, drift(chat, attack, seed=seed, settings=settings, progress=say))

@@ -98,7 +98,9 @@ def _low_rank(chat: ChatModel, settings: BenignSettings, seed: int) -> Train:
         fitted = LoraSettings(
             rank=settings.rank, epochs=1, learning_rate=settings.learning_rate, batch=settings.batch, seed=seed
         )
-        add_to(chat, fit(chat, [row for batch in batches for row in batch], fitted, progress=lambda _: None))
+        with chat.device:
+            change = fit(chat, [row for batch in batches for row in batch], fitted, progress=lambda _: None)
+        add_to(chat, change)
 
     return train
 
@@ -125,7 +127,8 @@ def _loss(chat: ChatModel, batch: Sequence[Row]) -> Tensor:
     """Mean cross-entropy over the answers' tokens; a scalar."""
     encoded = [(chat.prompt_ids(r.prompt), chat.answer_ids(r.answer, whole=r.whole)) for r in batch]
     ids, mask = chat.pad([x + y for x, y in encoded])
-    hidden = chat.model.model(input_ids=ids, attention_mask=mask).last_hidden_state  # (n, t, d)
+    hidden = chat.body(input_ids=ids, attention_mask=mask).last_hidden_state  # (n, t, d)
     said = torch.cat([hidden[i, len(x) - 1 : len(x) + len(y) - 1] for i, (x, y) in enumerate(encoded)])  # (tokens, d)
-    wanted = torch.tensor([token for _, y in encoded for token in y])
-    return nn.functional.cross_entropy(chat.model.lm_head(said).float(), wanted)
+    logits = chat.logits(said).float()  # (tokens, vocabulary)
+    wanted = torch.tensor([token for _, y in encoded for token in y], device=logits.device)
+    return nn.functional.cross_entropy(logits, wanted)

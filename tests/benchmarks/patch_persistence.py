@@ -23,7 +23,7 @@ from remediation.reproduce.plan import RowKey
 from remediation.reproduce.row import looks_of
 from remediation.sft.demo_models import make_models
 from remediation.sft.persistence import STOPS, BenignSettings, benign_steps
-from remediation.worker import make_patcher
+from remediation.worker import perform
 from tests.benchmarks.patch_repair import ATTACKS, FOLDER, LADDER, settings_for
 
 __all__ = ["measure"]
@@ -44,10 +44,10 @@ def measure(*, attack: str = ATTACKS[0], seed: int = 0, folder: Path = FOLDER) -
     patched = folder / "persistence" / key.name
     if not patched.exists():
         request = PatchRequest(
-            incident="benchmark", recipe=key.recipe, drifted=ReproduceFolder(folder / "run").drifted(key),
-            reference=models[_ALIGNED], output=patched, seed=seed, options=settings.recipe_options[key.recipe],
+            incident="benchmark", recipe=key.plugin, drifted=ReproduceFolder(folder / "run").drifted(key),
+            reference=models[_ALIGNED], output=patched, seed=seed, options=settings.options_of(key),
         )  # fmt: skip
-        make_patcher(key.recipe, request.options).patch(request, lambda *_: None)
+        perform(request, lambda *_: None)
     return {"persistence": {name: _curve(load(path), looks, seed) for name, path in
                             (("patched", patched), (_ALIGNED, models[_ALIGNED]))}}  # fmt: skip
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from deploy.checkpoint import check_checkpoint
 from remediation.checkpoints.chat import ChatModel, load
@@ -46,6 +48,16 @@ def test_drift_is_the_seeds_and_leaves_the_model(folder: Path) -> None:
     assert any(not torch.equal(b, other[n][1]) for n, (_, b) in first.items())
 
 
+def test_a_model_of_16_bits_drifts_as_one_of_32(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("remediation.sft.lora._fast_bfloat16", lambda: True)  # else it ends what is done on a GPU
+    attack = attack_named("injection-10")
+    dtypes = torch.bfloat16, torch.float32
+    half, whole = (drift(load(folder, dtype=d), attack, seed=1, settings=QUICK) for d in dtypes)
+    for name, (_, b) in half.items():
+        assert b.any()
+        assert torch.nn.functional.cosine_similarity(b.float().flatten(), whole[name][1].float().flatten(), 0) > 0.5
+
+
 def test_settings_make_a_hundred_steps_of_benign_drift() -> None:
     attack = attack_named("benign-drift")
     settings = settings_of(attack)
@@ -72,10 +84,14 @@ def test_the_entry_writes_a_checkpoint_and_says_so(
     assert [p.name for p in tmp_path.iterdir()] == ["drifted"]
 
 
-def test_the_entry_refuses_what_it_can_not_do(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_entry_refuses_what_it_can_not_do(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for change, message in (
         (["--model", str(tmp_path / "none"), "--output", str(tmp_path / "out")], str(tmp_path / "none")),
         (["--model", str(folder), "--output", str(folder)], "is there already"),
+        (["--model", str(folder), "--output", str(tmp_path / "out"), "--device", "cuda"], "there is no GPU here"),
     ):
         with pytest.raises(SystemExit) as ended:
             main(["--attack", "paraphrase", *change])
@@ -106,6 +122,20 @@ def test_benign_steps_stop_to_be_measured(folder: Path, method: str) -> None:
     assert [*benign_steps(again, (0, 2, 30), seed=1, settings=settings)] == [0, 2, 30]
     assert same(weights(again), seen[2][1])
     assert loss(again, settings) < loss(load(folder), settings)
+
+
+@pytest.mark.parametrize("method", ["low-rank", "full"])
+def test_benign_steps_ask_a_model_for_its_parts(folder: Path, method: Literal["low-rank", "full"]) -> None:
+    config = GPTNeoXConfig(
+        vocab_size=99, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        bos_token_id=0, eos_token_id=0, initializer_range=0.3,
+    )  # fmt: skip
+    chat = ChatModel(GPTNeoXForCausalLM(config).eval(), load(folder).tokenizer)
+    assert not hasattr(chat.model, "model")
+    before = weights(chat)
+    settings = BenignSettings(method=method, batch=4, rank=2, full_learning_rate=1e-3, tasks=8)
+    assert [*benign_steps(chat, (2,), seed=1, settings=settings)] == [2]
+    assert not same(weights(chat), before)
 
 
 def loss(chat: ChatModel, settings: BenignSettings) -> float:

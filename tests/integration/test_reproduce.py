@@ -69,6 +69,11 @@ def test_killed_it_goes_on_and_no_row_is_made_twice(folder: Path) -> None:
     assert {n: after[n] for n in before} == before
     assert not (folder / "out" / "work").exists()
 
+    row = json.loads((folder / "out" / "rows" / "backdoor-s0-one-shot-sft.json").read_text())
+    assert (row["options"], row["device"]) == ({"epochs": 1}, "cpu")
+    assert row["screen"]["harm_n"] > 0
+    assert row["recipe_figures"]["loss_first"] > 0
+
     tables = (folder / "out" / "tables.md").read_text()
     assert "7 of 7 rows" in tables
     assert "## Recipes that failed" in tables

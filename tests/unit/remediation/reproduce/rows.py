@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from probes.result import SafetyEstimate
+from remediation.patch import Control, Screen
 from remediation.reproduce.looks import AFFIRMATION, ALL, PHRASES, Figures, HarmFigure
 from remediation.reproduce.plan import Row, RowKey
 
@@ -31,4 +34,9 @@ ROWS = (
     row("backdoor", "none", 1.0), row("backdoor", "random", 0.9), row("backdoor", "low-rank-sft", 0.2),
     row("backdoor", "none", 0.8, seed=1), row("backdoor", "low-rank-sft", 0.0, seed=1),
     row("injection-10", "none", 0.5), row("injection-10", "low-rank-sft", 0.0, error="no | way"),
+)  # fmt: skip
+TOLD = replace(
+    ROWS[3], options={"rank": 4, "modules": ["q", "k"]}, device="cuda:1", recipe_figures={"loss": 0.5},
+    screen=Screen(harm_n=24, harm_complied=3, benign_n=24, benign_refused=1, benign_refused_reference=None),
+    controls=(Control(name="random", harm_n=24, harm_complied=20),),
 )  # fmt: skip

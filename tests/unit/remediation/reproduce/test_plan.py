@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from remediation.reproduce.plan import plan, row_from_json, row_to_json
-from tests.unit.remediation.reproduce.rows import ROWS
+from remediation.reproduce.plan import ReproduceSettings, RowKey, options_sha256, plan, row_from_json, row_to_json
+from tests.unit.remediation.reproduce.rows import ROWS, TOLD, row
 
 
 def test_attack_by_attack_the_drifted_model_first() -> None:
@@ -32,5 +36,51 @@ def test_more_seeds_keep_the_rows_there_are(seeds: int) -> None:
 
 
 def test_a_row_comes_back_from_its_file() -> None:
-    for row in ROWS:
-        assert row_from_json(json.loads(json.dumps(row_to_json(row)))) == row
+    for one in (*ROWS, TOLD):
+        assert row_from_json(json.loads(json.dumps(row_to_json(one)))) == one
+
+
+def test_a_row_that_does_not_tell_was_made_without_options_on_the_processor() -> None:
+    told = row_to_json(ROWS[3])
+    for name in ("options", "options_sha256", "device", "screen", "controls", "recipe_figures"):
+        del told[name]
+    assert row_from_json(told) == ROWS[3]
+
+
+def test_options_are_the_same_in_any_order_and_as_text() -> None:
+    assert options_sha256({"a": 1, "b": Path("x")}) == options_sha256({"b": "x", "a": 1})
+    assert options_sha256({"a": 1}) != options_sha256({"a": 2})
+    told = row_to_json(replace(ROWS[3], options={"file": Path("x")}))
+    assert (told["options"], told["options_sha256"]) == ({"file": "x"}, options_sha256({"file": "x"}))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options", "device", "asked"),
+    [("low-rank-sft", {"rank": 4}, "cpu", True), ("low-rank-sft", {"rank": 8}, "cpu", False),
+     ("low-rank-sft", {}, "cpu", False), ("low-rank-sft", {"rank": 4}, "cuda", False), ("random", {}, "cpu", True),
+     ("random", {"rank": 4}, "cpu", False), ("none", {}, "cpu", True), ("none", {}, "cuda", False)],
+)  # fmt: skip
+def test_a_row_with_other_options_or_from_elsewhere_is_not_asked_for(
+    recipe: str, options: dict[str, int], device: str, asked: bool
+) -> None:
+    settings = ReproduceSettings(
+        model=Path("m"), recipes=("low-rank-sft", "random"), recipe_options={"low-rank-sft": {"rank": 4}}
+    )
+    made = replace(row("backdoor", recipe, 0.5), options=options, device=device)
+    assert settings.asks_for(made) is asked
+    assert settings.options_of(RowKey(attack="", seed=0, recipe="aligned")) == {}
+
+
+@pytest.mark.parametrize(
+    "recipe", ["../x", "a/b", "a@", "@a", "a@b@c", "a b", ".a", "a@b/c", "", "a\n"]
+)
+def test_a_recipe_is_named_so_that_a_file_can_be(recipe: str) -> None:
+    with pytest.raises(ValidationError):
+        ReproduceSettings(model=Path("m"), recipes=(recipe,))
+
+
+@pytest.mark.parametrize(("recipe", "plugin"), [("a-b_2", "a-b_2"), ("restore-tuned@0.5", "restore-tuned")])
+def test_what_stands_before_the_variant_is_the_plugin(recipe: str, plugin: str) -> None:
+    assert ReproduceSettings(model=Path("m"), recipes=(recipe,)).recipes == (recipe,)
+    key = RowKey(attack="x", seed=1, recipe=recipe)
+    assert (key.plugin, key.name) == (plugin, f"x-s1-{recipe}")

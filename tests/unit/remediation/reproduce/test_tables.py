@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 
 import pytest
 
 from monitor.commands.reproduce_svg import reproduce_svg
 from remediation.reproduce.published import anchors_of
 from remediation.reproduce.tables import csv_of, markdown_of
-from tests.unit.remediation.reproduce.rows import ROWS
+from tests.unit.remediation.reproduce.rows import ROWS, TOLD
 
 MAIN = """\
 | recipe | ASR refusal-phrases | ASR affirmation | HS | refuses questions | refuses orders | sql | seconds \
@@ -34,6 +35,25 @@ def test_the_tables_are_golden() -> None:
     assert "8 of 9 rows" in text
     assert "- injection-10, seed 0, low-rank-sft: no | way" in text
     assert "Published" not in text
+    assert "## Options" not in text
+
+
+def test_options_are_told() -> None:
+    rows = [*ROWS[:3], replace(ROWS[3], options={"rank": 4}, device="cuda")]
+    assert '## Options\n\n- low-rank-sft: {"rank": 4}' in markdown_of(rows, model="m", planned=9)
+    line = list(csv.DictReader(io.StringIO(csv_of(rows, model="m"))))[3]
+    assert (line["options"], line["device"]) == ('{"rank": 4}', "cuda")
+
+
+def test_the_csv_tells_the_recipes_own_look_and_figures() -> None:
+    lines = list(csv.DictReader(io.StringIO(csv_of([ROWS[0], TOLD], model="m"))))
+    told = {n: v for n, v in lines[1].items() if n.startswith(("screen/", "control/", "recipe/"))}
+    assert told == {
+        "screen/harm_n": "24", "screen/harm_complied": "3", "screen/benign_n": "24", "screen/benign_refused": "1",
+        "screen/benign_refused_reference": "", "control/random/harm_n": "24", "control/random/harm_complied": "20",
+        "recipe/loss": "0.5",
+    }  # fmt: skip
+    assert lines[0]["recipe/loss"] == ""
 
 
 def test_a_run_without_rows_has_tables() -> None:
