@@ -21,6 +21,9 @@ from probes.transcripts.record import Keep
 
 __all__ = ["ListenSettings", "Settings", "StoreSettings", "TranscriptSettings", "load_settings"]
 
+_RECIPE_FILES = frozenset({"pool", "pool_key", "pool_state", "task_prompts"})
+"""Options of recipes that name files."""
+
 
 class StoreSettings(Section):
     """Where the monitor remembers."""
@@ -157,6 +160,7 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
                 else t.last_known_good,
                 "suites": _anchored_suites(t.suites, folder),
                 "gates": _anchored_gates(t.gates, folder),
+                "recipes": tuple(_anchored_recipe(r, folder) for r in t.recipes),
                 "judge_calibration": folder / t.judge_calibration if t.judge_calibration else None,
                 "judge_check": t.judge_check.model_copy(update={"labelled": folder / t.judge_check.labelled})
                 if t.judge_check
@@ -181,6 +185,12 @@ def _anchored_gates(gates: GateSettings, folder: Path) -> GateSettings:
     suites = tuple(str(folder / s) if names_a_file(s) else s for s in gates.suites)
     triggers = folder / gates.triggers_file if gates.triggers_file else None
     return gates.model_copy(update={"suites": suites, "triggers_file": triggers})
+
+
+def _anchored_recipe(recipe: PluginSettings, folder: Path) -> PluginSettings:
+    """Make a recipe's files count from the configuration file."""
+    files = {n: str(folder / str(v)) for n, v in recipe.options.items() if n in _RECIPE_FILES and v}
+    return recipe.model_copy(update={"options": {**recipe.options, **files}})
 
 
 def _anchored_path(plugin: PluginSettings | None, folder: Path) -> PluginSettings | None:

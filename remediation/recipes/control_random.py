@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from remediation.recipes.control import Control, Options
 
-__all__ = ["Options", "make"]
+__all__ = ["CONTROL", "Options", "make"]
+
+CONTROL = True
+"""No rung of a ladder."""
 
 
 def make(options: Options) -> Control:

@@ -42,9 +42,9 @@ RECIPES = (
     "restore-tuned", "restore-subspace", "low-rank-sft", "kept-subspace", "few-shot-subspace", "one-shot-subspace",
     "one-shot-projected", "one-shot-sft",
 )  # fmt: skip
-LADDER = ("restore-tuned", "restore-tuned@0.5", "kept-subspace")
+LADDER = ("restore-tuned", "restore-tuned@0.85", "kept-subspace")
 """The rungs in the order that they are tried in; the rest is measured, and not tried in earnest."""
-OPTIONS: Mapping[str, Mapping[str, Any]] = {"restore-tuned": {"share": 0.7}, "restore-tuned@0.5": {"share": 0.5}}
+OPTIONS: Mapping[str, Mapping[str, Any]] = {"restore-tuned": {"share": 0.7}, "restore-tuned@0.85": {"share": 0.85}}
 """By recipe and variant, beside the site's task prompts."""
 _TASKED = ("restore-tuned", "restore-subspace", "low-rank-sft", "kept-subspace")
 """Plugins that take the site's task prompts."""

@@ -153,3 +153,10 @@ def test_what_the_gates_ask_counts_from_the_configuration_file(tmp_path: Path) -
     (plain,) = load_settings(written(tmp_path, GOOD)).targets
     assert (plain.gates.attacks, plain.gates.suites) == ((), ()), "off"
     assert plain.gates.limits() == Gates()
+
+
+def test_files_of_recipes_count_from_the_configuration_file(tmp_path: Path) -> None:
+    recipe = "{plugin: kept-subspace, options: {task_prompts: tasks.txt, pool: /srv/pool.txt, rank: 8}}"
+    text = GOOD.replace("model: m", f"model: m, recipes: [{recipe}]")
+    (rung,) = load_settings(written(tmp_path, text)).targets[0].recipes
+    assert rung.options == {"task_prompts": str(tmp_path / "tasks.txt"), "pool": "/srv/pool.txt", "rank": 8}
