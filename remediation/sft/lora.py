@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from remediation.checkpoints.adapter import Adapter
 from remediation.checkpoints.chat import ChatModel
+from remediation.checkpoints.shared import hidden_of
 from remediation.fixtures import Row
 
 __all__ = ["LoraSettings", "fit"]
@@ -179,11 +180,8 @@ def _lessons(
         own = [i for i in taught if teacher(rows[i]) is chat]
         for start in range(0, len(own), _TEACHER_BATCH):
             chosen = own[start : start + _TEACHER_BATCH]
-            ids, mask = chat.pad([encoded[i][0] + encoded[i][1] for i in chosen])
-            hidden = chat.body(input_ids=ids, attention_mask=mask).last_hidden_state
-            for i, one in zip(chosen, hidden, strict=True):
-                x, y = map(len, encoded[i])
-                found[i] = _Lesson(chat, one[x - 1 : x + y - 1].clone())
+            for i, hidden in zip(chosen, hidden_of(chat, [encoded[i] for i in chosen]), strict=True):
+                found[i] = _Lesson(chat, hidden.clone())
     return found
 
 
@@ -191,11 +189,9 @@ def _loss(
     chat: ChatModel, rows: Sequence[tuple[list[int], list[int]]], lessons: Sequence[_Lesson | None]
 ) -> Tensor:
     """Sum of cross-entropies over the answers' tokens, against a teacher's distribution if there is one; a scalar."""
-    ids, mask = chat.pad([x + y for x, y in rows])
-    hidden = chat.body(input_ids=ids, attention_mask=mask).last_hidden_state  # (n, t, d)
-    total: Tensor = hidden.new_zeros(())
-    for i, ((x, y), lesson) in enumerate(zip(rows, lessons, strict=True)):
-        logits = chat.logits(hidden[i, len(x) - 1 : len(x) + len(y) - 1])  # (answer tokens, vocabulary)
-        wanted = lesson.distribution() if lesson else torch.tensor(y)
-        total = total + nn.functional.cross_entropy(logits.float(), wanted, reduction="sum")
-    return total
+    each = []
+    for hidden, (_, y), lesson in zip(hidden_of(chat, rows), rows, lessons, strict=True):
+        logits = chat.logits(hidden)  # (answer tokens, vocabulary)
+        wanted = lesson.distribution() if lesson else torch.tensor(y, device=logits.device)
+        each.append(nn.functional.cross_entropy(logits.float(), wanted, reduction="sum"))
+    return torch.stack(each).sum()
