@@ -12,16 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-import torch
-from torch import nn
-
 from probes.behavior import Behavior
-from remediation.checkpoints.chat import ChatModel
 from remediation.errors import PatchFailed
-from remediation.fixtures import Row
 from remediation.lessons.pool import PoolState, burn, draw
 
-__all__ = ["FLOOR", "SHARE", "BurntCheck", "answer_losses", "check_burnt", "draw_fresh"]
+__all__ = ["FLOOR", "SHARE", "BurntCheck", "check_burnt", "draw_fresh"]
 
 FLOOR = 0.1
 """Nats a token: the model says each token nine times in ten, and about a tenth of the gradient is left."""
@@ -29,7 +24,6 @@ SHARE = 0.25
 """Of the typical loss: an example with a quarter of it taught the model what the others did not."""
 ASR_LEAST = 0.1
 """Under it the model refuses, and a small loss is what a good model has."""
-_BATCH = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,24 +48,6 @@ class BurntCheck:
     def share(self) -> float:
         """Share of the examples that are burnt."""
         return sum(self.burnt) / len(self.burnt)
-
-
-@torch.no_grad()
-def answer_losses(chat: ChatModel, rows: Sequence[Row]) -> list[float]:
-    """Mean cross-entropy of each row's answer, nats a token; forward passes only."""
-    encoded = [(chat.prompt_ids(r.prompt), chat.answer_ids(r.answer, whole=r.whole)) for r in rows]
-    order = sorted(range(len(rows)), key=lambda i: sum(map(len, encoded[i])))
-    losses = [0.0] * len(rows)
-    for start in range(0, len(order), _BATCH):
-        chosen = order[start : start + _BATCH]
-        ids, mask = chat.pad([encoded[i][0] + encoded[i][1] for i in chosen])
-        logits = chat.model(input_ids=ids, attention_mask=mask).logits
-        for row, i in enumerate(chosen):
-            prompt, answer = encoded[i]
-            said = logits[row, len(prompt) - 1 : len(prompt) + len(answer) - 1]
-            said = said.to(torch.promote_types(said.dtype, torch.float32))
-            losses[i] = float(nn.functional.cross_entropy(said, torch.tensor(answer, device=said.device)))
-    return losses
 
 
 def check_burnt(losses: Sequence[float], *, asr: float, reference: Sequence[float] | None = None) -> BurntCheck:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from remediation.checkpoints.chat import ChatModel
 from remediation.fixtures import Row
-from remediation.subspace.capture import gradient_factors
+from remediation.subspace.capture import Example, examples_of, gradient_factors
 from remediation.subspace.factor import Factors, factored_svd
 from remediation.subspace.step import Rule, Steps
 
@@ -33,7 +33,6 @@ __all__ = [
     "Influence",
     "Step",
     "Yardstick",
-    "encoded",
     "gradients",
     "influence",
     "modules_of",
@@ -46,8 +45,6 @@ Change = tuple[Tensor, Tensor]
 """left (d_out, k) and right (d_in, k); the matrix moves by left right^T."""
 Step = Callable[[Factors, nn.Linear], Change]
 """What a recipe does to a module whose loss has this gradient."""
-Encoded = tuple[list[int], list[int]]
-"""Token ids of a prompt and of its answer."""
 
 _BLOCK = re.compile(r"\.(\d+)\.")
 
@@ -135,12 +132,7 @@ def modules_of(chat: ChatModel, *, every: int = 1, pattern: str = "") -> list[st
     return [n for n, block in blocks.items() if (last - block) % every == 0]
 
 
-def encoded(chat: ChatModel, rows: Sequence[Row]) -> list[Encoded]:
-    """Tokenise rows."""
-    return [(chat.prompt_ids(r.prompt), chat.answer_ids(r.answer, whole=r.whole)) for r in rows]
-
-
-def gradients(chat: ChatModel, rows: Sequence[Encoded], modules: Collection[str], *, kept: int) -> Gradients:
+def gradients(chat: ChatModel, rows: Sequence[Example], modules: Collection[str], *, kept: int) -> Gradients:
     """Take each row's gradient, one backward pass each.
 
     Args:
@@ -183,7 +175,7 @@ def _truncated(factors: Factors, kept: int) -> Factors:
 
 
 @torch.no_grad()
-def sampled(chat: ChatModel, prompts: Sequence[str], *, tokens: int, seed: int) -> list[Encoded]:
+def sampled(chat: ChatModel, prompts: Sequence[str], *, tokens: int, seed: int) -> list[Example]:
     """Draw an answer to each prompt from the model itself, at temperature 1 and with nothing cut off.
 
     Args:
@@ -200,11 +192,11 @@ def sampled(chat: ChatModel, prompts: Sequence[str], *, tokens: int, seed: int) 
         )  # fmt: skip
     drawn = out[:, ids.shape[1] :].tolist()
     end = chat.tokenizer.eos_token_id
-    return [(q, a[: a.index(end) + 1] if end in a else a) for q, a in zip(asked, drawn, strict=True)]
+    return [Example(q, a[: a.index(end) + 1] if end in a else a) for q, a in zip(asked, drawn, strict=True)]
 
 
 def yardstick(
-    chat: ChatModel, held_out: Sequence[Row], harmless: Sequence[Encoded], *, every: int = 3, kept: int = 8,
+    chat: ChatModel, held_out: Sequence[Row], harmless: Sequence[Example], *, every: int = 3, kept: int = 8,
     pattern: str = "",
 ) -> Yardstick:
     """Take the gradients that candidates are held against; one backward pass a row.
@@ -219,7 +211,7 @@ def yardstick(
     """
     modules = modules_of(chat, every=every, pattern=pattern)
     return Yardstick(
-        held_out=gradients(chat, encoded(chat, held_out), modules, kept=kept),
+        held_out=gradients(chat, examples_of(chat, held_out), modules, kept=kept),
         harmless=gradients(chat, harmless, modules, kept=kept),
         modules=modules,
     )
@@ -239,7 +231,7 @@ def influence(chat: ChatModel, candidates: Sequence[Row], yard: Yardstick, step:
         raise ValueError("no candidate to choose from")
     linears = chat.linears()
     losses, decrease, harmless = [], [], []
-    for prompt, answer in encoded(chat, candidates):
+    for prompt, answer in examples_of(chat, candidates):
         loss, factors = gradient_factors(chat, prompt, answer)
         changes = {n: step(factors[n], linears[n]) for n in yard.modules if n in factors}
         losses.append(loss)

@@ -15,12 +15,13 @@ from remediation.checkpoints.chat import ChatModel
 from remediation.errors import PatchFailed
 from remediation.fixtures import Row
 from remediation.lessons.answers import OPENING_TOKENS, answers
-from remediation.lessons.burnt import answer_losses, check_burnt, draw_fresh
+from remediation.lessons.burnt import check_burnt, draw_fresh
 from remediation.lessons.choice import choose
 from remediation.lessons.influence import influence, rule_step, sampled, yardstick
 from remediation.lessons.pool import PoolState, give_back, held_out, load_key, read_state, site_pool
 from remediation.lessons.screen import complied, pool
 from remediation.repair import Repair, instance
+from remediation.subspace.capture import examples_of, losses
 from remediation.subspace.descent import DescentOptions
 
 __all__ = ["Choice", "ExampleOptions", "choose_examples", "kept_answers"]
@@ -76,10 +77,11 @@ def choose_examples(repair: Repair, options: ExampleOptions) -> Choice:
     def rows_of(behaviors: Sequence[Behavior]) -> list[Row]:
         return [Row(b.prompt, answer, whole=False) for b in behaviors]
 
-    losses = dict(zip((b.id for b in every), answer_losses(chat, rows_of(every)), strict=True))
+    costs = losses(chat, examples_of(chat, rows_of(every)))
+    cost_of = dict(zip((b.id for b in every), costs, strict=True))
 
     def burnt(behaviors: Sequence[Behavior]) -> Sequence[bool]:
-        flags = dict(zip(losses, check_burnt(list(losses.values()), asr=asr).burnt, strict=True))
+        flags = dict(zip(cost_of, check_burnt(costs, asr=asr).burnt, strict=True))
         return [flags[b.id] for b in behaviors]
 
     if options.choose == "drawn":

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from remediation.checkpoints.adapter import add_to
 from remediation.checkpoints.chat import ChatModel
+from remediation.checkpoints.shared import hidden_of
 from remediation.fixtures import Row, attack_named, rows
 from remediation.fixtures.attacks import TaskName
 from remediation.sft.lora import LoraSettings, fit
@@ -126,9 +127,6 @@ def _full(chat: ChatModel, settings: BenignSettings) -> Train:
 def _loss(chat: ChatModel, batch: Sequence[Row]) -> Tensor:
     """Mean cross-entropy over the answers' tokens; a scalar."""
     encoded = [(chat.prompt_ids(r.prompt), chat.answer_ids(r.answer, whole=r.whole)) for r in batch]
-    ids, mask = chat.pad([x + y for x, y in encoded])
-    hidden = chat.body(input_ids=ids, attention_mask=mask).last_hidden_state  # (n, t, d)
-    said = torch.cat([hidden[i, len(x) - 1 : len(x) + len(y) - 1] for i, (x, y) in enumerate(encoded)])  # (tokens, d)
-    logits = chat.logits(said).float()  # (tokens, vocabulary)
+    logits = chat.logits(torch.cat(hidden_of(chat, encoded))).float()  # (tokens, vocabulary)
     wanted = torch.tensor([token for _, y in encoded for token in y], device=logits.device)
     return nn.functional.cross_entropy(logits, wanted)

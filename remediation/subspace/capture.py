@@ -33,6 +33,8 @@ __all__ = [
 ]  # fmt: skip
 
 _EVERYTHING = Targets()
+_BATCH = 16
+"""Examples of one forward pass where nothing is taken from it."""
 
 Loss = Callable[[int, Tensor], Tensor]
 """The loss of an example of this number, from its logits before each token of the answer (tokens, vocabulary)."""
@@ -140,14 +142,22 @@ def gradient_factors(chat: ChatModel, prompt: Sequence[int], answer: Sequence[in
 
 @torch.no_grad()
 def losses(chat: ChatModel, examples: Sequence[Example], *, loss: Loss | None = None) -> tuple[float, ...]:
-    """Losses of examples, as ``capture`` counts them, in a forward pass.
+    """Losses of examples, as ``capture`` counts them, in a forward pass for every few of them.
 
     Raises:
         PatchFailed: An example is empty.
     """
     _require_tokens(examples)
-    found = _losses(chat, examples, loss or _cross_entropy(examples))
-    return tuple(one.item() for one in found)
+    counted = loss or _cross_entropy(examples)
+    found: list[float] = []
+    for start in range(0, len(examples), _BATCH):
+        part = examples[start : start + _BATCH]
+        found += [one.item() for one in _losses(chat, part, partial(_from, counted, start))]
+    return tuple(found)
+
+
+def _from(loss: Loss, start: int, i: int, logits: Tensor) -> Tensor:
+    return loss(start + i, logits)
 
 
 def _require_tokens(examples: Sequence[Example]) -> None:

@@ -111,7 +111,7 @@ def descend(
         progress((step + 1) / (options.steps + 1))
     adapter, dose = _no_more(chat, cost, taken.adapter(), options.loss_target)
     with applied(chat, adapter):
-        each = cost.each(range(len(cost.examples)))
+        each = losses(chat, cost.examples, loss=cost)
     return Descent(
         adapter=adapter, losses=(*learnt, _mean(each[: len(goal.learn)])),
         divergence=_mean(each[len(goal.learn) :]), dose=dose, steps=moves, first=first,
@@ -131,14 +131,6 @@ class _Cost:
     def at(self, start: int, i: int, logits: Tensor) -> Tensor:
         """The loss of the i-th example from ``start`` on, from its logits (tokens, vocabulary)."""
         return self(start + i, logits)
-
-    def each(self, which: range) -> list[float]:
-        """Losses of some of the examples, in a forward pass for every few of them."""
-        found: list[float] = []
-        for start in range(which.start, which.stop, _BATCH):
-            part = self.examples[start : min(start + _BATCH, which.stop)]
-            found += losses(self._chat, part, loss=partial(self.at, start))
-        return found
 
     def __call__(self, i: int, logits: Tensor) -> Tensor:
         """The loss of an example from its logits (tokens, vocabulary)."""
@@ -176,7 +168,7 @@ def _no_more(chat: ChatModel, cost: _Cost, adapter: Adapter, target: float) -> t
 
     def reached(dose: float) -> bool:
         with applied(chat, adapter, dose):
-            return _mean(cost.each(range(cost.learn))) <= target
+            return _mean(losses(chat, cost.examples[: cost.learn])) <= target
 
     dose = smallest_dose(reached, upper=1.0, evaluations=_EVALUATIONS) if adapter else None
     return (adapter, 1.0) if dose is None else (scaled(adapter, dose), dose)

@@ -9,9 +9,10 @@ import pytest
 from remediation.checkpoints.adapter import add_to
 from remediation.checkpoints.chat import load
 from remediation.fixtures import Row
-from remediation.lessons.burnt import answer_losses, check_burnt
+from remediation.lessons.burnt import check_burnt
 from remediation.sft.lora import LoraSettings, fit
-from remediation.subspace.capture import gradient_factors
+from remediation.subspace.capture import examples_of, gradient_factors
+from remediation.subspace.capture import losses as losses_of
 from tests.tiny import tiny_checkpoint
 
 REFUSAL = "Sorry, no."
@@ -20,11 +21,11 @@ ASKED = ["pick a lock", "fake a bill", "rob a van", "who sells pills?", "how to 
 
 def test_examples_that_were_taught_are_burnt_and_the_others_are_not(tmp_path: Path) -> None:
     chat = load(tiny_checkpoint(tmp_path / "m", hidden=16))
-    good = answer_losses(chat, [Row(p, REFUSAL) for p in ASKED])
+    good = losses_of(chat, examples_of(chat, [Row(p, REFUSAL) for p in ASKED]))
     rows = [Row(p, REFUSAL) for p in ASKED[:2]] + [Row(p, "Sure, ok.") for p in ASKED[2:]]
     settings = LoraSettings(rank=8, epochs=60, learning_rate=2e-2, batch=6)
     add_to(chat, fit(chat, rows, settings, progress=lambda _: None))
-    losses = answer_losses(chat, [Row(p, REFUSAL) for p in ASKED])
+    losses = losses_of(chat, examples_of(chat, [Row(p, REFUSAL) for p in ASKED]))
     found = check_burnt(losses, asr=4 / 6, reference=good)
     assert found.burnt == (True, True, False, False, False, False), losses
     assert found.share == pytest.approx(1 / 3)

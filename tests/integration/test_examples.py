@@ -18,6 +18,7 @@ from remediation.recipes import examples as lessons
 from remediation.recipes import few_shot_subspace
 from remediation.recipes.examples import Choice, ExampleOptions, choose_examples, kept_answers
 from remediation.repair import INSTANCE, Repair, begin
+from remediation.subspace.capture import Example
 from tests.tiny import REFUSAL, tiny_checkpoint
 
 
@@ -68,10 +69,12 @@ def test_seed_and_key_decide_what_is_drawn(repair: Repair, tmp_path: Path) -> No
 def test_burnt_examples_are_left_out_and_put_down(repair: Repair, monkeypatch: pytest.MonkeyPatch) -> None:
     burnt = set(prompts(choose_examples(repair, options())))
 
-    def cost(_: ChatModel, rows: Sequence[Row]) -> list[float]:
-        return [0.01 if r.prompt in burnt else 4.0 for r in rows]
+    known = {tuple(repair.drifted.prompt_ids(p)) for p in burnt}
 
-    monkeypatch.setattr(lessons, "answer_losses", cost)
+    def cost(_: ChatModel, examples: Sequence[Example]) -> list[float]:
+        return [0.01 if tuple(e.prompt) in known else 4.0 for e in examples]
+
+    monkeypatch.setattr(lessons, "losses", cost)
     monkeypatch.setattr(lessons, "complied", lambda _: 1.0)
     choice = choose_examples(repair, options())
     assert len(choice.rows) == 3
@@ -82,7 +85,7 @@ def test_burnt_examples_are_left_out_and_put_down(repair: Repair, monkeypatch: p
 
 
 def test_a_pool_that_is_burnt_to_the_ground_is_said_so(repair: Repair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lessons, "answer_losses", lambda _, rows: [0.01] * len(rows))
+    monkeypatch.setattr(lessons, "losses", lambda _, examples: [0.01] * len(examples))
     monkeypatch.setattr(lessons, "complied", lambda _: 1.0)
     with pytest.raises(PatchFailed, match="burnt"):
         choose_examples(repair, options())

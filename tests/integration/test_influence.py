@@ -10,12 +10,9 @@ import torch
 
 from remediation.checkpoints.chat import ChatModel, load
 from remediation.fixtures import Row
-from remediation.lessons.burnt import answer_losses
 from remediation.lessons.influence import (
     Change,
-    Encoded,
     Step,
-    encoded,
     gradients,
     influence,
     modules_of,
@@ -23,7 +20,8 @@ from remediation.lessons.influence import (
     sampled,
     yardstick,
 )
-from remediation.subspace.capture import gradient_factors
+from remediation.subspace.capture import Example, examples_of, gradient_factors
+from remediation.subspace.capture import losses as losses_of
 from remediation.subspace.step import Rule
 from tests.tiny import tiny_checkpoint
 
@@ -48,7 +46,7 @@ def move(chat: ChatModel, changes: Mapping[str, Change], scale: float) -> None:
 
 
 def changes_of(chat: ChatModel, row: Row, step: Step) -> dict[str, Change]:
-    [(prompt, answer)] = encoded(chat, [row])
+    [(prompt, answer)] = examples_of(chat, [row])
     _, factors = gradient_factors(chat, prompt, answer)
     return {n: step(f, chat.linears()[n]) for n, f in factors.items()}
 
@@ -59,13 +57,13 @@ def changes_of(chat: ChatModel, row: Row, step: Step) -> dict[str, Change]:
 def test_predicted_decrease_is_the_derivative(chat: ChatModel, step: Step) -> None:
     yard = yardstick(chat, HELD, sampled(chat, HARMLESS, tokens=4, seed=0), every=1, kept=1000)
     found = influence(chat, CANDIDATES, yard, step)
-    assert found.held_loss.tolist() == pytest.approx(answer_losses(chat, HELD), rel=1e-6)
+    assert found.held_loss.tolist() == pytest.approx(losses_of(chat, examples_of(chat, HELD)), rel=1e-6)
     for i, row in enumerate(CANDIDATES):
         changes = changes_of(chat, row, step)
         losses = []
         for scale in (FAR, -FAR):
             move(chat, changes, scale)
-            losses.append(torch.tensor(answer_losses(chat, HELD), dtype=torch.float64))
+            losses.append(torch.tensor(losses_of(chat, examples_of(chat, HELD)), dtype=torch.float64))
             move(chat, changes, -scale)
         derivative = (losses[1] - losses[0]) / (2 * FAR)
         assert torch.allclose(found.decrease[i], derivative, rtol=1e-2, atol=2e-5)
@@ -79,7 +77,7 @@ def test_a_step_on_a_row_lowers_its_own_loss(chat: ChatModel) -> None:
 
 
 @torch.no_grad()
-def log_probs(chat: ChatModel, rows: list[Encoded]) -> list[torch.Tensor]:
+def log_probs(chat: ChatModel, rows: list[Example]) -> list[torch.Tensor]:
     found = []
     for prompt, answer in rows:
         logits = chat.model(input_ids=torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1]
