@@ -9,7 +9,7 @@ from pathlib import Path
 
 from deploy.checkpoint import Release, ReleaseKind, find_release, read_release, require_digest, store_release
 from deploy.errors import CheckpointError
-from deploy.weights import ADAPTER_CONFIG, Tensor, require_plain_files, tensors_of, tensors_of_file
+from deploy.weights import ADAPTER_CONFIG, Tensor, read_object, require_plain_files, tensors_of, tensors_of_file
 
 __all__ = [
     "ADAPTER_WEIGHTS",
@@ -125,15 +125,7 @@ def import_adapter(
 
 
 def _config(path: Path) -> dict[str, object]:
-    try:
-        config = json.loads((path / ADAPTER_CONFIG).read_text())
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: no {ADAPTER_CONFIG}; give the folder of a PEFT adapter") from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: {ADAPTER_CONFIG} can't be read; save the adapter again") from error
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{path}: {ADAPTER_CONFIG} is no object; save the adapter again")
-    return config
+    return read_object(path, ADAPTER_CONFIG, folder="PEFT adapter", saved="adapter")
 
 
 def _pairs(path: Path, tensors: dict[str, Tensor], rank: int) -> dict[str, tuple[Tensor, Tensor]]:

@@ -17,6 +17,7 @@ __all__ = [
     "check_safetensors",
     "parameters_of",
     "read_config",
+    "read_object",
     "require_plain_files",
     "shards_of",
     "tensors_of",
@@ -71,15 +72,28 @@ def read_config(path: Path) -> dict[str, object]:
     Raises:
         CheckpointError: It is missing or is no JSON object.
     """
+    return read_object(path, "config.json", folder="transformers checkpoint", saved="checkpoint")
+
+
+def read_object(path: Path, name: str, *, folder: str, saved: str) -> dict[str, object]:
+    """Read a JSON object of a folder.
+
+    Args:
+        folder: What kind of folder has the file.
+        saved: What to save again where it is damaged.
+
+    Raises:
+        CheckpointError: It is missing or is no JSON object.
+    """
     try:
-        config = json.loads((path / "config.json").read_text())
+        found = json.loads((path / name).read_text())
     except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: no config.json; give the folder of a transformers checkpoint") from error
+        raise CheckpointError(f"{path}: no {name}; give the folder of a {folder}") from error
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: config.json can't be read; save the checkpoint again") from error
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{path}: config.json is no object; save the checkpoint again")
-    return config
+        raise CheckpointError(f"{path}: {name} can't be read; save the {saved} again") from error
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path}: {name} is no object; save the {saved} again")
+    return found
 
 
 def architecture_of(path: Path) -> str:
