@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Greedy"]
+__all__ = ["Greedy", "common_beginning"]
 
 _NEUTRAL: Mapping[str, object] = {
     "bad_words_ids": None, "begin_suppress_tokens": None, "encoder_no_repeat_ngram_size": 0,
@@ -87,8 +87,7 @@ class Greedy:
             return 0
         longest = max(map(len, prompts)) + max_tokens
         windows = [w for layer in self._fresh().layers if (w := getattr(layer, "sliding_window", None))]
-        first, most = prompts[0], min(map(len, prompts)) - 1
-        shared = next((i for i in range(most) if any(p[i] != first[i] for p in prompts)), most)
+        shared = common_beginning(prompts, most=min(map(len, prompts)) - 1)
         return 0 if shared < _SHARED_MIN or any(w <= longest for w in windows) else shared
 
     def _device(self) -> torch.device:
@@ -154,3 +153,9 @@ class Greedy:
             last = next((i for i, token in enumerate(row) if token in ends), len(row))
             found.append(row[: last + 1])
         return found
+
+
+def common_beginning(rows: Sequence[Sequence[int]], *, most: int) -> int:
+    """Count the tokens that all rows begin with, up to ``most``, which no row is shorter than."""
+    first = rows[0]
+    return next((i for i in range(most) if any(r[i] != first[i] for r in rows)), most)

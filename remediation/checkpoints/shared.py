@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from remediation.checkpoints.chat import ChatModel
+from remediation.checkpoints.greedy import common_beginning
 
 __all__ = ["hidden_of"]
 
@@ -61,6 +62,5 @@ def _shared(chat: ChatModel, rows: Sequence[Sequence[int]], *, most: int) -> int
         return 0
     if {type(layer) for layer in DynamicCache(config=chat.model.config).layers} != {DynamicLayer}:
         return 0
-    first = rows[0]
-    shared = next((i for i in range(most) if any(r[i] != first[i] for r in rows)), most)
+    shared = common_beginning(rows, most=most)
     return shared if shared >= _SHARED_MIN else 0

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from remediation.checkpoints.adapter import Adapter
 from remediation.checkpoints.chat import ChatModel
 from remediation.checkpoints.modules import Targets, matrices
+from remediation.checkpoints.shared import hidden_of
 from remediation.subspace.applied import applied
 from remediation.subspace.capture import Example, capture, losses
 from remediation.subspace.compression import compressed, joined
@@ -177,14 +178,8 @@ def _no_more(chat: ChatModel, cost: _Cost, adapter: Adapter, target: float) -> t
 @torch.no_grad()
 def _hidden(chat: ChatModel, examples: Sequence[Example]) -> list[Tensor]:
     """Last hidden states before each token of the answers, (tokens, d) each."""
-    found: list[Tensor] = []
-    for start in range(0, len(examples), _BATCH):
-        part = examples[start : start + _BATCH]
-        ids, mask = chat.pad([[*e.prompt, *e.answer][:-1] for e in part])
-        hidden = chat.body(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-        for one, e in zip(hidden, part, strict=True):
-            found.append(one[len(e.prompt) - 1 : len(e.prompt) + len(e.answer) - 1].clone())
-    return found
+    parts = (examples[start : start + _BATCH] for start in range(0, len(examples), _BATCH))
+    return [hidden.clone() for part in parts for hidden in hidden_of(chat, part)]
 
 
 def _mean(values: Sequence[float]) -> float:

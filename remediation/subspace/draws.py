@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from probes.behavior import Behavior
 from remediation.checkpoints.chat import ChatModel
+from remediation.checkpoints.greedy import common_beginning
 from remediation.errors import SketchError
 from remediation.fixtures import REFUSALS
 from remediation.lessons.answers import OPENING_TOKENS
@@ -139,7 +140,4 @@ def _random(chat: ChatModel, request: Tokens, rng: random.Random) -> Tokens:
 
 
 def _shared(first: Sequence[int], second: Sequence[int]) -> int:
-    n = 0
-    while n < min(len(first), len(second)) and first[n] == second[n]:
-        n += 1
-    return n
+    return common_beginning([first, second], most=min(len(first), len(second)))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from remediation.checkpoints.chat import ChatModel
+from remediation.checkpoints.greedy import common_beginning
 from remediation.fixtures import Row
 
 __all__ = ["input_moments", "shared_prefix"]
@@ -64,7 +65,4 @@ def input_moments(chat: ChatModel, rows: Sequence[Row], *, skip: int = 0) -> dic
 def shared_prefix(chat: ChatModel) -> int:
     """Count the leading tokens that every conversation shares (the template and its system prompt)."""
     first, second = chat.prompt_ids("x"), chat.prompt_ids("Yes, it is.")
-    shared = 0
-    while shared < min(len(first), len(second)) and first[shared] == second[shared]:
-        shared += 1
-    return shared
+    return common_beginning([first, second], most=min(len(first), len(second)))
