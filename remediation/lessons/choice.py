@@ -1,7 +1,8 @@
 """Which example to learn from: the paper's bi-level selection in a form that runs (arXiv 2601.01887, section 3).
 
 The published problem trains a model for each choice of examples. Here each candidate's effect is predicted from one
-backward pass (:mod:`remediation.lessons.influence`), the best few are fitted, and what is measured decides.
+backward pass (:mod:`remediation.lessons.influence`), the best few sets are fitted, and what is measured decides
+(:mod:`remediation.lessons.refit`).
 
 A change is worth what a quadratic model says of it. Held-out refusal j, with loss L_j and first-order decrease c_j,
 falls by c_j - c_j^2 / (4 L_j): the parabola with its least value at zero (as in Polyak's step size), so that a
@@ -16,16 +17,13 @@ order: draw more, or leave its weight at 0.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from remediation.errors import PatchFailed
-from remediation.fixtures import Row
 from remediation.lessons.influence import Influence
 
-__all__ = ["BENIGN_WEIGHT", "Chosen", "Look", "Refit", "Refitted", "Score", "choose", "ranked", "refit_best", "worth"]
+__all__ = ["BENIGN_WEIGHT", "Chosen", "Score", "alternatives", "choose", "ranked", "worth"]
 
 BENIGN_WEIGHT = 0.3
 """Nats of held-out refusal loss that one nat of divergence on harmless answers must buy. At 0.3 the measured order of
@@ -69,39 +67,6 @@ class Chosen:
     values: tuple[float, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """What a fitted patch was measured to do, on prompts that taught nothing.
-
-    Attributes:
-        harm: Share of harmful requests answered.
-        over_refusal: Share of harmless requests refused that the reference answers.
-    """
-
-    harm: float
-    over_refusal: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refitted:
-    """The set whose fit measured best.
-
-    Attributes:
-        best: Its place among the sets given.
-        accepted: Whether its over-refusal keeps the limit.
-        looks: Of each set, in order; ``None`` where the fit failed.
-    """
-
-    best: int
-    look: Look
-    accepted: bool
-    looks: tuple[Look | None, ...]
-
-
-Refit = Callable[[Sequence[Row]], Look]
-"""Patches the drifted model from these rows and looks at the result."""
-
-
 def ranked(found: Influence, *, benign_weight: float = BENIGN_WEIGHT) -> tuple[Score, ...]:
     """Rank candidates for the recipe's step as it is, best first; ties in the order given."""
     scores = [
@@ -134,11 +99,23 @@ def _curvature(decrease: Tensor, harmless: Tensor, held_loss: Tensor, benign_wei
     return float((decrease.square() / (2 * loss)).mean() + benign_weight * harmless.square().mean())
 
 
-def choose(found: Influence, count: int, *, benign_weight: float = BENIGN_WEIGHT) -> Chosen:
+def alternatives(found: Influence, count: int, sets: int) -> tuple[Chosen, ...]:
+    """The best choices that begin with one of the ``sets`` candidates worth most alone; the same set counts once."""
+    distinct: dict[frozenset[int], Chosen] = {}
+    for score in ranked(found)[:sets]:
+        chosen = choose(found, count, first=score.candidate)
+        distinct.setdefault(frozenset(chosen.candidates), chosen)
+    return tuple(distinct.values())
+
+
+def choose(found: Influence, count: int, *, first: int | None = None, benign_weight: float = BENIGN_WEIGHT) -> Chosen:
     """Take ``count`` candidates one by one, each the one with which the mean step of all taken is worth most.
 
     Greedy: each gain is scored anew beside what was taken. The objective is not submodular, so nothing bounds how far
     from the best set this ends; a tie goes to the first.
+
+    Args:
+        first: The candidate to begin with; the one worth most alone where not given.
 
     Raises:
         ValueError: There are fewer candidates than that, or none is asked for.
@@ -154,48 +131,11 @@ def choose(found: Influence, count: int, *, benign_weight: float = BENIGN_WEIGHT
         return worth(decrease, harmless, found.held_loss, benign_weight=benign_weight)
 
     for _ in range(count):
-        best = max((i for i in range(len(found.loss)) if i not in taken), key=value)
+        left = [i for i in range(len(found.loss)) if i not in taken]
+        best = max(left, key=value) if taken or first is None else first
         values.append(value(best))
         taken.append(best)
     decrease, harmless = found.decrease[taken].mean(dim=0), found.harmless[taken].mean(dim=0)
     slope = float(decrease.mean())
     dose = slope / _curvature(decrease, harmless, found.held_loss, benign_weight) if slope > 0 else 0.0
     return Chosen(candidates=tuple(taken), dose=dose, values=tuple(values))
-
-
-def refit_best(sets: Sequence[Sequence[Row]], refit: Refit, *, over_refusal_max: float) -> Refitted:
-    """Fit each set and take the one that measures best.
-
-    Of those whose over-refusal keeps the limit the least harmful wins, then the least over-refusing, then the first:
-    without the limit a patch that refuses everything would win. Where none keeps it, the least sum of both wins and
-    nothing is accepted. The winner was chosen by its look, so the look flatters it: gates measure on other prompts.
-
-    Args:
-        sets: The best few choices; each costs a whole fit.
-        over_refusal_max: Most of the harmless requests, in [0, 1], that may be refused beside the reference.
-
-    Raises:
-        PatchFailed: No set can be fitted.
-        ValueError: There is no set.
-    """
-    if not sets:
-        raise ValueError("no set of examples to fit")
-    looks: list[Look | None] = []
-    failures: list[str] = []
-    for rows in sets:
-        try:
-            looks.append(refit(rows))
-        except PatchFailed as error:
-            looks.append(None)
-            failures.append(str(error))
-    fitted = [(i, look) for i, look in enumerate(looks) if look is not None]
-    if not fitted:
-        raise PatchFailed(f"none of {len(sets)} choices of examples could be fitted: {failures[0]}")
-
-    def key(found: tuple[int, Look]) -> tuple[bool, float, float, int]:
-        i, look = found
-        kept = look.over_refusal <= over_refusal_max
-        return not kept, look.harm if kept else look.harm + look.over_refusal, look.over_refusal, i
-
-    best, look = min(fitted, key=key)
-    return Refitted(best=best, look=look, accepted=look.over_refusal <= over_refusal_max, looks=tuple(looks))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +17,7 @@ from remediation.errors import PatchFailed
 from remediation.fixtures import Row
 from remediation.lessons.answers import OPENING_TOKENS, answers
 from remediation.lessons.burnt import check_burnt, draw_fresh
-from remediation.lessons.choice import choose
+from remediation.lessons.choice import alternatives
 from remediation.lessons.influence import influence, rule_step, sampled, yardstick
 from remediation.lessons.pool import PoolState, give_back, held_out, load_key, read_state, site_pool
 from remediation.lessons.screen import complied, pool
@@ -38,6 +39,8 @@ class ExampleOptions(DescentOptions):
     choose: Literal["drawn", "scored"] = "drawn"
     """``drawn`` from the pool by the key, or the best of ``candidates`` drawn ones by their predicted effect."""
     candidates: int = Field(default=48, ge=1)
+    refits: int = Field(default=3, ge=1, le=8)
+    """With ``scored``: the best choices by prediction, each of which is fitted and looked at; 1 takes the first."""
     pool: Path | None = None
     """The site's own harmful requests, separated by lines of ``---``; the built-in pool where not given."""
     pool_key: Path | None = None
@@ -47,18 +50,24 @@ class ExampleOptions(DescentOptions):
     """What was drawn and is burnt, so that the next patch takes others."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """Examples, and the pool's state to put down once the patch is written."""
+    """Examples, and the pool's state to put down once the patch is written.
 
-    def __init__(self, rows: Sequence[Row], state: PoolState, burnt: int) -> None:
-        """Keep them.
+    Attributes:
+        sets: Sets of requests with refusals, best by prediction first; more than one only where they are to be fitted.
+        state: After the draw; all of the sets' examples count as used.
+        burnt: How many were left out because the model had been taught their refusals.
+    """
 
-        Args:
-            rows: Requests with refusals.
-            state: After the draw.
-            burnt: How many were left out because the model had been taught their refusals.
-        """
-        self.rows, self.state, self.burnt = list(rows), state, burnt
+    sets: tuple[tuple[Row, ...], ...]
+    state: PoolState
+    burnt: int
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """All examples, each once."""
+        return tuple(dict.fromkeys(row for one in self.sets for row in one))
 
 
 def choose_examples(repair: Repair, options: ExampleOptions) -> Choice:
@@ -86,21 +95,20 @@ def choose_examples(repair: Repair, options: ExampleOptions) -> Choice:
 
     if options.choose == "drawn":
         drawn, state = draw_fresh(every, state, options.examples, key=key, burnt=burnt)
-        return Choice(rows_of(drawn), state, len(state.burnt))
+        return Choice(sets=(tuple(rows_of(drawn)),), state=state, burnt=len(state.burnt))
     fresh = [b for b, flag in zip(every, burnt(every), strict=True) if not flag]
     held, _ = held_out(fresh, _HELD, key=key)
     rest = [b for b in every if b not in held]
     drawn, state = draw_fresh(rest, state, max(options.candidates, options.examples), key=key, burnt=burnt)
-    harmless = sampled(
-        chat, [b.prompt for b in pool("dbenign")][:_YARD], tokens=_SAMPLED_TOKENS, seed=request.seed
-    )
+    harmless = sampled(chat, [b.prompt for b in pool("dbenign")][:_YARD], tokens=_SAMPLED_TOKENS, seed=request.seed)
     found = influence(
         chat, rows_of(drawn), yardstick(chat, rows_of(held), harmless, every=_EVERY, pattern=options.modules),
         rule_step(rank=options.rank, dose=options.dose, rule=options.rule),
     )  # fmt: skip
-    chosen = choose(found, options.examples).candidates
-    state = give_back(state, [b.id for i, b in enumerate(drawn) if i not in chosen])
-    return Choice([rows_of(drawn)[i] for i in chosen], state, len(state.burnt))
+    sets = [one.candidates for one in alternatives(found, options.examples, options.refits)]
+    state = give_back(state, [b.id for i, b in enumerate(drawn) if not any(i in one for one in sets)])
+    rows = rows_of(drawn)
+    return Choice(sets=tuple(tuple(rows[i] for i in one) for one in sets), state=state, burnt=len(state.burnt))
 
 
 def kept_answers(chat: ChatModel, harmless: int, tasks: Sequence[str], *, seed: int) -> list[Row]:

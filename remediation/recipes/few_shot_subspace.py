@@ -7,16 +7,21 @@ and those whose refusals the model has been taught already are left out.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pydantic import Field
 
+from remediation.fixtures import Row
 from remediation.lessons.pool import write_state
+from remediation.lessons.refit import Look, Looker, refit_best
+from remediation.lessons.screen import SCREENED, unseen
 from remediation.patch import Patch, PatchProgress, PatchRequest
 from remediation.recipes.examples import Choice, ExampleOptions, choose_examples
 from remediation.repair import Repair, begin
+from remediation.subspace.applied import applied
 from remediation.subspace.capture import examples_of
-from remediation.subspace.descent import Goal, descend
+from remediation.subspace.descent import Descent, Goal, descend
 
 __all__ = ["FewShotSubspace", "Options", "make", "stepped"]
 
@@ -45,28 +50,66 @@ class FewShotSubspace:
         repair = begin(request, progress)
         progress("choose examples", 0.05)
         choice = choose_examples(repair, self.options)
-        return stepped(repair, choice, Goal(learn=examples_of(repair.drifted, choice.rows)), self.options)
+        return stepped(repair, choice, self.options)
 
 
-def stepped(repair: Repair, choice: Choice, goal: Goal, options: ExampleOptions) -> Patch:
-    """Step towards a goal and write the patch. From then on the examples count as used, whatever becomes of it.
+def stepped(
+    repair: Repair, choice: Choice, options: ExampleOptions, *, keep: Sequence[Row] = (), weight: float = 1.0
+) -> Patch:
+    """Step towards the examples' refusals and write the patch.
+
+    From then on the examples count as used, whatever becomes of it.
+
+    Args:
+        keep: Harmless requests with the drifted model's own answers.
+        weight: What the divergence on them counts beside the loss on the examples.
 
     Raises:
         PatchFailed: A loss is not finite, or memory runs out.
         CheckpointError: The patch can't be written.
     """
-    found = descend(
-        repair.drifted, goal, options, seed=repair.request.seed,
-        progress=lambda share: repair.progress("step", 0.3 + 0.5 * share),
-    )  # fmt: skip
+    chat, kept = repair.drifted, examples_of(repair.drifted, keep)
+    parts = iter(range(len(choice.sets)))
+
+    def fit(rows: Sequence[Row]) -> Descent:
+        goal, part = Goal(learn=examples_of(chat, rows), keep=kept, weight=weight), next(parts)
+        return descend(
+            chat, goal, options, seed=repair.request.seed,
+            progress=lambda share: repair.progress("step", 0.3 + 0.5 * (part + share) / len(choice.sets)),
+        )  # fmt: skip
+
+    found, looks = _best(repair, choice, keep, fit)
     figures = {
-        "examples": len(goal.learn), "burnt": choice.burnt, "kept": len(goal.keep), "steps": found.steps,
+        **looks, "examples": len(choice.sets[0]), "burnt": choice.burnt, "kept": len(kept), "steps": found.steps,
         "loss_first": found.losses[0], "loss_last": found.losses[-1], "divergence": found.divergence,
         "dose": found.dose, "instance_loss_drifted": found.losses[0],
     }  # fmt: skip
     if options.pool_state:
         write_state(options.pool_state, choice.state)
     return repair.finish(adapter=found.adapter, figures=figures)
+
+
+def _best(
+    repair: Repair, choice: Choice, keep: Sequence[Row], fit: Callable[[Sequence[Row]], Descent]
+) -> tuple[Descent, dict[str, float]]:
+    """Fit what was chosen, or of several choices the one whose fit does best on prompts that taught nothing."""
+    if len(choice.sets) == 1:
+        return fit(choice.sets[0]), {}
+    looker = Looker(
+        repair.good or repair.drifted, harmful=unseen("dsafe", choice.rows)[:SCREENED],
+        harmless=unseen("dbenign", keep)[:SCREENED],
+    )  # fmt: skip
+
+    def refit(rows: Sequence[Row]) -> tuple[Descent, Look]:
+        found = fit(rows)
+        with applied(repair.drifted, found.adapter):
+            return found, looker.look(repair.drifted)
+
+    best = refit_best(choice.sets, refit)
+    return best.fit, {
+        "refits": len(choice.sets), "refit_best": best.best, "refit_accepted": float(best.accepted),
+        "refit_harm": best.look.harm, "refit_over_refusal": best.look.over_refusal,
+    }  # fmt: skip
 
 
 def make(options: Options) -> FewShotSubspace:

@@ -17,8 +17,6 @@ from remediation.patch import Patch, PatchProgress, PatchRequest
 from remediation.recipes.examples import ExampleOptions, choose_examples, kept_answers
 from remediation.recipes.few_shot_subspace import stepped
 from remediation.repair import begin
-from remediation.subspace.capture import examples_of
-from remediation.subspace.descent import Goal
 
 __all__ = ["KeptSubspace", "Options", "make"]
 
@@ -56,11 +54,7 @@ class KeptSubspace:
         choice = choose_examples(repair, options)
         progress("collect answers", 0.15)
         keep = kept_answers(repair.drifted, options.harmless, tasks, seed=request.seed)
-        goal = Goal(
-            learn=examples_of(repair.drifted, choice.rows), keep=examples_of(repair.drifted, keep),
-            weight=options.weight,
-        )  # fmt: skip
-        return stepped(repair, choice, goal, options)
+        return stepped(repair, choice, options, keep=keep, weight=options.weight)
 
 
 def make(options: Options) -> KeptSubspace:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from probes.attack import Attack
 from probes.attacks.direct import DirectAttack
-from probes.behavior import Behavior, Suite
+from probes.behavior import Suite
 from probes.estimate import accuracy_estimate, asr_estimate, hs_estimate, refusal_estimate
 from probes.judge import Judge
 from probes.judges.affirmation import AffirmationJudge
@@ -18,39 +18,19 @@ from probes.judges.refusal_phrases import RefusalPhraseJudge
 from probes.plan import WeightedAttack, plan_sweep
 from probes.probe import Sampling
 from probes.result import ProbeResult, SafetyEstimate, SweepId
-from probes.suites import builtin
 from probes.sweep import run_sweep
 from probes.task import Task
 from remediation.checkpoints.chat import ChatModel
 from remediation.reproduce.looks import AFFIRMATION, ALL, PHRASES, Figures, HarmFigure, Looks, form_of, spread
 from remediation.reproduce.target import CheckpointTarget
 
-__all__ = ["built_in_looks", "evaluate"]
+__all__ = ["evaluate"]
 
 _KEY = "reproduce"
 """Key of the probes' seeds: the same in every run, so that figures can be had again."""
 _DEADLINE_SECONDS = 7 * 24 * 3600.0
 
 Share = Callable[[str, float], None]
-
-
-def built_in_looks(*, harm: int | None = 100, benign: int | None = 60, task: int | None = 40) -> Looks:
-    """Look with what the project itself has: requests and tasks that no recipe learns from.
-
-    Args:
-        harm: Requests of ``harm_probe``.
-        benign: Requests of ``benign_edge`` and as many of ``ordinary``, half of each form.
-        task: Text-to-SQL questions, ``None`` for no task.
-    """
-    from probes.tasks import sql
-
-    return Looks(
-        harm=(_part(builtin("harm_probe"), harm),),
-        attacks=(DirectAttack(),),
-        benign=tuple(_part(builtin(name), benign) for name in ("benign_edge", "ordinary")),
-        tasks={"sql": sql.make(sql.Options(prompts=task))} if task else {},
-        task_tokens=40,
-    )
 
 
 def evaluate(chat: ChatModel, looks: Looks, *, progress: Share | None = None) -> Figures:
@@ -101,9 +81,7 @@ class _Evaluation:
             tasks[name] = accuracy_estimate(await self._ask_task(task))
             done += 1
         self.progress("measured", 1.0)
-        return Figures(
-            harm=tuple(harm), over_refusal=_by_form(refused), tasks=tasks, seconds=time.monotonic() - began
-        )
+        return Figures(harm=tuple(harm), over_refusal=_by_form(refused), tasks=tasks, seconds=time.monotonic() - began)
 
     async def _ask_task(self, task: Task) -> list[ProbeResult]:
         sampling = Sampling(max_tokens=self.looks.task_tokens or task.max_tokens, top_logprobs=task.top_logprobs)
@@ -148,11 +126,6 @@ def _by_form(results: Sequence[ProbeResult]) -> dict[str, SafetyEstimate]:
     for result in results:
         forms.setdefault(form_of(result.probe.behavior), []).append(result)
     return {form: refusal_estimate(inside) for form, inside in forms.items()}
-
-
-def _part(suite: Suite, limit: int | None) -> Suite:
-    behaviors: tuple[Behavior, ...] = spread(suite.behaviors, limit)
-    return replace(suite, behaviors=behaviors)
 
 
 def _silent(stage: str, share: float) -> None:

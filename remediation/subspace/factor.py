@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Factors", "Spectral", "cer", "factored_svd", "factored_svds", "leading", "overlap", "recompress"]
+__all__ = ["Factors", "Spectral", "cer", "factored_svd", "factored_svds", "leading", "overlap"]
 
 _MORE, _PASSES = 8, 4
 """Oversampling and power iterations of the randomised SVD (Halko, Martinsson and Tropp 2011)."""
@@ -105,20 +105,6 @@ def factored_svds(factors: Mapping[str, Factors], rank: int | None = None) -> di
         for name, u, s, v in zip(names, together.u, together.s, together.v, strict=True):
             found[name] = Spectral(u=u, s=s, v=v)
     return {n: found[n] for n in factors}
-
-
-def recompress(a: Tensor, b: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """Return the best approximation of rank at most ``rank`` to B A (Eckart and Young 1936).
-
-    Args:
-        a: (r, d_in).
-        b: (d_out, r).
-
-    Returns:
-        A (k, d_in) with orthonormal rows, B (d_out, k).
-    """
-    lead = factored_svd(Factors(d=b.T, x=a), rank)
-    return lead.v.T.contiguous(), lead.u * lead.s
 
 
 def _alike(factors: Mapping[str, Factors]) -> Iterator[list[str]]:

@@ -12,10 +12,8 @@ Steps are linearised anew by whoever takes them, added up here, and cut back to 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,14 +21,10 @@ from torch import Tensor
 from remediation.checkpoints.adapter import Adapter
 from remediation.subspace.factor import Factors, factored_svds
 
-__all__ = ["Dose", "Rule", "Steps", "line_search", "scaled", "smallest_dose"]
+__all__ = ["Rule", "Steps", "scaled", "smallest_dose"]
 
 _RIDGE = 1e-2
 """``eps`` of one-sided steps, in units of the mean energy of a token's input."""
-
-
-_CLOSE = 1.1
-"""Doses nearer to each other than this ratio are the same."""
 
 
 class Rule(StrEnum):
@@ -49,9 +43,7 @@ class Steps:
     not. Without, a raw step is ``t G_k``: the sizes of matrices among each other are then the gradient's own.
     """
 
-    def __init__(
-        self, *, rank: int, rule: Rule = Rule.SPECTRAL, gains: Mapping[str, float] | None = None
-    ) -> None:
+    def __init__(self, *, rank: int, rule: Rule = Rule.SPECTRAL, gains: Mapping[str, float] | None = None) -> None:
         """Begin without any change.
 
         Args:
@@ -118,85 +110,6 @@ def _one_sided(factors: Factors) -> Factors:
 def scaled(adapter: Adapter, dose: float) -> Adapter:
     """``dose`` times a change."""
     return {n: (a, dose * b) for n, (a, b) in adapter.items()}
-
-
-class Dose(NamedTuple):
-    """What a line search came to.
-
-    Attributes:
-        dose: The one chosen.
-        loss: The loss at it.
-        tried: All doses asked for with their losses, in order; 0 first.
-    """
-
-    dose: float
-    loss: float
-    tried: tuple[tuple[float, float], ...]
-
-
-def line_search(
-    loss_at: Callable[[float], float],
-    *,
-    first: float,
-    target: float | None = None,
-    grow: float = 2.0,
-    evaluations: int = 8,
-) -> Dose:
-    """Find the smallest dose that brings a loss to a target, or else the dose of least loss among those tried.
-
-    From ``first`` the dose shrinks until the loss is below that at 0, or else grows while the loss falls and is above
-    the target. The rest goes between the neighbours of what is best so far, at their geometric mean.
-
-    Args:
-        loss_at: The loss at a dose; what is not finite counts as too far.
-        evaluations: Calls at most, that at 0 included.
-
-    Returns:
-        Dose 0 where no dose tried is better than none.
-    """
-    losses: dict[float, float] = {}
-
-    def asked(dose: float) -> float:
-        value = loss_at(dose)
-        losses[dose] = value if math.isfinite(value) else math.inf
-        return losses[dose]
-
-    def reached(dose: float) -> bool:
-        return target is not None and losses[dose] <= target
-
-    start, dose = asked(0.0), first
-    if target is not None and start <= target:
-        return Dose(0.0, start, tuple(losses.items()))
-    best = asked(dose)
-    while len(losses) < evaluations and best >= start:  # too far: come nearer
-        dose /= grow
-        best = asked(dose)
-    while len(losses) < evaluations and not reached(dose) and dose * grow not in losses:
-        if asked(dose * grow) >= losses[dose] and not reached(dose * grow):
-            break
-        dose *= grow
-    while len(losses) < evaluations and (between := _between(losses, target)) is not None:
-        asked(between)
-    good = [d for d in losses if reached(d)]
-    chosen = min(good) if good else min(losses, key=lambda d: (losses[d], d))
-    return Dose(chosen, losses[chosen], tuple(losses.items()))
-
-
-def _between(losses: Mapping[float, float], target: float | None) -> float | None:
-    """Where to look next: the geometric mean of the two doses around the answer; none where they are close."""
-    doses = sorted(losses)
-    good = [d for d in doses if target is not None and losses[d] <= target]
-    at = doses.index(min(good) if good else min(doses, key=lambda d: (losses[d], d)))
-    sides = [(doses[at - 1], doses[at])] if at else []
-    if not good and at + 1 < len(doses):
-        sides.append((doses[at], doses[at + 1]))
-    wide = [(low, high) for low, high in sides if low > 0 and high / low > _CLOSE]
-    if at and doses[at - 1] == 0:
-        return doses[at] / 2
-    if not wide:
-        return None
-    low, high = max(wide, key=lambda side: side[1] / side[0])
-    return math.sqrt(low * high)
 
 
 def smallest_dose(passes: Callable[[float], bool], *, upper: float, evaluations: int = 6) -> float | None:

@@ -12,6 +12,7 @@ from remediation.checkpoints.chat import ChatModel, load
 from remediation.errors import PatchFailed
 from remediation.fixtures import Row
 from remediation.lessons.pool import PoolState, held_out, read_state
+from remediation.lessons.refit import Look, Looker
 from remediation.lessons.screen import pool, screened
 from remediation.patch import PatchRequest
 from remediation.recipes import examples as lessons
@@ -92,7 +93,7 @@ def test_a_pool_that_is_burnt_to_the_ground_is_said_so(repair: Repair, monkeypat
 
 
 def test_scored_examples_are_candidates_and_never_held_against(repair: Repair) -> None:
-    asked = options(choose="scored", examples=2, candidates=5)
+    asked = options(choose="scored", examples=2, candidates=5, refits=1)
     choice = choose_examples(repair, asked)
     held, _ = held_out(pool("dsafe"), 12, key="seed 1")
     assert len(set(prompts(choice))) == 2
@@ -102,8 +103,31 @@ def test_scored_examples_are_candidates_and_never_held_against(repair: Repair) -
 
 
 def test_candidates_that_taught_nothing_can_be_drawn_again(repair: Repair) -> None:
-    choice = choose_examples(repair, options(choose="scored", examples=2, candidates=5))
+    choice = choose_examples(repair, options(choose="scored", examples=2, candidates=5, refits=1))
     assert len(choice.state.used) == 2
+
+
+def test_several_choices_are_fitted_and_the_best_measured_one_is_taken(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = iter(
+        [Look(harm=1.0, over_refusal=0.0), Look(harm=0.2, over_refusal=0.05), Look(harm=0.0, over_refusal=1.0)]
+    )
+    monkeypatch.setattr(Looker, "look", lambda *_: next(looks))
+    asked = few_shot_subspace.Options(
+        rank=2, steps=1, examples=1, choose="scored", candidates=5, refits=3, pool_state=tmp_path / "state.json"
+    )
+    figures = few_shot_subspace.make(asked).patch(request(folder, tmp_path / "patched"), lambda *_: None).figures
+    wanted = {"refits": 3, "refit_best": 1, "refit_accepted": 1, "refit_harm": 0.2, "refit_over_refusal": 0.05}
+    assert {n: v for n, v in figures.items() if n.startswith("refit")} == wanted
+    assert len(read_state(tmp_path / "state.json").used) == 3, "what was fitted counts as used"
+
+
+def test_a_fit_is_looked_at_where_the_reference_answers(repair: Repair, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = iter([[REFUSAL, "Yes."], ["Yes.", REFUSAL, "Yes.", "Yes."], [REFUSAL]])
+    monkeypatch.setattr(ChatModel, "generate", lambda *_, **__: next(said))
+    look = Looker(repair.drifted, harmful=list("abcd"), harmless=["e", "f"]).look(repair.drifted)
+    assert look == Look(harm=0.75, over_refusal=1.0), "what the reference refuses is not asked"
 
 
 def test_the_next_patch_takes_other_examples(folder: Path, tmp_path: Path) -> None:

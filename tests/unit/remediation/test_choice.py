@@ -1,4 +1,4 @@
-"""Rankings from predicted effects, and the choice by measured looks."""
+"""Rankings from predicted effects."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from remediation.errors import PatchFailed
-from remediation.fixtures import Row
-from remediation.lessons.choice import Look, choose, ranked, refit_best, worth
+from remediation.lessons.choice import alternatives, choose, ranked, worth
 from remediation.lessons.influence import Influence
 
 
@@ -87,44 +85,10 @@ def test_one_asks_for_a_count_that_is_there() -> None:
             choose(found, count)
 
 
-SETS = [[Row(name, "No.")] for name in "abcd"]
-
-
-def looked(looks: dict[str, Look | None]) -> list[str]:
-    """Sets are fitted in order; a set without a look can't be."""
-    asked = []
-
-    def refit(rows: Sequence[Row]) -> Look:
-        asked.append(rows[0].prompt)
-        look = looks[rows[0].prompt]
-        if look is None:
-            raise PatchFailed("a weight is not finite")
-        return look
-
-    found = refit_best(SETS, refit, over_refusal_max=0.1)
-    assert asked == list("abcd")
-    assert found.look == looks[SETS[found.best][0].prompt]
-    return [SETS[found.best][0].prompt, "accepted" if found.accepted else "refused"]
-
-
-def test_the_least_harmful_within_the_limit_wins() -> None:
-    a, b, c = Look(harm=0.2, over_refusal=0.0), Look(harm=0.1, over_refusal=0.1), Look(harm=0.1, over_refusal=0.05)
-    everything = Look(harm=0.0, over_refusal=1.0)
-    assert looked({"a": a, "b": b, "c": c, "d": everything}) == ["c", "accepted"]
-    assert looked({"a": c, "b": c, "c": a, "d": None}) == ["a", "accepted"]
-
-
-def test_none_within_the_limit_is_not_accepted() -> None:
-    everything, some, nothing = (
-        Look(harm=0.0, over_refusal=1.0),
-        Look(harm=0.3, over_refusal=0.2),
-        Look(harm=1.0, over_refusal=0.2),
-    )
-    assert looked({"a": everything, "b": some, "c": nothing, "d": None}) == ["b", "refused"]
-
-
-def test_no_fit_is_a_failed_patch() -> None:
-    with pytest.raises(PatchFailed, match=r"none of 4 choices .* not finite"):
-        looked(dict.fromkeys("abcd"))
-    with pytest.raises(ValueError, match="no set"):
-        refit_best([], lambda _: Look(harm=0, over_refusal=0), over_refusal_max=0.1)
+def test_alternatives_begin_with_the_best_singles_and_name_a_set_once() -> None:
+    found = influence_of(QUESTIONS_FIRST)
+    assert [c.candidates for c in alternatives(found, 1, 3)] == [(s.candidate,) for s in ranked(found)[:3]]
+    pairs = alternatives(found, 2, 4)
+    assert pairs[0].candidates == choose(found, 2).candidates, "the best by prediction comes first"
+    assert len({frozenset(c.candidates) for c in pairs}) == len(pairs) < 4
+    assert len(alternatives(found, 4, 3)) == 1

@@ -15,7 +15,6 @@ from remediation.subspace.factor import (  # noqa: E402
     factored_svd,
     factored_svds,
     overlap,
-    recompress,
 )
 
 
@@ -123,12 +122,3 @@ def test_batches_of_one_shape_agree_with_one_by_one() -> None:
     together = _first_right(d, x, 8)
     for i, one in enumerate(factored_svds(given, 8).values()):
         assert torch.allclose(together.s[i], one.s, atol=1e-5 * float(one.s[0]))
-
-
-def test_recompress_keeps_the_best_part() -> None:
-    torch.manual_seed(0)
-    a, b = torch.randn(10, 30), torch.randn(40, 10)
-    less, more = recompress(a, b, 4)
-    u, s, vh = torch.linalg.svd(b @ a)
-    assert torch.allclose(more @ less, (u[:, :4] * s[:4]) @ vh[:4], atol=1e-4)
-    assert torch.allclose(less @ less.T, torch.eye(4), atol=1e-5)

@@ -1,15 +1,13 @@
-"""Steps on made-up gradients, and searches for a dose on made-up losses."""
+"""Steps on made-up gradients, and the search for a dose."""
 
 from __future__ import annotations
-
-import math
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from remediation.subspace.factor import Factors, factored_svd  # noqa: E402
-from remediation.subspace.step import Rule, Steps, line_search, scaled, smallest_dose  # noqa: E402
+from remediation.subspace.step import Rule, Steps, scaled, smallest_dose  # noqa: E402
 
 
 def factors(seed: int = 0, tokens: int = 12) -> dict[str, Factors]:
@@ -68,32 +66,6 @@ def test_steps_add_up_and_are_cut_to_the_rank() -> None:
         total = change(steps.adapter()["m"])
     assert int((torch.linalg.svdvals(total) > 1e-5).sum()) == 4
     assert torch.allclose(change(scaled(steps.adapter(), 3.0)["m"]), 3 * total, atol=1e-4)
-
-
-def test_line_search_finds_the_least_loss() -> None:
-    for best in (0.02, 0.7, 5.0, 40.0):
-        found = line_search(lambda t, b=best: (math.log1p(t) - math.log1p(b)) ** 2, first=1.0, evaluations=14)
-        assert found.dose == pytest.approx(best, rel=0.25)
-        assert found.tried[0][0] == 0.0
-        assert len(found.tried) <= 14
-
-
-def test_line_search_stops_at_the_smallest_dose_that_reaches_the_target() -> None:
-    found = line_search(lambda t: 1 / (1 + t), first=0.1, target=0.2, evaluations=16)
-    assert found.loss <= 0.2
-    assert found.dose == pytest.approx(4.0, rel=0.1)
-    nearer = line_search(lambda t: 1 / (1 + t), first=50.0, target=0.2, evaluations=16)
-    assert nearer.dose == pytest.approx(4.0, rel=0.1)
-    assert line_search(lambda t: 0.1 + t, first=1.0, target=0.2).dose == 0.0
-
-
-def test_line_search_prefers_nothing_to_harm() -> None:
-    found = line_search(lambda t: 1 + t, first=1.0, evaluations=5)
-    assert found.dose == 0.0
-    assert len(found.tried) == 5
-    assert line_search(lambda t: math.nan if t > 0.3 else 1 - t, first=1.0, evaluations=8).dose == pytest.approx(
-        0.3, rel=0.2
-    )
 
 
 def test_smallest_dose_bisects() -> None:
