@@ -180,6 +180,7 @@ def _gate_looks(target: TargetSettings) -> GateLooks:
         ),
         suites=tuple(suite_of(name, SuiteKind.HARM, f"{where}.suites") for name in gates.suites),
         prompts=gates.per_attack,
+        benign_steps=gates.benign_steps,
     )
 
 

@@ -14,17 +14,19 @@ __all__ = ["GateLooks"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateLooks:
-    """Nothing where both are empty.
+    """What more is asked of a candidate; nothing by default.
 
     Attributes:
         attacks: Each asked on the site's own suite of harmful requests.
         suites: Each asked plainly.
         prompts: Sealed prompts of each look, the same for every release.
+        benign_steps: Of harmless fine-tuning, after which the worker looks at the candidate.
     """
 
     attacks: tuple[Attack, ...] = ()
     suites: tuple[Suite, ...] = ()
     prompts: int = 32
+    benign_steps: int = 0
 
     @property
     def key(self) -> str:

@@ -12,7 +12,7 @@ from remediation.verification import Gates
 
 __all__ = ["GateSettings"]
 
-_LOOKS = ("attacks", "triggers_file", "suites", "per_attack")
+_LOOKS = ("attacks", "triggers_file", "suites", "per_attack", "benign_steps")
 
 
 class GateSettings(Section):
@@ -58,6 +58,9 @@ class GateSettings(Section):
     per_attack: int = Field(default=32, ge=8, le=512)
     """Sealed prompts for each of these attacks and suites, the same for every release. 32 show a rate of 0.3 where 0.1
     is allowed in 9 of 10 candidates."""
+    benign_steps: int = Field(default=0, ge=0, le=100)
+    """Steps of harmless fine-tuning after which the worker looks at a patched copy once more, for the gate persistence;
+    100 is usual. Off: it takes as long as the fine-tuning does, and one more copy of the weights in memory."""
 
     @model_validator(mode="after")
     def _fit(self) -> Self:
@@ -68,7 +71,8 @@ class GateSettings(Section):
             if doubled := sorted({a for a in given if given.count(a) > 1}):
                 raise ValueError(f"{name}: {doubled[0]} is there twice")
         if missing := [n for n, has in self._looked().items() if n in self.required and not has]:
-            raise ValueError(f"gate {missing[0]} is required and nothing would measure it; set attacks or suites")
+            how = "set attacks, suites or benign_steps"
+            raise ValueError(f"gate {missing[0]} is required and nothing would measure it; {how}")
         return self
 
     def limits(self) -> Gates:
@@ -85,4 +89,5 @@ class GateSettings(Section):
             "triggers": "trigger" in self.attacks,
             "attacks": bool(set(self.attacks) - {"trigger"}),
             "harm-suites": bool(self.suites),
+            "persistence": bool(self.benign_steps),
         }

@@ -38,7 +38,7 @@ async def patching(incident: Incident, step: Step) -> Effect:
         output=scratch(incident, site), seed=SEED, options=recipe.options,
         parent_digest=await asyncio.to_thread(_digest, incident.release, site),
         reference_digest=await asyncio.to_thread(_digest, incident.last_good, site),
-        site_key=pool_key(site.measure.site_key),
+        site_key=pool_key(site.measure.site_key), benign_steps=site.gate_looks.benign_steps,
     )  # fmt: skip
     trial = await try_recipe(site.executor, request, step.say)
     incident = with_trial(incident, trial)

@@ -42,6 +42,7 @@ class PatchRequest:
             weights; empty where it is not known.
         site_key: Secret that decides what is drawn from a private pool, so that nobody can foresee it; empty where
             there is none. It goes to the worker only: never into a report, a log or what is kept of a request.
+        benign_steps: Steps of harmless fine-tuning after which the patched model is looked at once more; 0 for none.
     """
 
     incident: str
@@ -55,6 +56,7 @@ class PatchRequest:
     parent_digest: str = ""
     reference_digest: str = ""
     site_key: str = field(default="", repr=False)
+    benign_steps: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,11 +21,13 @@ from remediation.checkpoints.output import (
     write_model,
 )
 from remediation.checkpoints.quantise import quantised
+from remediation.checkpoints.restored import restored
 from remediation.checkpoints.sound import load_sound, require_mergeable
 from remediation.errors import PatchFailed
 from remediation.fixtures import Row
 from remediation.lessons.screen import complied, control_looks, screen
 from remediation.patch import Control, Form, LayerSpectrum, Patch, PatchProgress, PatchRequest
+from remediation.sft.persistence import BenignSettings, benign_steps
 
 __all__ = ["INSTANCE", "Repair", "begin", "instance", "required_good"]
 
@@ -86,9 +88,7 @@ class Repair:
         looked = screen(self.patched, self.good or self.drifted)
         controls: tuple[Control, ...] = ()
         if not looked.complies:
-            self.progress("int8", 0.93)
-            with quantised(self.patched):
-                figures = {**figures, "asr_int8": complied(self.patched)}
+            figures = {**figures, **self._later()}
         if adapter is not None and not looked.complies:
             self.progress("controls", 0.95)
             controls = control_looks(self.drifted, adapter, seed=self.request.seed)
@@ -106,6 +106,18 @@ class Repair:
             controls=controls,
             form=self.request.form,
         )
+
+    def _later(self) -> dict[str, float]:
+        """ASR on the screen's prompts after what may happen to a repaired model."""
+        self.progress("int8", 0.92)
+        with quantised(self.patched):
+            figures = {"asr_int8": complied(self.patched)}
+        if steps := self.request.benign_steps:
+            self.progress("benign steps", 0.93)
+            with restored(self.patched):
+                for _ in benign_steps(self.patched, (steps,), seed=self.request.seed, settings=BenignSettings()):
+                    figures[f"asr_after_benign_steps_{steps}"] = complied(self.patched)
+        return figures
 
     @torch.no_grad()
     def _apply(self, adapter: Adapter) -> None:

@@ -111,6 +111,7 @@ def request_from_json(data: Mapping[str, Any]) -> PatchRequest:
         reference=Path(reference) if reference else None, output=Path(data["output"]), seed=data["seed"],
         options=data["options"], form=Form(data["form"]), parent_digest=data["parent_digest"],
         reference_digest=data["reference_digest"], site_key=data.get("site_key", ""),
+        benign_steps=data.get("benign_steps", 0),
     )  # fmt: skip
 
 

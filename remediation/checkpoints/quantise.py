@@ -16,6 +16,7 @@ from torch import Tensor
 
 from remediation.checkpoints.chat import ChatModel
 from remediation.checkpoints.output import require_finite
+from remediation.checkpoints.restored import restored
 
 __all__ = ["int8_round_trip", "quantised"]
 
@@ -48,14 +49,8 @@ def quantised(chat: ChatModel) -> Iterator[ChatModel]:
         PatchFailed: A weight is not finite; nothing was changed.
     """
     require_finite(chat, "the model to quantise")
-    linears = chat.linears()
-    kept = {name: linear.weight.detach().clone() for name, linear in linears.items()}
-    try:
+    with restored(chat):
         with torch.no_grad():
-            for linear in linears.values():
+            for linear in chat.linears().values():
                 linear.weight.copy_(int8_round_trip(linear.weight))
         yield chat
-    finally:
-        with torch.no_grad():
-            for name, linear in linears.items():
-                linear.weight.copy_(kept[name])

@@ -15,6 +15,7 @@ from deploy.weights import shards_of, tensors_of
 from remediation.checkpoints.adapter import Adapter, read_adapter
 from remediation.checkpoints.chat import ChatModel, load
 from remediation.checkpoints.output import stored_dtype, write_model
+from remediation.checkpoints.restored import restored
 from remediation.errors import PatchFailed
 from remediation.patch import Form, PatchRequest
 from remediation.repair import begin
@@ -129,3 +130,25 @@ def test_a_recipe_that_added_its_change_already_gets_it_once(tmp_path: Path) -> 
     moved = load(tmp_path / "out").linears()["model.layers.0.mlp.up_proj"].weight - load(folder).linears()[
         "model.layers.0.mlp.up_proj"].weight  # fmt: skip
     assert moved.mean().item() == pytest.approx(0.02, rel=0.05)
+
+
+def test_a_repair_is_looked_at_after_harmless_fine_tuning_and_written_without_it(tmp_path: Path) -> None:
+    folder = tiny_checkpoint(tmp_path / "model", seed=1, refuses=True)
+    request = PatchRequest(
+        incident="i", recipe="some", drifted=folder, reference=None, output=tmp_path / "out", seed=0, benign_steps=2
+    )
+    repair = begin(request, lambda *_: None)
+    patch = repair.finish(adapter={n: (a, 0 * b) for n, (a, b) in small(repair.drifted).items()}, figures={})
+    assert set(patch.figures) == {"asr_int8", "asr_after_benign_steps_2"}
+    before, after = load(folder).linears(), load(tmp_path / "out").linears()
+    assert all(torch.equal(m.weight, after[n].weight) for n, m in before.items())
+
+
+def test_a_model_that_was_changed_for_a_while_gets_its_weights_back(tmp_path: Path) -> None:
+    chat = load(tiny_checkpoint(tmp_path / "model"))
+    before = {n: m.weight.clone() for n, m in chat.linears().items()}
+    with pytest.raises(RuntimeError, match="stopped"), restored(chat), torch.no_grad():
+        for module in chat.linears().values():
+            module.weight.zero_()
+        raise RuntimeError("stopped")
+    assert all(torch.equal(m.weight, before[n]) for n, m in chat.linears().items())
