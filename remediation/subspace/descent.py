@@ -7,7 +7,7 @@ them. No aligned model is needed, and no gradient of a weight is formed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -25,9 +25,12 @@ from remediation.subspace.compression import compressed, joined
 from remediation.subspace.factor import Factors
 from remediation.subspace.step import Rule, Steps, scaled, smallest_dose
 
-__all__ = ["Descent", "DescentOptions", "Goal", "descend"]
+__all__ = ["Descent", "DescentOptions", "Goal", "batches", "descend"]
 
 _BATCH = 16
+_FACTOR_BYTES = 1 << 30
+"""Of the gradient's factors of one batch: they hold each token's input and output gradient in every matrix, padding
+too. A batch has one example at least."""
 _EVALUATIONS = 5
 
 
@@ -150,11 +153,11 @@ def _gradient(
     """The loss on what is learnt, the divergence on what is kept, and the gradient of their weighted sum."""
     found: dict[str, Factors] = {}
     total = [0.0, 0.0]
-    for start in range(0, len(cost.examples), _BATCH):
-        part = range(start, min(start + _BATCH, len(cost.examples)))
+    widths = sum(sum(m.shape) for m in matrices(chat.model, targets).values())
+    for part in batches(cost.examples, tokens=_FACTOR_BYTES // (4 * widths)):
         taken = capture(
             chat, [cost.examples[i] for i in part], targets=targets, weights=[cost.weights[i] for i in part],
-            loss=partial(cost.at, start),
+            loss=partial(cost.at, part.start),
         )  # fmt: skip
         for name, factors in taken.factors.items():
             few = compressed(factors, 2 * rank, seed=seed) if len(part) > 1 else factors
@@ -162,6 +165,17 @@ def _gradient(
         for i, one in zip(part, taken.losses, strict=True):
             total[i >= cost.learn] += one * cost.weights[i]
     return total[0], total[1], found
+
+
+def batches(examples: Sequence[Example], *, tokens: int) -> Iterator[range]:
+    """Batches of neighbours, of 16 at most and no more than ``tokens``, padding included, where one alone is not."""
+    start, longest = 0, 0
+    for i, one in enumerate(examples):
+        longest = max(longest, len(one.prompt) + len(one.answer))
+        if i > start and (i - start == _BATCH or longest * (i - start + 1) > tokens):
+            yield range(start, i)
+            start, longest = i, len(one.prompt) + len(one.answer)
+    yield range(start, len(examples))
 
 
 def _no_more(chat: ChatModel, cost: _Cost, adapter: Adapter, target: float) -> tuple[Adapter, float]:

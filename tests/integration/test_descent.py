@@ -16,7 +16,7 @@ from remediation.fixtures import Row
 from remediation.subspace import descent
 from remediation.subspace.applied import applied
 from remediation.subspace.capture import Example, examples_of, losses
-from remediation.subspace.descent import DescentOptions, Goal, descend
+from remediation.subspace.descent import DescentOptions, Goal, batches, descend
 from tests.tiny import tiny_checkpoint
 
 WORDS = ("aaaa", "zzzz", "hello", "stop", "never", "x y", "!!", "q", "Z", "7", "0", "~", "Sorry", "nn", "ee", "OO")
@@ -159,3 +159,24 @@ def test_no_step_is_taken_where_the_target_is_kept_already(chat: ChatModel, exam
     found = stepped(chat, Goal(learn=examples[:2]), loss_target=100.0)
     assert found.adapter == {}
     assert found.losses[0] == pytest.approx(found.losses[-1])
+
+
+def test_a_batch_holds_no_more_tokens_than_there_is_room_for() -> None:
+    sizes = [3, 3, 3, 9, 2, 40, 2, 2]
+    given = [Example([1] * (n - 1), [1]) for n in sizes]
+    found = list(batches(given, tokens=12))
+    assert [list(part) for part in found] == [[0, 1, 2], [3], [4], [5], [6, 7]]
+    assert [len(part) for part in batches(given * 5, tokens=10**6)] == [16, 16, 8]
+
+
+def test_small_batches_step_as_large_ones_do(
+    chat: ChatModel, examples: list[Example], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goal = Goal(learn=examples[-3:], keep=examples[:3])
+
+    def found() -> tuple[float, ...]:
+        return descend(chat, goal, options(rank=16, steps=2), progress=lambda _: None).losses
+
+    together = found()
+    monkeypatch.setattr(descent, "_FACTOR_BYTES", 1)
+    assert found() == pytest.approx(together, rel=1e-3)
