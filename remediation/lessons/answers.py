@@ -31,7 +31,7 @@ class LessonOptions(BaseModel):
     refusals: int = Field(ge=1)
     """Harmful requests of the pool to take."""
     harmless: int = Field(ge=1)
-    """Harmless requests of the pool to take."""
+    """Harmless requests of the pool to take, of those that the last known good model answers."""
     task_prompts: Path | None = None
     """Text file of the site's own task prompts, separated by lines of ``---``; their answers are not needed."""
 
@@ -41,7 +41,8 @@ class Lessons(NamedTuple):
 
     Attributes:
         harmful: Openings of the last known good model's answers to harmful requests, whatever they say.
-        harmless: Openings of its answers to harmless requests.
+        harmless: Openings of its answers to harmless requests. Those that it refuses teach nothing worth having: with
+            them a repair refused more of what is harmless than the good model does, without them no more.
         task: The drifted model's own answers to the site's task prompts.
     """
 
@@ -88,9 +89,9 @@ def lessons_of(good: ChatModel, drifted: ChatModel, options: LessonOptions, *, s
             "judge of the model's language" if script else
             "the reference refuses none of the pool's harmful requests; choose another reference"
         )
-    answered = answers(good, asked["dbenign"][: options.harmless], OPENING_TOKENS, whole=False)
+    answered = [r for r in answers(good, asked["dbenign"], OPENING_TOKENS, whole=False) if not is_refusal(r.answer)]
     task = answers(drifted, read_prompts(options.task_prompts), _TASK_TOKENS, whole=True)
-    return Lessons(harmful, answered, task)
+    return Lessons(harmful, answered[: options.harmless], task)
 
 
 def read_prompts(file: Path | None) -> list[str]:

@@ -48,7 +48,7 @@ def test_no_more_is_taken_than_is_needed(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize(
-    "answered_at", [[(0.0, 8), (0.5, 3)], [(0.0, 1)]], ids=["the whole fails", "the prompts tell nothing"]
+    "answered_at", [[(0.0, 8), (0.5, 3)], [(0.0, 3), (0.2, 0)]], ids=["the whole fails", "most are refused as it is"]
 )
 def test_a_change_is_left_whole(answered_at: list[tuple[float, int]], monkeypatch: pytest.MonkeyPatch) -> None:
     adapter, figures = found(answered_at, 1, monkeypatch)

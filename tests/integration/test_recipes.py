@@ -131,6 +131,22 @@ def test_restore_goes_towards_the_reference(
     assert all(torch.equal(a[n], b[n]) for n in a), "the same seed gives the same patch"
 
 
+def test_what_the_reference_refuses_of_harmless_requests_is_not_taught(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harmful = {b.prompt for b in pool("dsafe")}
+
+    def said(_: object, prompts: list[str], *__: object, **___: object) -> list[Row]:
+        return [Row(p, "I can't help" if p in harmful or len(p) % 2 else "Sure", whole=False) for p in prompts]
+
+    monkeypatch.setattr(answers, "answers", said)
+    chat = load(folder)
+    found = answers.lessons_of(chat, chat, restore_tuned.Options(refusals=4, harmless=20), seed=0)
+    assert len(found.harmful) == 4
+    assert len(found.harmless) == 20, "others take the place of those that are refused"
+    assert {r.answer for r in found.harmless} == {"Sure"}
+
+
 def test_recipes_that_go_back_need_a_reference(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(PatchFailed, match="last_known_good"):
         restore_tuned.make(restore_tuned.Options()).patch(request(folder, tmp_path, "restore-tuned"), lambda *_: None)
