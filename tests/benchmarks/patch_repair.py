@@ -42,16 +42,18 @@ RECIPES = (
     "restore-tuned", "restore-subspace", "low-rank-sft", "kept-subspace", "few-shot-subspace", "one-shot-subspace",
     "one-shot-projected", "one-shot-sft",
 )  # fmt: skip
-LADDER = ("restore-tuned", "restore-tuned@0.85", "kept-subspace")
+LADDER = ("restore-tuned", "restore-tuned@firmer", "kept-subspace")
 """The rungs in the order that they are tried in; the rest is measured, and not tried in earnest."""
-OPTIONS: Mapping[str, Mapping[str, Any]] = {"restore-tuned": {"share": 0.7}, "restore-tuned@0.85": {"share": 0.85}}
+OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "restore-tuned": {"share": 0.7}, "restore-tuned@firmer": {"share": 0.85, "refusals": 160}
+}
 """By recipe and variant, beside the site's task prompts."""
 _TASKED = ("restore-tuned", "restore-subspace", "low-rank-sft", "kept-subspace")
 """Plugins that take the site's task prompts."""
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 FOLDER = Path(__file__).parents[2] / "build" / "benchmark" / "patch"
-_TASK_PROMPTS, _LIMIT = 80, 40
+_TASK_PROMPTS, _LIMIT, _QUESTIONS = 80, 40, 120
 _SLACK = 1e-9
 
 
@@ -68,7 +70,7 @@ def settings_for(model: Path, folder: Path, recipes: Sequence[str], seeds: int) 
         model=model, attacks=ATTACKS, recipes=tuple(recipes), seeds=seeds,
         recipe_options=options,
         suites=("harm_probe", str(standard), str(DATA / "advbench_harmful_behaviors.csv")),
-        benign=("benign_edge", str(DATA / "xstest_prompts_even.csv")), tasks={"sql": {"prompts": _LIMIT}},
+        benign=("benign_edge", str(DATA / "xstest_prompts_even.csv")), tasks={"sql": {"prompts": _QUESTIONS}},
         harm_tokens=16, limit=_LIMIT,
     )  # fmt: skip
 
