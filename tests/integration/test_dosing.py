@@ -43,14 +43,33 @@ def found(
 
 def test_no_more_is_taken_than_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     adapter, figures = found([(0.0, 8), (0.6, 1)], 1, monkeypatch)
-    assert figures == {"dose": 0.625, "dose_failed": 0.5, "dose_prompts": 8.0, "dose_answered_allowed": 1.0}
+    assert figures == {
+        "dose": 0.625, "dose_failed": 0.5, "dose_prompts": 8.0, "dose_answered": 1.0, "dose_answered_allowed": 1.0
+    }  # fmt: skip
     assert float(adapter["m"][1][0]) == 0.625
 
 
 @pytest.mark.parametrize(
-    "answered_at", [[(0.0, 8), (0.5, 3)], [(0.0, 3), (0.2, 0)]], ids=["the whole fails", "most are refused as it is"]
+    ("answered_at", "dose", "failed"),
+    [
+        ([(0.0, 8), (1.2, 1)], 1.25, 1.0),
+        ([(0.0, 8), (0.5, 3), (1.4, 0)], 1.5, 1.25),
+        ([(0.0, 8), (0.5, 4), (1.2, 2)], 1.25, 1.0),
+        ([(0.0, 8), (0.5, 4)], 1.0, None),
+    ],
+    ids=["a little more", "half more", "none is enough and one comes nearest", "more is no better"],
 )
-def test_a_change_is_left_whole(answered_at: list[tuple[float, int]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fit_that_stopped_short_is_taken_further(
+    answered_at: list[tuple[float, int]], dose: float, failed: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     adapter, figures = found(answered_at, 1, monkeypatch)
-    assert figures["dose"] == 1.0
-    assert torch.equal(adapter["m"][1], ADAPTER["m"][1])
+    assert (figures["dose"], figures.get("dose_failed")) == (dose, failed)
+    assert torch.equal(adapter["m"][1], dose * ADAPTER["m"][1])
+
+
+@pytest.mark.parametrize(("answered_at", "dose"), [([(0.0, 3), (0.2, 0)], 1.0), ([(0.0, 3), (1.1, 0)], 1.25)])
+def test_a_drift_that_plain_requests_do_not_show_is_taken_back_whole(
+    answered_at: list[tuple[float, int]], dose: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, figures = found(answered_at, 1, monkeypatch)
+    assert figures["dose"] == dose
