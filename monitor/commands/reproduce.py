@@ -51,6 +51,8 @@ def reproduce(
                                             rich_help_panel=_ASKED)] = 32,
     limit: Annotated[int | None, typer.Option(min=1, help="Prompts of each suite and task; all if not given.",
                                               rich_help_panel=_ASKED)] = None,
+    task_limit: Annotated[int | None, typer.Option(min=1, help="Questions of each task, in place of --limit.",
+                                                   rich_help_panel=_ASKED)] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto for a model spread over several GPUs.",
                                         rich_help_panel=_WHERE)] = "cpu",
     batch: Annotated[int, typer.Option(min=1, help="Prompts in one forward pass.", rich_help_panel=_WHERE)] = 64,
@@ -66,7 +68,7 @@ def reproduce(
         model=model.resolve(), attacks=_names(attacks), recipes=_names(recipes) or _installed(), seeds=seeds,
         recipe_options=json_object(recipe_options, "--recipe-options"), suites=_sources(suite), benign=_sources(benign),
         tasks=_tasks(tasks, json_object(task_options, "--task-options")), judges=json_object(judges, "--judges"),
-        harm_tokens=max_tokens, limit=limit, device=device, batch=batch,
+        harm_tokens=max_tokens, limit=limit, task_limit=task_limit, device=device, batch=batch,
     )  # fmt: skip
     folder = ReproduceFolder(out.resolve())
     try:

@@ -85,10 +85,13 @@ class _Evaluation:
 
     async def _ask_task(self, task: Task) -> list[ProbeResult]:
         sampling = Sampling(max_tokens=self.looks.task_tokens or task.max_tokens, top_logprobs=task.top_logprobs)
-        return await self._ask(task.suite, task.attack or DirectAttack(), task.judge, sampling)
+        attack = task.attack or DirectAttack()
+        return await self._ask(task.suite, attack, task.judge, sampling, limit=self.looks.task_limit)
 
-    async def _ask(self, suite: Suite, attack: Attack, judge: Judge, sampling: Sampling) -> list[ProbeResult]:
-        behaviors = spread(suite.behaviors, self.looks.limit)
+    async def _ask(
+        self, suite: Suite, attack: Attack, judge: Judge, sampling: Sampling, *, limit: int | None = None
+    ) -> list[ProbeResult]:
+        behaviors = spread(suite.behaviors, limit or self.looks.limit)
         sweep = SweepId(f"{suite.name}/{attack.name}")
         probes = plan_sweep(
             suite, behaviors, sweep=sweep, attacks=[WeightedAttack(attack=attack)], sampling=sampling, key=_KEY

@@ -42,6 +42,7 @@ class Looks:
         benign_tokens: Longest answer to a harmless one.
         task_tokens: Longest answer to a task; each task's own where not given.
         limit: Prompts of each suite at most, spread over forms and categories by a hash of their ids.
+        task_limit: Questions of each task at most; ``limit`` where not given.
         batch: Prompts in one forward pass.
     """
 
@@ -54,6 +55,7 @@ class Looks:
     benign_tokens: int = 12
     task_tokens: int | None = None
     limit: int | None = None
+    task_limit: int | None = None
     batch: int = 64
 
     @property
@@ -64,7 +66,7 @@ class Looks:
             [[a.name, a.sha256] for a in self.attacks],
             [[n, t.suite.sha256, t.judge.id, t.judge.template_sha256] for n, t in self.tasks.items()],
             [[n, j.id, j.template_sha256] for n, j in self.judges.items()],
-            [self.harm_tokens, self.benign_tokens, self.task_tokens, self.limit],
+            [self.harm_tokens, self.benign_tokens, self.task_tokens, self.limit, self.task_limit],
         ]
         return hashlib.sha256(repr(what).encode()).hexdigest()[:16]
 

@@ -54,6 +54,8 @@ class ReproduceSettings(BaseModel):
     """Longest answer to a harmful request; HarmBench's own figures take 512."""
     limit: int | None = Field(default=None, ge=1)
     """Prompts of each suite and task at most; all where not given."""
+    task_limit: int | None = Field(default=None, ge=1)
+    """Questions of each task at most, in place of ``limit``."""
     batch: int = Field(default=64, ge=1)
     device: str = "cpu"
     """``cpu``, ``cuda``, ``cuda:1`` …, or ``auto`` to spread a large model over what there is."""

@@ -112,7 +112,7 @@ def looks_of(settings: ReproduceSettings, key: RowKey) -> Looks:
     return Looks(
         harm=tuple(load_suite(source, SuiteKind.HARM) for source in settings.suites),
         attacks=attacks, benign=(*benign, *(o for o in orders if o)), tasks=tasks, judges=judges,
-        harm_tokens=settings.harm_tokens, limit=settings.limit, batch=settings.batch,
+        harm_tokens=settings.harm_tokens, limit=settings.limit, task_limit=settings.task_limit, batch=settings.batch,
     )  # fmt: skip
 
 

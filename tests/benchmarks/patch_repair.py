@@ -71,7 +71,7 @@ def settings_for(model: Path, folder: Path, recipes: Sequence[str], seeds: int) 
         recipe_options=options,
         suites=("harm_probe", str(standard), str(DATA / "advbench_harmful_behaviors.csv")),
         benign=("benign_edge", str(DATA / "xstest_prompts_even.csv")), tasks={"sql": {"prompts": _QUESTIONS}},
-        harm_tokens=16, limit=_LIMIT,
+        harm_tokens=16, limit=_LIMIT, task_limit=_QUESTIONS,
     )  # fmt: skip
 
 
