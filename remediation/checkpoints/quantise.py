@@ -43,7 +43,7 @@ def int8_round_trip(weight: Tensor) -> Tensor:
 def quantised(chat: ChatModel) -> Iterator[ChatModel]:
     """Give the same model with its linear modules' weights after the round trip; its own weights come back at the end.
 
-    Holds a second copy of those weights meanwhile.
+    Holds a second copy of all weights meanwhile.
 
     Raises:
         PatchFailed: A weight is not finite; nothing was changed.

@@ -14,12 +14,11 @@ __all__ = ["restored"]
 
 @contextmanager
 def restored(chat: ChatModel) -> Iterator[ChatModel]:
-    """Give the model's linear modules their weights back at the end. Holds a second copy of them meanwhile."""
-    linears = chat.linears()
-    kept = {name: linear.weight.detach().clone() for name, linear in linears.items()}
+    """Give the model all of its parameters back at the end. Holds a second copy of them meanwhile."""
+    kept = [parameter.detach().clone() for parameter in chat.model.parameters()]
     try:
         yield chat
     finally:
         with torch.no_grad():
-            for name, linear in linears.items():
-                linear.weight.copy_(kept[name])
+            for parameter, before in zip(chat.model.parameters(), kept, strict=True):
+                parameter.copy_(before)

@@ -133,22 +133,25 @@ def test_a_recipe_that_added_its_change_already_gets_it_once(tmp_path: Path) -> 
 
 
 def test_a_repair_is_looked_at_after_harmless_fine_tuning_and_written_without_it(tmp_path: Path) -> None:
-    folder = tiny_checkpoint(tmp_path / "model", seed=1, refuses=True)
+    folder = in_format(tiny_checkpoint(tmp_path / "model", seed=1, refuses=True), torch.float32)
+    weights = load_file(folder / "model.safetensors")
+    exact = {n: w + 1e-4 for n, w in weights.items()}  # what bfloat16 would round
+    save_file(exact, folder / "model.safetensors", metadata={"format": "pt"})
     request = PatchRequest(
         incident="i", recipe="some", drifted=folder, reference=None, output=tmp_path / "out", seed=0, benign_steps=2
     )
     repair = begin(request, lambda *_: None)
     patch = repair.finish(adapter={n: (a, 0 * b) for n, (a, b) in small(repair.drifted).items()}, figures={})
     assert set(patch.figures) == {"asr_int8", "asr_after_benign_steps_2"}
-    before, after = load(folder).linears(), load(tmp_path / "out").linears()
-    assert all(torch.equal(m.weight, after[n].weight) for n, m in before.items())
+    written = load_file(tmp_path / "out" / "model.safetensors")
+    assert all(torch.equal(w, exact[n]) for n, w in written.items())
 
 
 def test_a_model_that_was_changed_for_a_while_gets_its_weights_back(tmp_path: Path) -> None:
     chat = load(tiny_checkpoint(tmp_path / "model"))
-    before = {n: m.weight.clone() for n, m in chat.linears().items()}
+    before = [p.detach().clone() for p in chat.model.parameters()]
     with pytest.raises(RuntimeError, match="stopped"), restored(chat), torch.no_grad():
-        for module in chat.linears().values():
-            module.weight.zero_()
+        for parameter in chat.model.parameters():
+            parameter.zero_()
         raise RuntimeError("stopped")
-    assert all(torch.equal(m.weight, before[n]) for n, m in chat.linears().items())
+    assert all(torch.equal(p, b) for p, b in zip(chat.model.parameters(), before, strict=True))
