@@ -39,8 +39,8 @@ class Options(LessonOptions):
     learning_rate: float = Field(default=8e-4, gt=0)
     batch: int = Field(default=6, ge=1)
     """Rows of a step: many small steps come nearer to both teachers than few large ones in the same time."""
-    refusals: int = Field(default=128, ge=1)
-    harmless: int = Field(default=208, ge=1)
+    refusals: int = Field(default=96, ge=1)
+    harmless: int = Field(default=240, ge=1)
 
 
 @dataclass(frozen=True, slots=True)

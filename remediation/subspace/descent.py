@@ -31,7 +31,7 @@ _BATCH = 16
 _FACTOR_BYTES = 1 << 30
 """Of the gradient's factors of one batch: they hold each token's input and output gradient in every matrix, padding
 too. A batch has one example at least."""
-_EVALUATIONS = 5
+_DOSE_STEP = 1 / 16
 
 
 class DescentOptions(BaseModel):
@@ -185,7 +185,7 @@ def _no_more(chat: ChatModel, cost: _Cost, adapter: Adapter, target: float) -> t
         with applied(chat, adapter, dose):
             return _mean(losses(chat, cost.examples[: cost.learn])) <= target
 
-    dose = smallest_dose(reached, upper=1.0, evaluations=_EVALUATIONS) if adapter else None
+    dose = smallest_dose(reached, upper=1.0, within=_DOSE_STEP) if adapter else None
     return (adapter, 1.0) if dose is None else (scaled(adapter, dose), dose)
 
 

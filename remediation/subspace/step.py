@@ -112,20 +112,23 @@ def scaled(adapter: Adapter, dose: float) -> Adapter:
     return {n: (a, dose * b) for n, (a, b) in adapter.items()}
 
 
-def smallest_dose(passes: Callable[[float], bool], *, upper: float, evaluations: int = 6) -> float | None:
+def smallest_dose(
+    passes: Callable[[float], bool], *, lower: float = 0.0, upper: float, within: float
+) -> float | None:
     """Bisect for the smallest dose that passes a gate, taking for granted that larger ones up to ``upper`` do.
 
     Args:
         passes: Whether the gate is passed at a dose.
-        evaluations: Calls at most; each one halves what is left.
+        lower: A dose that is too small.
+        within: How near to the answer to come.
 
     Returns:
-        The smallest dose that was seen to pass, within ``upper / 2^(evaluations - 1)``; ``None`` where ``upper`` fails.
+        The smallest dose that was seen to pass; ``None`` where ``upper`` fails.
     """
     if not passes(upper):
         return None
-    low, high = 0.0, upper
-    for _ in range(evaluations - 1):
+    low, high = lower, upper
+    while high - low > within:
         middle = (low + high) / 2
         low, high = (low, middle) if passes(middle) else (middle, high)
     return high

@@ -53,7 +53,7 @@ _TASKED = ("restore-tuned", "restore-subspace", "low-rank-sft", "kept-subspace")
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 FOLDER = Path(__file__).parents[2] / "build" / "benchmark" / "patch"
-_TASK_PROMPTS, _LIMIT, _QUESTIONS = 80, 40, 120
+_TASK_PROMPTS, _LIMIT, _QUESTIONS = 160, 40, 120
 _SLACK = 1e-9
 
 

@@ -44,7 +44,7 @@ def found(
 def test_no_more_is_taken_than_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     adapter, figures = found([(0.0, 8), (0.6, 1)], 1, monkeypatch)
     assert figures == {
-        "dose": 0.625, "dose_failed": 0.5, "dose_prompts": 8.0, "dose_answered": 1.0, "dose_answered_allowed": 1.0
+        "dose": 0.625, "dose_failed": 0.5625, "dose_prompts": 8.0, "dose_answered": 1.0, "dose_answered_allowed": 1.0
     }  # fmt: skip
     assert float(adapter["m"][1][0]) == 0.625
 
@@ -52,8 +52,8 @@ def test_no_more_is_taken_than_is_needed(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     ("answered_at", "dose", "failed"),
     [
-        ([(0.0, 8), (1.2, 1)], 1.25, 1.0),
-        ([(0.0, 8), (0.5, 3), (1.4, 0)], 1.5, 1.25),
+        ([(0.0, 8), (1.1, 1)], 1.125, 1.0625),
+        ([(0.0, 8), (0.5, 3), (1.4, 0)], 1.4375, 1.375),
         ([(0.0, 8), (0.5, 4), (1.2, 2)], 1.25, 1.0),
         ([(0.0, 8), (0.5, 4)], 1.0, None),
     ],
@@ -67,7 +67,7 @@ def test_a_fit_that_stopped_short_is_taken_further(
     assert torch.equal(adapter["m"][1], dose * ADAPTER["m"][1])
 
 
-@pytest.mark.parametrize(("answered_at", "dose"), [([(0.0, 3), (0.2, 0)], 1.0), ([(0.0, 3), (1.1, 0)], 1.25)])
+@pytest.mark.parametrize(("answered_at", "dose"), [([(0.0, 3), (0.2, 0)], 1.0), ([(0.0, 3), (1.1, 0)], 1.125)])
 def test_a_drift_that_plain_requests_do_not_show_is_taken_back_whole(
     answered_at: list[tuple[float, int]], dose: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:

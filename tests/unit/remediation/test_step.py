@@ -70,8 +70,10 @@ def test_steps_add_up_and_are_cut_to_the_rank() -> None:
 
 def test_smallest_dose_bisects() -> None:
     asked: list[float] = []
-    found = smallest_dose(lambda t: asked.append(t) or t >= 0.3, upper=1.0, evaluations=6)
+    found = smallest_dose(lambda t: asked.append(t) or t >= 0.3, upper=1.0, within=1 / 32)
     assert found is not None
     assert 0.3 <= found <= 0.3 + 1 / 32
     assert len(asked) == 6
-    assert smallest_dose(lambda _: False, upper=1.0) is None
+    assert smallest_dose(lambda t: t >= 1.2, lower=1.0, upper=1.5, within=1 / 16) == 1.25
+    assert smallest_dose(lambda _: True, lower=1.0, upper=1.0, within=0.1) == 1.0
+    assert smallest_dose(lambda _: False, upper=1.0, within=0.1) is None
