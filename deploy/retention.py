@@ -27,7 +27,7 @@ class InUse:
 
     Attributes:
         active: What takes the traffic, or is to; ``""`` where nothing does.
-        warm: What is up beside it, and what a roll-back may lead to.
+        warm: What is up beside it, what a roll-back may lead to, and what the settings name.
         good: Releases marked good, the last known good one first.
         incidents: What open incidents name.
     """
@@ -76,7 +76,7 @@ def _used(use: InUse, by_id: Mapping[str, Release]) -> Iterator[tuple[str, str]]
     yield use.active, "active"
     yield from ((release, "open incident") for release in use.incidents)
     yield from zip(use.good[:2], ("last known good", "predecessor of the last known good"), strict=False)
-    yield from ((release, "warm") for release in use.warm)
+    yield from ((release, "warm or named by the settings") for release in use.warm)
     for release in (use.active, *use.good[:1]):
         if release in by_id:
             yield by_id[release].manifest.parent, f"parent of {release}"

@@ -25,15 +25,12 @@ def signature_of(store: Path, release: str) -> Path:
     return store / ".signatures" / f"{release}.sig"
 
 
-def sign_release(release: Release, private_key: Path, *, password: str | None = None) -> Path:
-    """Sign a release that is whole.
+def sign_release(release: Release, private_key: Path, *, password: str | None = None) -> None:
+    """Sign a release that is whole; an earlier signature is replaced.
 
     Args:
         private_key: PEM file of an elliptic curve key (P-256, P-384 or P-521).
         password: Of the key, where it has one.
-
-    Returns:
-        The signature's file; an earlier one is replaced.
 
     Raises:
         CheckpointError: The release is not what its manifest says, or the signature can't be written.
@@ -55,7 +52,6 @@ def sign_release(release: Release, private_key: Path, *, password: str | None = 
     finally:
         scratch.unlink(missing_ok=True)
     log.info("release_signed", extra={"release": release.id})
-    return file
 
 
 def verify_signature(release: Release, public_key: Path) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deploy.errors import Fenced, StageError
@@ -64,6 +64,7 @@ def test_a_record_that_can_not_be_written_changes_nothing(tmp_path: Path) -> Non
         write_record(tmp_path / "none" / "r", PromotionRecord())
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # CI shares its processors
 @given(st.lists(st.tuples(st.sampled_from(["promote", "back", "claim"]), st.sampled_from("abcd")), max_size=120))
 def test_any_history_survives_its_file_and_leads_somewhere_else(steps: list[tuple[str, str]]) -> None:
     record = PromotionRecord()
