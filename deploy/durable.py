@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from deploy.errors import CheckpointError, StoreInUse
 
-__all__ = ["clear_scratch", "held", "new_folder", "remove_folder", "write_whole"]
+__all__ = ["clear_scratch", "held", "new_file", "new_folder", "remove_folder", "write_whole"]
 
 log = logging.getLogger("alignd")
 
@@ -33,18 +33,28 @@ def write_whole(path: Path, text: str, *, private: bool = False) -> None:
     Raises:
         OSError: It can't be written; the old file is as it was.
     """
-    scratch = path.with_name(f".{path.name}.{uuid4().hex[:8]}{_PARTIAL}")
+    with new_file(path, private=private) as scratch:
+        scratch.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def new_file(final: Path, *, private: bool = False) -> Iterator[Path]:
+    """Give an empty scratch file that becomes ``final`` in one rename, or vanishes on any error.
+
+    Raises:
+        OSError: It can't be written.
+    """
+    scratch = final.with_name(f".{final.name}.{uuid4().hex[:8]}{_PARTIAL}")
+    opened = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o644)
     try:
-        opened = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o644)
-        with os.fdopen(opened, "w", encoding="utf-8") as out:
-            fcntl.flock(opened, fcntl.LOCK_SH)
-            out.write(text)
-            out.flush()
-            os.fsync(out.fileno())
-        scratch.rename(path)
+        fcntl.flock(opened, fcntl.LOCK_SH)
+        yield scratch
+        os.fsync(opened)
+        scratch.rename(final)
+        _flush(final.parent)
     finally:
+        os.close(opened)
         scratch.unlink(missing_ok=True)
-    _flush(path.parent)
 
 
 @contextmanager

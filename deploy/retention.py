@@ -114,14 +114,17 @@ def remove_releases(store: Path, releases: Iterable[str]) -> tuple[str, ...]:
         CheckpointError: One can't be removed; those before it are gone.
     """
     removed: list[str] = []
+    signatures = signature_of(store, "").parent
     for release in releases:
         try:
             remove_folder(store / release)
-            signature_of(store, release).unlink(missing_ok=True)
         except OSError as error:
             raise CheckpointError(
                 f"release {release}: can't be removed ({error.strerror}); mend the rights of {store}"
             ) from error
         log.info("release_removed", extra={"release": release})
         removed.append(release)
-    return (*removed, *clear_scratch(store))
+    for signature in signatures.glob("*.sig"):
+        if not (store / signature.stem).is_dir():
+            signature.unlink(missing_ok=True)
+    return (*removed, *clear_scratch(signatures), *clear_scratch(store))

@@ -10,9 +10,9 @@ import logging
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from deploy.checkpoint import Release, verify_release
+from deploy.durable import new_file
 from deploy.errors import CheckpointError, SignatureError
 
 __all__ = ["sign_release", "signature_of", "verify_signature", "verify_signed"]
@@ -38,19 +38,16 @@ def sign_release(release: Release, private_key: Path, *, password: str | None = 
     """
     verify_release(release)
     file = signature_of(release.path.parent, release.id)
-    scratch = file.with_name(f".{file.name}.{uuid4().hex[:8]}.partial")
     try:
         signer = _of("signing").use_elliptic_key_signer(private_key=private_key, password=password)
     except (OSError, ValueError, TypeError) as error:
         raise SignatureError(f"{private_key}: no usable private key ({error}); give a PEM file of an EC key") from error
     try:
         file.parent.mkdir(exist_ok=True)
-        signer.set_hashing_config(_whole()).sign(release.path, scratch)
-        scratch.rename(file)
+        with new_file(file) as scratch:
+            signer.set_hashing_config(_whole()).sign(release.path, scratch)
     except OSError as error:
         raise CheckpointError(f"{file}: can't be written ({error.strerror}); free disk or mend the rights") from error
-    finally:
-        scratch.unlink(missing_ok=True)
     log.info("release_signed", extra={"release": release.id})
 
 
