@@ -7,13 +7,14 @@ import logging
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
+from deploy.durable import clear_scratch
 from deploy.errors import DeployError, DeployerUnavailable, StageError
 from monitor.checks import Checks
 from monitor.deploying import Asked, Deployment, deploy
 from monitor.effect import Step, known_profiles, last_good, measured
 from monitor.errors import ConfigError, NotMeasured, OpenIncident
 from monitor.incident import Incident, IncidentId, State, advance, noted, open_incident, with_facts
-from monitor.pausing import pause_in_force
+from monitor.pausing import pause_in_force, pause_words
 from monitor.policy import Order, due, may_open, outcome_of
 from monitor.probe_log import Epoch
 from monitor.prober import Prober
@@ -48,11 +49,14 @@ class Service:
         self._got_to_know: set[tuple[str, str]] = set()
 
     async def prepare(self) -> None:
-        """Take in each target's configured last known good release.
+        """Clear away what killed imports left, and take in each target's configured last known good release.
 
         Raises:
             ConfigError: It can't be found or is no whole checkpoint.
         """
+        for folder in {s.releases for s in self.sites.values()}:
+            for scratch in (folder, folder / ".work"):
+                await asyncio.to_thread(clear_scratch, scratch)
         for site in self.sites.values():
             if not site.last_known_good:
                 continue
@@ -245,9 +249,11 @@ class Service:
         """Hold a release against the gates before it serves, and promote it if it passes.
 
         Raises:
-            NotMeasured: The target's judge is frozen: nothing can be decided by its word.
+            NotMeasured: The target is paused, or its judge is frozen: nothing can be decided by its word.
             And as ``monitor.deploying.deploy``.
         """
+        if pause := pause_in_force(self.store, name, self.clock()):
+            raise NotMeasured(f"target {name} is {pause_words(pause)}; `alignd resume {name}` ends that")
         await self.checks.check_judge(name, hours=_JUDGE_HOURS)
         if why := self.checks.frozen(name):
             raise NotMeasured(f"target {name}: {why}")

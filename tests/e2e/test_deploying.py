@@ -193,3 +193,14 @@ async def test_what_a_killed_one_left_up_is_stopped_by_the_next(certified: tuple
     note.write_text(f'{{"candidate": "{left}"}}')
     done = await deploy(world, service, fine_tune(world, GOOD, "fit"))
     assert set(world.deployer.up) == {world.good.id, done.release.id}
+
+
+async def test_a_start_clears_away_what_killed_imports_left(tmp_path: Path) -> None:
+    world = World(folder=tmp_path)
+    left = [tmp_path / "releases" / ".x@0.1.partial", tmp_path / "releases" / ".work" / ".i-0.1.partial"]
+    for folder in left:
+        folder.mkdir(parents=True)
+    service = world.service()
+    await service.prepare()
+    assert not [folder for folder in left if folder.exists()]
+    await service.aclose()

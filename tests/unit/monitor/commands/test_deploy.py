@@ -25,6 +25,7 @@ from tests.unit.monitor.command_line import Alignd, called_in
 
 CONFIG = """
 key: long-enough-secret
+store: {url: sqlite:///s.db}
 targets:
 - name: prod
   endpoint: http://127.0.0.1:9/v1
@@ -95,7 +96,7 @@ def test_a_pipeline_is_told_by_the_exit_code(alignd: Alignd, world: World, tuned
         ("target", cli.USAGE, "no target 'other'"), ("unknown id", cli.USAGE, "is not in"),
         ("down", cli.UNAVAILABLE, "does not answer"), ("incident", cli.UNAVAILABLE, "alignd abort i"),
         ("fenced", cli.UNAVAILABLE, "took over"), ("mute", cli.NOT_ENOUGH, "too many answers are missing"),
-        ("external", cli.USAGE, "not alignd's to change"),
+        ("external", cli.USAGE, "not alignd's to change"), ("paused", cli.NOT_ENOUGH, "alignd resume prod"),
     ],
 )  # fmt: skip
 def test_what_is_no_verdict_never_looks_like_one(
@@ -122,6 +123,8 @@ def test_what_is_no_verdict_never_looks_like_one(
         world.hook = lambda effect: fenced() if effect == "stage" else None
     elif fault == "mute":
         world.mute_profiles = True
+    elif fault == "paused":
+        assert alignd("pause", "prod")[0] == 0
     else:
         (world.folder / "alignd.yaml").write_text(CONFIG.split("  deployer", maxsplit=1)[0])
     ended, out, err = alignd("deploy", *given)
