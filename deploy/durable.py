@@ -11,7 +11,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -47,7 +47,7 @@ def new_file(final: Path, *, private: bool = False) -> Iterator[Path]:
     scratch = final.with_name(f".{final.name}.{uuid4().hex[:8]}{_PARTIAL}")
     opened = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o644)
     try:
-        fcntl.flock(opened, fcntl.LOCK_SH)
+        _share(opened)
         yield scratch
         os.fsync(opened)
         scratch.rename(final)
@@ -109,7 +109,7 @@ def remove_folder(path: Path) -> None:
     scratch = path.with_name(f".{path.name}.{uuid4().hex[:8]}{_PARTIAL}")
     lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        fcntl.flock(lock, fcntl.LOCK_SH)
+        _share(lock)
         path.rename(scratch)
         _flush(path.parent)
         shutil.rmtree(scratch, ignore_errors=True)
@@ -135,11 +135,20 @@ def held(path: Path, *, alone: bool, what: str) -> Iterator[None]:
     try:
         try:
             fcntl.flock(lock, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise StoreInUse(f"{what} is in use by another process; wait until it has ended, then ask again") from error
+        except OSError as error:
+            if alone:
+                raise StoreInUse(f"{what}: its file system knows no locks ({error.strerror}); do it by hand") from error
         yield
     finally:
         os.close(lock)
+
+
+def _share(lock: int) -> None:
+    """Hold scratch while it is filled; where the file system knows no locks, nobody can clear it away either."""
+    with suppress(OSError):
+        fcntl.flock(lock, fcntl.LOCK_SH)
 
 
 def _locked_scratch(final: Path) -> tuple[Path, int]:
@@ -151,7 +160,7 @@ def _locked_scratch(final: Path) -> tuple[Path, int]:
             lock = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:
             continue
-        fcntl.flock(lock, fcntl.LOCK_SH)
+        _share(lock)
         if scratch.is_dir():
             return scratch, lock
         os.close(lock)

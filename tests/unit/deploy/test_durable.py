@@ -74,6 +74,10 @@ def test_a_place_without_locks_keeps_its_scratch(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(durable.fcntl, "flock", none)
     assert clear_scratch(tmp_path) == ()
     assert (tmp_path / ".a.0.partial").exists()
+    with new_folder(tmp_path / "b"), held(tmp_path, alone=False, what="x"):
+        write_whole(tmp_path / "f", "1")
+    with pytest.raises(StoreInUse, match="knows no locks"), held(tmp_path, alone=True, what="x"):
+        pass
 
 
 def test_scratch_that_was_cleared_before_it_was_held_is_made_again(
