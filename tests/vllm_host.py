@@ -89,7 +89,7 @@ class Host:
         """Start the supervisor unless it runs, and wait until its admin port answers."""
         if self.process is None or self.process.poll() is not None:
             command = [
-                sys.executable, "-m", "deploy.vllm.supervisor", "--releases", str(self.folder / "releases"),
+                sys.executable, "-m", "deploy.vllm.serve", "--releases", str(self.folder / "releases"),
                 "--state", str(self.folder / "state"), "--name", NAME, "--port", str(self.port),
                 "--admin-port", str(self.admin_port), "--dtype", "float32", "--max-model-len", "1024",
             ]  # fmt: skip

@@ -22,7 +22,8 @@ from deploy.errors import CheckpointError, DeployerUnavailable, StageError
 from deploy.vllm.admin import admin_token
 from deploy.vllm.child import ChildCommand, free_port
 from deploy.vllm.process import Options, VllmProcessDeployer
-from deploy.vllm.supervisor import Supervisor, serve
+from deploy.vllm.serve import serve
+from deploy.vllm.supervisor import Supervisor
 from tests.processes import children_of, cmdline, in_session
 from tests.unit.deploy.test_checkpoint import NOW, write_checkpoint
 
@@ -250,7 +251,7 @@ def test_serve_says_in_a_line_why_it_does_not_start(tmp_path: Path, fault: str, 
         (tmp_path / "desired.json").write_text("")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1] if fault == "port" else free_port()
-        command = [sys.executable, "-m", "deploy.vllm.supervisor", "--releases", str(tmp_path), "--state", str(state),
+        command = [sys.executable, "-m", "deploy.vllm.serve", "--releases", str(tmp_path), "--state", str(state),
                    "--name", "m", "--port", str(port), "--admin-port", str(free_port())]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 2
