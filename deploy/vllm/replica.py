@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,10 @@ import httpx
 from deploy.checkpoint import Release
 from deploy.errors import CheckpointError, DeployerUnavailable, Fenced, StageError
 
-__all__ = ["Replica", "ReplicaState", "read_json"]
+__all__ = ["Client", "Replica", "ReplicaState", "folder_as_seen", "read_json"]
+
+Client = Callable[[], httpx.AsyncClient]
+"""Makes a client for one call: a deployer is used from more than one event loop."""
 
 _TOKEN_HEADER = "X-Alignd-Token"  # noqa: S105  (the header's name)
 
@@ -42,16 +46,17 @@ class Replica:
     """Calls the plugin of one server. A replica is asked by its own address, never through a balancer."""
 
     def __init__(
-        self, url: str, *, http: httpx.AsyncClient, headers: dict[str, str], token: str, releases: str = ""
+        self, url: str, *, http: Client, headers: dict[str, str], token: Callable[[], str], releases: str = ""
     ) -> None:
-        """Take its base URL (``…/v1``), a client, headers with its API key, and the plugin's token.
+        """Take its base URL (``…/v1``), how to make a client, headers with its API key, and the plugin's token.
 
         Args:
             releases: The release store as the server sees it; ``""``: as here.
         """
-        self.url = url.rstrip("/")
+        self.url = self.domain = url.rstrip("/")
         self._http = http
-        self._headers = {**headers, _TOKEN_HEADER: token}
+        self._headers = headers
+        self._token = token
         self._releases = releases
 
     async def state(self) -> ReplicaState:
@@ -91,12 +96,14 @@ class Replica:
         await self._call("POST", "retire", {"release": release, "fence": fence})
 
     def _folder(self, release: Release) -> dict[str, object]:
-        path = f"{self._releases.rstrip('/')}/{release.id}" if self._releases else str(release.path.resolve())
+        path = folder_as_seen(release, self._releases)
         return {"release": release.id, "path": path, "sha256": release.manifest.digest}
 
     async def _call(self, method: str, verb: str, body: dict[str, object] | None = None) -> dict[str, Any]:
         try:
-            answer = await self._http.request(method, f"{self.url}/alignd/{verb}", json=body, headers=self._headers)
+            headers = {**self._headers, _TOKEN_HEADER: self._token()}
+            async with self._http() as http:
+                answer = await http.request(method, f"{self.url}/alignd/{verb}", json=body, headers=headers)
         except httpx.HTTPError as error:
             raise self._unavailable(f"does not answer ({type(error).__name__}); start it") from error
         said = read_json(answer)
@@ -105,7 +112,7 @@ class Replica:
         why, message = said.get("error"), f"server {self.url}: {said.get('message', answer.status_code)}"
         if why == "fenced":
             raise Fenced(message)
-        if why in {"checkpoint"}:
+        if why == "checkpoint":
             raise CheckpointError(message)
         if why in {"stage", "expect", "request"}:
             raise StageError(message)
@@ -119,6 +126,11 @@ class Replica:
 
     def _unavailable(self, what: str) -> DeployerUnavailable:
         return DeployerUnavailable(f"server {self.url} {what}")
+
+
+def folder_as_seen(release: Release, releases: str) -> str:
+    """Return the absolute path of a release as a server sees it, which may have the store elsewhere."""
+    return f"{releases.rstrip('/')}/{release.id}" if releases else str(release.path.resolve())
 
 
 def read_json(answer: httpx.Response) -> dict[str, Any]:

@@ -163,7 +163,7 @@ def test_a_full_disk_leaves_nothing(site: AdapterSite, monkeypatch: pytest.Monke
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(Refused, match="can't be copied to .*No space left") as refused:
+    with pytest.raises(Refused, match=r"can't be copied to .*No space left") as refused:
         copied(site, release)
     assert (refused.value.reason, refused.value.status) == (Reason.DISK, 507)
     assert not list((site.folder / "copies").iterdir())
