@@ -1,0 +1,205 @@
+"""Adapters behind the public name of a real vLLM server with the plugin; three starts of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from deploy.checkpoint import Release
+from deploy.errors import DeployerUnavailable, Fenced, StageError
+from deploy.testing import check_deployer
+from tests.plugin_host import KEY, PUBLIC, PluginHost, adapter_of
+
+CHAT: dict[str, Any] = {
+    "model": PUBLIC, "messages": [{"role": "user", "content": "Name a river."}], "max_tokens": 8, "temperature": 0,
+    "ignore_eos": True,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PluginHost]:
+    host = PluginHost.make(tmp_path_factory.mktemp("plugin"))
+    host.start()
+    yield host
+    host.kill()
+
+
+@pytest.fixture
+async def users(host: PluginHost) -> AsyncIterator[httpx.AsyncClient]:
+    await host.first_answer()
+    async with host.users() as client:
+        yield client
+
+
+async def logprobs(users: httpx.AsyncClient, model: str | None) -> tuple[str, list[float]]:
+    """Who answered, and the log-probabilities of a fixed prompt."""
+    asked = {"prompt": "The quick brown fox.", "max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1}
+    said = (await users.post("/completions", json=asked | ({"model": model} if model is not None else {}))).json()
+    return said["model"], said["choices"][0]["logprobs"]["token_logprobs"][1:]
+
+
+async def test_the_port_is_kept(host: PluginHost, users: httpx.AsyncClient) -> None:
+    deployer = host.deployer()
+    assert (await deployer.state()).active == host.base.id
+    await check_deployer(deployer, host.a, host.b, changed=host.changed)
+    await deployer.promote(host.base)
+    assert (await deployer.state()).active == host.base.id
+
+
+async def test_an_answer_names_the_release_whose_weights_gave_it(host: PluginHost, users: httpx.AsyncClient) -> None:
+    deployer, said = host.deployer(), {}
+    for release in (host.a, host.b, host.base):
+        await deployer.promote(release)
+        by_id = await logprobs(users, release.id)
+        for model in (PUBLIC, None, ""):
+            named, values = await logprobs(users, model)
+            assert named == release.id
+            assert values == pytest.approx(by_id[1], abs=2e-3)
+        said[release.id] = by_id[1]
+        chat = (await users.post("/chat/completions", json=CHAT)).json()
+        responses = await users.post("/responses", json={"model": PUBLIC, "input": "Hi", "max_output_tokens": 4})
+        assert (chat["model"], responses.json()["model"]) == (release.id, release.id)
+        async with users.stream("POST", "/chat/completions", json={**CHAT, "stream": True}) as answer:
+            assert {c["model"] async for c in chunks(answer)} == {release.id}
+    for one, other in ((host.a, host.b), (host.a, host.base), (host.b, host.base)):
+        assert max(abs(x - y) for x, y in zip(said[one.id], said[other.id], strict=True)) > 0.1
+
+
+async def chunks(answer: httpx.Response) -> AsyncIterator[dict[str, Any]]:
+    last = ""
+    async for line in answer.aiter_lines():
+        if line.startswith("data: "):
+            last = line.removeprefix("data: ")
+            if last != "[DONE]":
+                yield json.loads(last)
+    assert last == "[DONE]"
+
+
+@dataclass(frozen=True)
+class Answer:
+    sent_at: float
+    status: int
+    release: str
+
+
+async def test_no_request_fails_and_none_is_answered_by_another_release_after_the_flip(
+    host: PluginHost, users: httpx.AsyncClient
+) -> None:
+    deployer = host.deployer()
+    await deployer.promote(host.a)
+    answers: list[Answer] = []
+    stop = asyncio.Event()
+
+    async def user() -> None:
+        while not stop.is_set():
+            sent_at = time.monotonic()
+            answer = await users.post("/chat/completions", json=CHAT)
+            answers.append(Answer(sent_at=sent_at, status=answer.status_code, release=answer.json().get("model", "")))
+
+    async def more(n: int) -> None:
+        wanted = len(answers) + n
+        while len(answers) < wanted:
+            await asyncio.sleep(0.02)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(4):
+            group.create_task(user())
+        await more(8)
+        long = group.create_task(users.post("/chat/completions", json={**CHAT, "max_tokens": 200}))
+        await more(4)
+        assert not long.done()
+        await deployer.stage(host.b)
+        began = time.monotonic()
+        await deployer.promote(host.b)
+        flipped = time.monotonic()
+        await more(12)
+        going_back = time.monotonic()
+        await deployer.promote(host.a)
+        back = time.monotonic()
+        await more(12)
+        stop.set()
+    assert {a.status for a in answers} == {200}
+    assert {a.release for a in answers if a.sent_at < began} == {host.a.id}
+    assert {a.release for a in answers if flipped <= a.sent_at < going_back} == {host.b.id}
+    assert {a.release for a in answers if a.sent_at >= back} == {host.a.id}
+    assert long.result().json()["model"] == host.a.id, "a request ends where it began"
+    print(json.dumps({"flip_seconds": flipped - began, "rollback_seconds": back - going_back, "answers": len(answers)}))  # noqa: T201
+    assert flipped - began < 5.0
+    assert back - going_back < 5.0
+
+
+async def test_what_must_not_pass_is_refused_and_changes_nothing(host: PluginHost, users: httpx.AsyncClient) -> None:
+    deployer = host.deployer()
+    await deployer.promote(host.a)
+    before = await deployer.state()
+    high = adapter_of(host.base, host.folder, "high", seed=9, rank=16)
+    with pytest.raises(StageError, match="has rank 16, the server takes up to 8"):
+        await deployer.stage(high)
+    for options, message in (
+        ({"api_key": None}, "does not take the API key"),
+        ({"api_key": "wrong"}, "does not take the API key"),
+        ({"token_file": host.folder / "log"}, "does not take the plugin's token"),
+    ):
+        with pytest.raises(DeployerUnavailable, match=message):
+            await host.deployer(**options).promote(host.b)
+    routes = {"/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/adapters", f"/adapters/{host.a.id}", "/pause"}
+    bare = host.url.removesuffix("/v1")
+    async with httpx.AsyncClient(timeout=60) as anybody:
+        for path in routes:
+            body = {"lora_name": "x", "lora_path": "/x", "name": "x", "src": "/x"}
+            headers = {"Authorization": f"Bearer {KEY}"}
+            assert (await anybody.post(bare + path, json=body, headers=headers)).status_code in {404, 405}, path
+        assert (await anybody.get(f"{host.url}/alignd/state")).status_code == 401
+        page = (await anybody.get(f"{bare}/metrics")).text
+    assert f'alignd_vllm_active_info{{release="{host.a.id}"}} 1.0' in page
+    assert 'alignd_vllm_refusals_total{reason="token"}' in page
+    answer = await users.post("/completions", json={"model": host.changed.id, "prompt": "x"})
+    assert answer.status_code == 404
+    assert await deployer.state() == before
+
+
+async def test_two_daemons_are_fenced(host: PluginHost, users: httpx.AsyncClient) -> None:
+    one, two = host.deployer(fence="claim"), host.deployer(fence="claim")
+    await one.promote(host.a)
+    await two.promote(host.b)
+    with pytest.raises(Fenced, match="took over at"):
+        await one.promote(host.a)
+    assert (await two.state()).active == host.b.id
+    await host.deployer().promote(host.a)
+    await two.promote(host.b)
+
+
+@pytest.mark.parametrize("lost", ["nothing", "the release"])
+async def test_a_killed_server_never_answers_as_the_base(
+    host: PluginHost, users: httpx.AsyncClient, lost: str
+) -> None:
+    await host.deployer().promote(host.a)
+    host.kill()
+    if lost == "the release":
+        shutil.rmtree(host.folder / "state" / "adapters")
+        shutil.rmtree(host.a.path)
+    host.start()
+    first = await host.first_answer()
+    if lost == "nothing":
+        assert (first.status_code, first.json()["model"]) == (200, host.a.id)
+        assert (await host.deployer().state()).active == host.a.id
+        return
+    assert first.status_code == 503, first.text
+    assert (await users.post("/chat/completions", json={**CHAT, "model": None})).status_code == 503
+    assert (await host.deployer().state()).active == ""
+    with pytest.raises(StageError):
+        await host.deployer().reassert()
+    await served(host, users, host.b)
+
+
+async def served(host: PluginHost, users: httpx.AsyncClient, release: Release) -> None:
+    await host.deployer().promote(release)
+    assert (await users.post("/chat/completions", json=CHAT)).json()["model"] == release.id
