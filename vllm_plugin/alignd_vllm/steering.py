@@ -20,7 +20,7 @@ __all__ = ["Steering"]
 
 log = logging.getLogger("vllm.alignd")
 
-_DRAIN_LOOK_SECONDS = 0.25
+_DRAIN_LOOK_SECONDS = 0.1
 
 
 class Steering:
