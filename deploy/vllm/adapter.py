@@ -65,6 +65,9 @@ class Options(BaseModel):
     def _is_whole(self) -> Options:
         if wrong := [u for u in self.replicas if not u.startswith(("http://", "https://")) or not u.endswith("/v1")]:
             raise ValueError(f"{wrong[0]!r} is no base URL; write it like http://127.0.0.1:8000/v1")
+        key = self.api_key.get_secret_value() if self.api_key else ""
+        if not (key.isascii() and key.isprintable()):
+            raise ValueError("api_key holds a character that no header can carry; copy the key again")
         if self.steer == "gateway" and (self.gateway is None or not self.base):
             raise ValueError("steer: gateway needs gateway and base")
         if self.steer == "plugin" and self.token_file is None:
@@ -282,8 +285,11 @@ def make(options: Options) -> VllmAdapterDeployer:
 
 def _token(options: Options) -> str:
     try:
-        return options.token_file.read_text().strip() if options.token_file else ""
-    except OSError as error:
+        token = options.token_file.read_text(encoding="ascii").strip() if options.token_file else ""
+    except (OSError, ValueError) as error:
         raise DeployerUnavailable(
             f"no token at {options.token_file}; start vLLM with the alignd plugin, or mend token_file"
         ) from error
+    if not token.isprintable():
+        raise DeployerUnavailable(f"{options.token_file} holds no token; mend token_file")
+    return token

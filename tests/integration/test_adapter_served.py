@@ -140,13 +140,15 @@ async def test_what_must_not_pass_is_refused_and_changes_nothing(host: PluginHos
     deployer = host.deployer()
     await deployer.promote(host.a)
     before = await deployer.state()
+    wrong = host.folder / "wrong-token"
+    wrong.write_text("x" * 43)
     high = adapter_of(host.base, host.folder, "high", seed=9, rank=16)
     with pytest.raises(StageError, match="has rank 16, the server takes up to 8"):
         await deployer.stage(high)
     for options, message in (
         ({"api_key": None}, "does not take the API key"),
         ({"api_key": "wrong"}, "does not take the API key"),
-        ({"token_file": host.folder / "log"}, "does not take the plugin's token"),
+        ({"token_file": wrong}, "does not take the plugin's token"),
     ):
         with pytest.raises(DeployerUnavailable, match=message):
             await host.deployer(**options).promote(host.b)

@@ -225,6 +225,7 @@ async def test_a_refused_path_is_a_checkpoint_error(site: AdapterSite, pair: lis
         ({"token_file": None}, "needs token_file"),
         ({"steer": "gateway"}, "needs gateway and base"),
         ({"other": 1}, "Extra inputs"),
+        ({"api_key": "a\nb"}, "no header can carry"),
     ],
 )
 def test_options_that_can_not_work_are_refused(harm: dict[str, object], message: str) -> None:
@@ -242,6 +243,10 @@ async def test_a_missing_token_says_where_it_should_be(tmp_path: Path) -> None:
     assert "secret" not in repr(options)
     with pytest.raises(DeployerUnavailable, match=r"no token at .*/t; start vLLM with the alignd plugin"):
         await make(options).state()
+    for text, message in (("ü", "no token at"), ("a\nb", "holds no token")):
+        (tmp_path / "t").write_text(text)
+        with pytest.raises(DeployerUnavailable, match=message):
+            await make(options).state()
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"wanted": 1}'])
