@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import socket
+import ssl
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -136,7 +137,8 @@ class VllmAdapterDeployer:
             try:
                 for replica, state in zip(self._replicas, states, strict=True):
                     if state.active != release.id:
-                        await replica.activate(release, fence=self._fences[replica.domain], expect=state.active)
+                        fence = await self._fence(replica, state)
+                        await replica.activate(release, fence=fence, expect=state.active)
                         done.append((replica, state.active))
             except StageError:
                 await self._undo(done, release.id)
@@ -203,9 +205,8 @@ class VllmAdapterDeployer:
 
     async def _stage(self, release: Release, states: Sequence[ReplicaState]) -> None:
         for replica, state in zip(self._replicas, states, strict=True):
-            fence = await self._fence(replica, state)
-            if release.id != state.base:
-                await replica.stage(release, fence=fence)
+            if release.id not in state.up:
+                await replica.stage(release, fence=await self._fence(replica, state))
 
     async def _undo(self, done: Sequence[tuple[ReplicaPort, str]], release: str) -> None:
         """Put servers back to what they served, as far as they let us."""
@@ -262,8 +263,10 @@ def make(options: Options) -> VllmAdapterDeployer:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     ledger = Ledger(options.state_file)
 
+    trusted = ssl.create_default_context()  # once: it reads all certificates, and a flip makes several calls
+
     def http() -> httpx.AsyncClient:
-        return httpx.AsyncClient(timeout=options.timeout_seconds)
+        return httpx.AsyncClient(timeout=options.timeout_seconds, verify=trusted)
 
     if options.gateway is None:
         token = partial(_token, options)

@@ -90,10 +90,10 @@ async def test_an_adapter_without_numbers_is_unloaded_again(
 
 async def test_two_daemons_are_fenced(site: AdapterSite, steer: FakeSteer, pair: list[FakePlainVllm]) -> None:
     one, two = deployer(site, steer, pair), deployer(site, steer, pair)
-    a, b = site.adapter("a"), site.adapter("b")
+    a, b, c = (site.adapter(n) for n in "abc")
     await one.promote(a)
     await two.promote(b)
-    for call in (one.promote(a), one.stage(a), one.retire(a.id)):
+    for call in (one.promote(a), one.stage(c), one.retire(a.id)):
         with pytest.raises(Fenced, match="fence 1 is over"):
             await call
     assert steer.model == b.id

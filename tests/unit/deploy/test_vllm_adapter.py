@@ -79,12 +79,13 @@ async def test_the_base_stays_under_its_adapters(site: AdapterSite, pair: list[F
 
 async def test_reading_takes_nothing_over(site: AdapterSite, pair: list[FakeVllm]) -> None:
     one, two = deployer(site, *pair), deployer(site, *pair)
-    a, b = site.adapter("a"), site.adapter("b")
+    a, b, c = (site.adapter(n) for n in "abc")
     await one.promote(a)
     await two.state()
+    await two.promote(a)
     await one.stage(b)
     await two.promote(b)
-    for call in (one.promote(a), one.stage(a), one.retire(a.id)):
+    for call in (one.promote(a), one.stage(c), one.retire(a.id)):
         with pytest.raises(Fenced, match=r"http://one/v1: fence 1 is over: holder .* took over at .* with fence 2"):
             await call
     assert await actives(*pair) == [b.id, b.id]
