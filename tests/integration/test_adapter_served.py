@@ -24,6 +24,14 @@ CHAT: dict[str, Any] = {
 }  # fmt: skip
 
 
+OTHER_ROUTES: dict[str, dict[str, Any]] = {
+    "/v1/responses": {"model": PUBLIC, "input": "Hi", "max_output_tokens": 4},
+    "/v1/messages": {"model": PUBLIC, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4},
+    "/invocations": {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4},
+}
+"""Other ways to the model, the last one without a key and without a model's name."""
+
+
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PluginHost]:
     host = PluginHost.make(tmp_path_factory.mktemp("plugin"))
@@ -55,7 +63,7 @@ async def test_the_port_is_kept(host: PluginHost, users: httpx.AsyncClient) -> N
 
 
 async def test_an_answer_names_the_release_whose_weights_gave_it(host: PluginHost, users: httpx.AsyncClient) -> None:
-    deployer, said = host.deployer(), {}
+    deployer, said, bare = host.deployer(), {}, host.url.removesuffix("/v1")
     for release in (host.a, host.b, host.base):
         await deployer.promote(release)
         by_id = await logprobs(users, release.id)
@@ -65,8 +73,10 @@ async def test_an_answer_names_the_release_whose_weights_gave_it(host: PluginHos
             assert values == pytest.approx(by_id[1], abs=2e-3)
         said[release.id] = by_id[1]
         chat = (await users.post("/chat/completions", json=CHAT)).json()
-        responses = await users.post("/responses", json={"model": PUBLIC, "input": "Hi", "max_output_tokens": 4})
-        assert (chat["model"], responses.json()["model"]) == (release.id, release.id)
+        assert chat["model"] == release.id
+        for path, asked in OTHER_ROUTES.items():
+            answer = await users.post(f"{bare}{path}", json=asked)
+            assert (answer.status_code, answer.json()["model"]) == (200, release.id), path
         async with users.stream("POST", "/chat/completions", json={**CHAT, "stream": True}) as answer:
             assert {c["model"] async for c in chunks(answer)} == {release.id}
     for one, other in ((host.a, host.b), (host.a, host.base), (host.b, host.base)):
