@@ -1,13 +1,11 @@
-"""Adapters behind the public name of a real vLLM server with the plugin; three starts of it."""
+"""Adapters behind the public name of a real vLLM server: with the plugin, and behind a gateway; four starts of it."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import shutil
-import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -15,14 +13,13 @@ import pytest
 
 from deploy.checkpoint import Release
 from deploy.errors import DeployerUnavailable, Fenced, StageError
-from deploy.testing import check_deployer
+from deploy.testing import FakeSteer, check_deployer
+from deploy.vllm.adapter import VllmAdapterDeployer
+from deploy.vllm.ledger import Ledger
+from deploy.vllm.plain_replica import PlainReplica
+from tests.benchmarks.rollout_adapter import ASKED, flips
 from tests.plugin_host import KEY, PUBLIC, PluginHost, adapter_of
-
-CHAT: dict[str, Any] = {
-    "model": PUBLIC, "messages": [{"role": "user", "content": "Name a river."}], "max_tokens": 8, "temperature": 0,
-    "ignore_eos": True,
-}  # fmt: skip
-
+from tests.traffic import Traffic
 
 OTHER_ROUTES: dict[str, dict[str, Any]] = {
     "/v1/responses": {"model": PUBLIC, "input": "Hi", "max_output_tokens": 4},
@@ -72,12 +69,12 @@ async def test_an_answer_names_the_release_whose_weights_gave_it(host: PluginHos
             assert named == release.id
             assert values == pytest.approx(by_id[1], abs=2e-3)
         said[release.id] = by_id[1]
-        chat = (await users.post("/chat/completions", json=CHAT)).json()
+        chat = (await users.post("/chat/completions", json=dict(ASKED))).json()
         assert chat["model"] == release.id
         for path, asked in OTHER_ROUTES.items():
             answer = await users.post(f"{bare}{path}", json=asked)
             assert (answer.status_code, answer.json()["model"]) == (200, release.id), path
-        async with users.stream("POST", "/chat/completions", json={**CHAT, "stream": True}) as answer:
+        async with users.stream("POST", "/chat/completions", json={**ASKED, "stream": True}) as answer:
             assert {c["model"] async for c in chunks(answer)} == {release.id}
     for one, other in ((host.a, host.b), (host.a, host.base), (host.b, host.base)):
         assert max(abs(x - y) for x, y in zip(said[one.id], said[other.id], strict=True)) > 0.1
@@ -93,57 +90,22 @@ async def chunks(answer: httpx.Response) -> AsyncIterator[dict[str, Any]]:
     assert last == "[DONE]"
 
 
-@dataclass(frozen=True)
-class Answer:
-    sent_at: float
-    status: int
-    release: str
-
-
 async def test_no_request_fails_and_none_is_answered_by_another_release_after_the_flip(
     host: PluginHost, users: httpx.AsyncClient
 ) -> None:
     deployer = host.deployer()
     await deployer.promote(host.a)
-    answers: list[Answer] = []
-    stop = asyncio.Event()
-
-    async def user() -> None:
-        while not stop.is_set():
-            sent_at = time.monotonic()
-            answer = await users.post("/chat/completions", json=CHAT)
-            answers.append(Answer(sent_at=sent_at, status=answer.status_code, release=answer.json().get("model", "")))
-
-    async def more(n: int) -> None:
-        wanted = len(answers) + n
-        while len(answers) < wanted:
-            await asyncio.sleep(0.02)
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(4):
-            group.create_task(user())
-        await more(8)
-        long = group.create_task(users.post("/chat/completions", json={**CHAT, "max_tokens": 200}))
-        await more(4)
+    async with Traffic(users, ASKED) as traffic:
+        long = asyncio.create_task(users.post("/chat/completions", json={**ASKED, "max_tokens": 200}))
+        await traffic.more(4)
         assert not long.done()
-        await deployer.stage(host.b)
-        began = time.monotonic()
-        await deployer.promote(host.b)
-        flipped = time.monotonic()
-        await more(12)
-        going_back = time.monotonic()
-        await deployer.promote(host.a)
-        back = time.monotonic()
-        await more(12)
-        stop.set()
-    assert {a.status for a in answers} == {200}
-    assert {a.release for a in answers if a.sent_at < began} == {host.a.id}
-    assert {a.release for a in answers if flipped <= a.sent_at < going_back} == {host.b.id}
-    assert {a.release for a in answers if a.sent_at >= back} == {host.a.id}
+        figures = await flips(host, deployer, traffic, rounds=2, between=8)
+    print(json.dumps(figures))  # noqa: T201
+    assert (figures["adapter_failed_requests"], figures["adapter_wrong_release_answers"]) == (0, 0)
+    assert {a.release for a in traffic.answers} == {host.a.id, host.b.id}
     assert long.result().json()["model"] == host.a.id, "a request ends where it began"
-    print(json.dumps({"flip_seconds": flipped - began, "rollback_seconds": back - going_back, "answers": len(answers)}))  # noqa: T201
-    assert flipped - began < 5.0
-    assert back - going_back < 5.0
+    assert float(str(figures["adapter_flip_seconds"])) < 5.0
+    assert float(str(figures["rollback_seconds"])) < 5.0
 
 
 async def test_what_must_not_pass_is_refused_and_changes_nothing(host: PluginHost, users: httpx.AsyncClient) -> None:
@@ -205,7 +167,7 @@ async def test_a_killed_server_never_answers_as_the_base(
         assert (await host.deployer().state()).active == host.a.id
         return
     assert first.status_code == 503, first.text
-    assert (await users.post("/chat/completions", json={**CHAT, "model": None})).status_code == 503
+    assert (await users.post("/chat/completions", json={**ASKED, "model": None})).status_code == 503
     assert (await host.deployer().state()).active == ""
     with pytest.raises(StageError):
         await host.deployer().reassert()
@@ -214,4 +176,28 @@ async def test_a_killed_server_never_answers_as_the_base(
 
 async def served(host: PluginHost, users: httpx.AsyncClient, release: Release) -> None:
     await host.deployer().promote(release)
-    assert (await users.post("/chat/completions", json=CHAT)).json()["model"] == release.id
+    assert (await users.post("/chat/completions", json=dict(ASKED))).json()["model"] == release.id
+
+
+async def test_without_the_plugin_a_gateway_steers(host: PluginHost) -> None:
+    """The last one: the server is another one from here on, and ``a`` may be gone from the store."""
+    host.kill()
+    c, d = (adapter_of(host.base, host.folder, name, seed=seed) for seed, name in enumerate("cd", start=20))
+    host.start({"VLLM_PLUGINS": "", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"})
+    assert (await host.first_answer()).json()["model"] == host.base.id
+    steer, ledger = FakeSteer(host.base.id), Ledger(host.folder / "gateway.json")
+    replica = PlainReplica(
+        host.url, http=lambda: httpx.AsyncClient(timeout=120), headers={"Authorization": f"Bearer {KEY}"}, steer=steer,
+        ledger=ledger, base=host.base.id,
+    )  # fmt: skip
+    deployer = VllmAdapterDeployer([replica], ledger=ledger, fence="claim")
+    state = await replica.state()
+    assert (state.active, state.up, state.vllm[:4]) == (host.base.id, (host.base.id,), "0.32")
+    await check_deployer(deployer, c, d, changed=host.changed)
+    assert (await replica.state()).loras_max == 2
+    assert steer.model == c.id
+    high = adapter_of(host.base, host.folder, "higher", seed=9, rank=16)
+    with pytest.raises(StageError, match="rank 16 is greater than max_lora_rank 8"):
+        await deployer.promote(high)
+    with pytest.raises(DeployerUnavailable, match="has no alignd plugin"):
+        await host.deployer().state()
