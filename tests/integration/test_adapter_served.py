@@ -103,7 +103,7 @@ async def test_no_request_fails_and_none_is_answered_by_another_release_after_th
     print(json.dumps(figures))  # noqa: T201
     assert (figures["adapter_failed_requests"], figures["adapter_wrong_release_answers"]) == (0, 0)
     assert {a.release for a in traffic.answers} == {host.a.id, host.b.id}
-    assert long.result().json()["model"] == host.a.id, "a request ends where it began"
+    assert (await long).json()["model"] == host.a.id, "a request ends where it began"
     assert float(str(figures["adapter_flip_seconds"])) < 5.0
     assert float(str(figures["rollback_seconds"])) < 5.0
 
