@@ -12,8 +12,9 @@ from functools import partial
 from deploy.checkpoint import Release, verify_release
 from deploy.deployer import UNKNOWN_RELEASE, Deployer, DeploymentState, ServedRelease
 from deploy.errors import CheckpointError, DeployError, DeployerUnavailable, StageError
+from deploy.steer import Steer
 
-__all__ = ["FakeDeployer", "check_deployer", "check_watching_deployer"]
+__all__ = ["FakeDeployer", "FakeSteer", "check_deployer", "check_steer", "check_watching_deployer"]
 
 _NOBODY = "unknown@000000000000"
 
@@ -108,6 +109,45 @@ class FakeDeployer:
         fault = next(iter(self.faults), None)
         if fault is not None:
             raise fault
+
+
+@dataclass(slots=True)
+class FakeSteer:
+    """A gateway's alias in memory."""
+
+    model: str = ""
+    down: bool = False
+
+    async def aimed(self) -> str:
+        """Say where requests go."""
+        self._reach()
+        return self.model
+
+    async def aim(self, model: str) -> None:
+        """Send them elsewhere."""
+        self._reach()
+        self.model = model
+
+    def _reach(self) -> None:
+        if self.down:
+            raise DeployerUnavailable("the gateway does not answer")
+
+
+async def check_steer(steer: Steer, first: str, second: str) -> None:
+    """Check a gateway's alias: it says what it was told, and being told again does no harm.
+
+    Leaves it at ``first``.
+
+    Args:
+        first: A model name that the gateway knows.
+        second: Another one.
+
+    Raises:
+        AssertionError: It breaks the port's contract; the message says where.
+    """
+    for model in (first, second, second, first):
+        await steer.aim(model)
+        _require((aimed := await steer.aimed()) == model, f"it was aimed at {model!r} and says {aimed!r}")
 
 
 async def check_deployer(deployer: Deployer, first: Release, second: Release, *, changed: Release) -> None:
@@ -209,7 +249,7 @@ async def _read(deployer: Deployer) -> DeploymentState:
     _require(
         taking == ([state.active] if state.active else []), f"{state.active!r} is active, yet {taking} take traffic"
     )
-    for values in ([s.release for s in state.up], [s.endpoint for s in state.up]):
+    for values in ([s.release for s in state.up], [(s.endpoint, s.model) for s in state.up]):
         _require(len(values) == len(set(values)), f"two of {values} are the same")
     for served in state.up:
         url = served.endpoint

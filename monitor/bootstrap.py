@@ -49,6 +49,9 @@ __all__ = [
 
 log = logging.getLogger("alignd")
 
+_BY_MODEL = "vllm-adapter"
+"""The deployer whose servers answer with a release's id as the model's name."""
+
 
 def utc_now() -> datetime:
     """Return the time."""
@@ -94,7 +97,7 @@ def _site(target: TargetSettings, settings: Settings, store: Store, clock: Calla
         containment=target.containment,
         target=asked,
         urgent=pace_of(target.model_copy(update={"load": urgent}), public, store, clock),
-        target_at=lambda endpoint: target_at(target, endpoint),
+        target_at=lambda endpoint, model: target_at(target, endpoint, model),
         measure=replace(measure, recorder=recorder_of(settings)),
         deployer=_deployer(target, settings.signing),
         sign=signer_of(settings.signing),
@@ -116,15 +119,17 @@ def _site(target: TargetSettings, settings: Settings, store: Store, clock: Calla
     )
 
 
-def target_at(target: TargetSettings, endpoint: str) -> Target:
-    """Make the target that asks an endpoint: the public one, or a staged release's."""
+def target_at(target: TargetSettings, endpoint: str, model: str = "") -> Target:
+    """Make the target that asks an endpoint: the public one, or a staged release's by its own model name."""
+    by_model = target.deployer.plugin == _BY_MODEL and target.target.plugin == "openai"
     options: dict[str, Any] = {
         "name": target.name,
         "endpoint": endpoint,
-        "model": target.model,
+        "model": model or target.model,
         "api_key": target.api_key,
         "timeout_seconds": target.sampling.timeout_seconds,
         "connections": target.sampling.concurrency,
+        **({"release_in_model": True} if by_model else {}),
         **target.target.options,
     }
     made: Target = make_plugin("alignd.targets", target.target.plugin, options, where=f"targets.{target.name}.target")
@@ -135,6 +140,8 @@ def _deployer(target: TargetSettings, signing: SigningSettings) -> Deployer:
     options = dict(target.deployer.options)
     if target.deployer.plugin == "external":
         options.setdefault("endpoint", target.endpoint)
+    if target.deployer.plugin == _BY_MODEL:
+        options.setdefault("api_key", target.api_key)
     made: Deployer = make_plugin(
         "alignd.deployers", target.deployer.plugin, options, where=f"targets.{target.name}.deployer"
     )

@@ -135,7 +135,7 @@ async def _staged(release: str, step: Step) -> AsyncIterator[Target]:
     served = state.find(release)
     if served is None:
         served = await site.deployer.stage(await asyncio.to_thread(find_release, site.releases, release))
-    target = site.target_at(served.endpoint)
+    target = site.target_at(served.endpoint, served.model)
     try:
         yield target
     finally:

@@ -48,7 +48,7 @@ class Site:
         endpoint: The public endpoint, as in the settings.
         target: Asks the public endpoint, and gives way to its users.
         urgent: Asks it without giving way: for incidents, while users are exposed.
-        target_at: Makes a target that asks another endpoint (a staged release).
+        target_at: Makes a target that asks another endpoint and model (a staged release); ``""`` is the public model.
         sign: Signs a release that alignd itself has made or imported.
         server: Returns the serving software's version, empty where it doesn't say.
         judge_check: Holds the judge against labelled replies every ``judge_check_hours``; ``None`` where it is not.
@@ -66,7 +66,7 @@ class Site:
     containment: Containment
     target: Target
     urgent: Target
-    target_at: Callable[[str], Target]
+    target_at: Callable[[str, str], Target]
     measure: Measure
     deployer: Deployer
     executor: Executor

@@ -161,7 +161,7 @@ class World:
         return Site(
             name="prod", endpoint="http://public/v1", mode=self.mode, containment=self.containment,
             target=FakeTarget(self, ""), urgent=FakeTarget(self, ""),
-            target_at=lambda endpoint: FakeTarget(self, endpoint.split("/")[3]),
+            target_at=lambda endpoint, model: FakeTarget(self, endpoint.split("/")[3]),
             measure=self.measure(), deployer=self.deployer, executor=self.executor,
             recipes=tuple(Recipe(plugin=r, options={}) for r in self.recipes), gates=Gates(asr_upper_max=0.4),
             rates=self.rates, schedule=Schedule(interval_seconds=60, batch=8, burst_interval_seconds=5, burst_batch=16),

@@ -21,6 +21,7 @@ __all__ = ["OpenAITarget", "Options", "make"]
 _TOKENS_MAX = 10**8
 """More than any answer has: a server that counts more does not count."""
 _NAME_CHARACTERS_MAX = 200
+_RELEASE = re.compile(r"[^@\s/]{1,180}@[0-9a-f]{12}")
 _LOOK_SECONDS = 2.0
 """Longest wait for the server's own figures; a server that is too busy to show them is judged by its latency."""
 
@@ -35,6 +36,9 @@ class Options(EndpointOptions):
     fingerprint: bool = True
     """Whether ``system_fingerprint`` names the release. Not with an API whose fingerprints change from answer to
     answer: its answers would never make one sweep."""
+    release_in_model: bool = False
+    """Whether ``model`` of an answer is the id of the release that gave it, whatever name was asked for: so answers a
+    vLLM server whose public name the alignd plugin, or a gateway, points at releases (deployer ``vllm-adapter``)."""
     priority: int = 1_000_000
     """Sent with each request where the server schedules by priority (vLLM: lower goes first, users have 0)."""
 
@@ -131,13 +135,17 @@ class OpenAITarget:
         return await self._endpoint.post("/chat/completions", body)
 
     def _require_model(self, answer: dict[str, Any]) -> None:
-        model = answer.get("model")
-        if model != self._options.model:
+        model, asked = answer.get("model"), self._options.model
+        named = self._options.release_in_model and _RELEASE.fullmatch(_text(model)) and not _RELEASE.fullmatch(asked)
+        if model != asked and not named:
             raise self._endpoint.permanent(
                 f"answered as model {model!r}", "wrong_model", "set model to the served name"
             )
 
     def _release(self, answer: dict[str, Any]) -> str:
+        if self._options.release_in_model:
+            said = _text(answer.get("model"))
+            return said if _RELEASE.fullmatch(said) else ""
         named = _text(answer.get("system_fingerprint")) if self._options.fingerprint else ""
         if len(named) > _NAME_CHARACTERS_MAX or not named.isprintable():
             raise self._endpoint.permanent(

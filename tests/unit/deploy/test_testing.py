@@ -49,6 +49,16 @@ async def test_a_server_that_is_watched_keeps_the_port(
     await check_watching_deployer(ExternalDeployer(options), releases[0])
 
 
+async def test_releases_may_share_an_address_and_differ_by_model(
+    releases: tuple[Release, Release, Release]
+) -> None:
+    class ByModel(FakeDeployer):
+        def _served(self, release: str) -> ServedRelease:
+            return replace(FakeDeployer._served(self, release), endpoint="http://fake/v1", model=release)
+
+    await check(ByModel(), releases)
+
+
 class Forgets(FakeDeployer):
     """Takes the release before down at once."""
 

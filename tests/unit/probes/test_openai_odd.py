@@ -41,3 +41,29 @@ async def test_a_release_that_is_no_name_is_refused(name: str) -> None:
 async def test_only_a_word_is_kept_of_why_an_answer_ended(said: object, kept: str) -> None:
     choice = {"message": {"content": "Hi."}, "finish_reason": said}
     assert (await ask(httpx.Response(200, json=whole(choices=[choice])))).finish_reason == kept
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered", "release"),
+    [
+        ("prod", "fix@0123456789ab", "fix@0123456789ab"),
+        ("fix@0123456789ab", "fix@0123456789ab", "fix@0123456789ab"),
+        ("prod", "prod", ""),
+        ("prod", "other", None),
+        ("prod", "fix@0123456789AB", None),
+        ("fix@0123456789ab", "fix@ba9876543210", None),
+        ("fix@0123456789ab", "prod", None),
+    ],
+)
+async def test_a_model_name_can_be_the_release(asked: str, answered: str, release: str | None) -> None:
+    """One release that was asked for by its id is not answered for by another."""
+    options = Options(name="t", endpoint="http://server/v1", model=asked, release_in_model=True)
+    body = whole(model=answered, system_fingerprint="base@000000000000")
+    target = OpenAITarget(options, transport=httpx.MockTransport(lambda _: httpx.Response(200, json=body)))
+    if release is None:
+        with pytest.raises(PermanentTargetError) as caught:
+            await target.complete(PROBE)
+        assert caught.value.reason == "wrong_model"
+    else:
+        assert (await target.complete(PROBE)).release == release
+        assert await target.ready() == release

@@ -1,0 +1,298 @@
+"""Deployer ``vllm-adapter``: LoRA releases on running vLLM servers, without a restart.
+
+Each server is asked by its own address. The public name is steered by the alignd plugin inside vLLM, or by a gateway in
+front of it. The base release is promoted like any other: it means no adapter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import ssl
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Literal, Protocol
+
+import httpx
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from deploy.adapter import check_adapter
+from deploy.checkpoint import Release, ReleaseKind, read_release, verify_release
+from deploy.deployer import DeploymentState, ServedRelease
+from deploy.errors import DeployError, DeployerUnavailable, StageError
+from deploy.vllm.gateways import GatewayOptions, make_steer
+from deploy.vllm.ledger import Ledger
+from deploy.vllm.plain_replica import PlainReplica
+from deploy.vllm.replica import Replica, ReplicaState
+
+__all__ = ["Options", "ReplicaPort", "VllmAdapterDeployer", "make"]
+
+log = logging.getLogger("alignd.deploy")
+
+_TESTED = ("0.32.",)
+"""vLLM versions whose adapter routes this was tested with, by their beginning."""
+
+
+class Options(BaseModel):
+    """Which servers, and who steers the public name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    replicas: tuple[str, ...] = Field(min_length=1)
+    """Base URL (``…/v1``) of each server; never a balancer's."""
+    steer: Literal["plugin", "gateway"] = "plugin"
+    """``plugin``: alignd-vllm inside vLLM. ``gateway``: an alias in front, and vLLM's own run-time LoRA routes."""
+    gateway: GatewayOptions | None = None
+    """The gateway, with ``steer: gateway``."""
+    base: str = ""
+    """Release id that the servers run, with ``steer: gateway``; it is their ``--served-model-name`` too."""
+    state_file: Path
+    """What is to be served, for a server that comes back without it."""
+    api_key: SecretStr | None = None
+    """vLLM's ``--api-key``."""
+    token_file: Path | None = None
+    """The plugin's ``admin-token``, with ``steer: plugin``; the same for all servers (``ALIGND_VLLM_TOKEN_FILE``)."""
+    releases_at: str = ""
+    """The release store as the servers see it; empty: as here."""
+    fence: Literal["claim", "borrow"] = "claim"
+    """``claim``: the first change takes over, and older holders are refused. ``borrow``: act beside the holder."""
+    timeout_seconds: float = Field(default=120.0, gt=0)
+    """For one call of one server."""
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Options:
+        if wrong := [u for u in self.replicas if not u.startswith(("http://", "https://")) or not u.endswith("/v1")]:
+            raise ValueError(f"{wrong[0]!r} is no base URL; write it like http://127.0.0.1:8000/v1")
+        key = self.api_key.get_secret_value() if self.api_key else ""
+        if not (key.isascii() and key.isprintable()):
+            raise ValueError("api_key holds a character that no header can carry; copy the key again")
+        if self.steer == "gateway" and (self.gateway is None or not self.base):
+            raise ValueError("steer: gateway needs gateway and base")
+        if self.steer == "plugin" and self.token_file is None:
+            raise ValueError("steer: plugin needs token_file, the admin-token of the plugin's state folder")
+        return self
+
+
+class ReplicaPort(Protocol):
+    """One server: with the plugin, or behind a gateway."""
+
+    url: str
+    domain: str
+    """Where its fence is counted: servers that share one are taken over together."""
+
+    async def state(self) -> ReplicaState:
+        """Read what it serves."""
+        ...
+
+    async def claim(self, holder: str) -> int:
+        """Take over."""
+        ...
+
+    async def stage(self, release: Release, *, fence: int) -> None:
+        """Load a release without traffic."""
+        ...
+
+    async def activate(self, release: Release, *, fence: int, expect: str) -> None:
+        """Give a release the public name."""
+        ...
+
+    async def retire(self, release: str, *, fence: int) -> None:
+        """Unload a release."""
+        ...
+
+
+class VllmAdapterDeployer:
+    """Does each verb on every server, or leaves every server as it was."""
+
+    def __init__(self, replicas: Sequence[ReplicaPort], *, ledger: Ledger, fence: Literal["claim", "borrow"]) -> None:
+        """Take the servers, where what is wanted is written down, and how to act beside others."""
+        self._replicas = tuple(replicas)
+        self._ledger = ledger
+        self._claims = fence == "claim"
+        self._fences: dict[str, int] = {}
+        self._lock = asyncio.Lock()
+
+    async def state(self) -> DeploymentState:
+        """Read what every server serves. A release is up, or active, where it is on all of them."""
+        return self._joined(await self._read())
+
+    async def stage(self, release: Release) -> ServedRelease:
+        """Load a release on every server, without traffic."""
+        async with self._lock:
+            states = await self._preflight(release)
+            await self._stage(release, states)
+            return _served(self._joined(await self._read()), release.id)
+
+    async def promote(self, release: Release) -> ServedRelease:
+        """Give a release the public name on every server; where one refuses, those before it are put back."""
+        async with self._lock:
+            states = await self._preflight(release)
+            await self._stage(release, states)
+            before = self._ledger.read()
+            await self._ledger.want(release.id, release.path)
+            done: list[tuple[ReplicaPort, str]] = []
+            try:
+                for replica, state in zip(self._replicas, states, strict=True):
+                    if state.active != release.id:
+                        fence = await self._fence(replica, state)
+                        await replica.activate(release, fence=fence, expect=state.active)
+                        done.append((replica, state.active))
+            except StageError:
+                await self._undo(done, release.id)
+                await self._ledger.want(before.desired, Path(before.path))
+                raise
+            if done:
+                log.info("promoted", extra={"release": release.id, "replicas": [r.url for r, _ in done]})
+            return _served(self._joined(await self._read()), release.id)
+
+    async def retire(self, release: str) -> None:
+        """Unload a release on every server; the base stays, adapters stand on it."""
+        async with self._lock:
+            states = await self._read()
+            for replica, state in zip(self._replicas, states, strict=True):
+                if release and state.active == release:
+                    raise StageError(f"release {release} takes traffic on {replica.url}; promote another one first")
+            for replica, state in zip(self._replicas, states, strict=True):
+                if release in state.up and release != state.base:
+                    await replica.retire(release, fence=await self._fence(replica, state))
+
+    async def reassert(self) -> tuple[str, ...]:
+        """Bring every server back to what is wanted; to be called when one was restarted.
+
+        Returns:
+            Addresses of the servers that served something else.
+
+        Raises:
+            DeployError: One can't be brought back; the others are tried all the same only where nothing was changed.
+        """
+        wanted = self._ledger.read()
+        if not wanted.desired:
+            return ()
+        lost = tuple(
+            r.url for r, s in zip(self._replicas, await self._read(), strict=True) if s.active != wanted.desired
+        )
+        if lost:
+            log.warning("reasserting", extra={"release": wanted.desired, "replicas": list(lost)})
+            await self.promote(read_release(Path(wanted.path)))
+        return lost
+
+    async def _read(self) -> list[ReplicaState]:
+        return list(await asyncio.gather(*(r.state() for r in self._replicas)))
+
+    def _joined(self, states: Sequence[ReplicaState]) -> DeploymentState:
+        first, rest = states[0], states[1:]
+        active = first.active if all(s.active == first.active for s in rest) else ""
+        up = tuple(
+            ServedRelease(release=r, endpoint=self._replicas[0].url, model=r, takes_traffic=r == active)
+            for r in first.up
+            if all(r in s.up for s in rest)
+        )
+        return DeploymentState(active=active if any(s.release == active for s in up) else "", up=up)
+
+    async def _preflight(self, release: Release) -> list[ReplicaState]:
+        """Refuse what a server could not serve, before any of them is touched."""
+        await asyncio.to_thread(verify_release, release)
+        states = await self._read()
+        adapter = release.manifest.kind is ReleaseKind.ADAPTER
+        rank = check_adapter(release.path).rank if adapter else 0
+        for replica, state in zip(self._replicas, states, strict=True):
+            if fault := _fault(release, state, rank=rank):
+                raise StageError(f"release {release.id}, server {replica.url}: {fault}")
+        return states
+
+    async def _stage(self, release: Release, states: Sequence[ReplicaState]) -> None:
+        for replica, state in zip(self._replicas, states, strict=True):
+            if release.id not in state.up:
+                await replica.stage(release, fence=await self._fence(replica, state))
+
+    async def _undo(self, done: Sequence[tuple[ReplicaPort, str]], release: str) -> None:
+        """Put servers back to what they served, as far as they let us."""
+        for replica, before in done:
+            if not before:
+                continue
+            try:
+                found = self._release_of(before)
+                await replica.activate(found, fence=self._fences[replica.domain], expect=release)
+            except DeployError as error:
+                log.warning("not_put_back", extra={"replica": replica.url, "release": before, "why": str(error)})
+
+    def _release_of(self, release: str) -> Release:
+        store = Path(self._ledger.read().path).parent
+        return read_release(store / release)
+
+    async def _fence(self, replica: ReplicaPort, state: ReplicaState) -> int:
+        if not self._claims:
+            self._fences[replica.domain] = state.fence
+        elif replica.domain not in self._fences:
+            self._fences[replica.domain] = await replica.claim(f"{socket.gethostname()}:{os.getpid()}")
+        return self._fences[replica.domain]
+
+
+def _fault(release: Release, state: ReplicaState, *, rank: int) -> str:
+    """Say why a server could not serve a release; ``""`` where nothing speaks against it."""
+    manifest = release.manifest
+    full = manifest.kind is ReleaseKind.MERGED
+    faults = {
+        f"runs vLLM {state.vllm}, adapters were tested with {', '.join(v + 'x' for v in _TESTED)}; install that":
+            bool(state.vllm) and not state.vllm.startswith(_TESTED),
+        f"is a full checkpoint, the server runs {state.base}; serve it with deployer vllm-process or vllm-reload":
+            full and release.id != state.base,
+        f"is an adapter for {manifest.base}, the server runs {state.base}; send one that was made for it":
+            not full and manifest.base != state.base,
+        f"has rank {rank}, the server takes up to {state.lora_rank_max}; start vLLM with --max-lora-rank {rank}":
+            0 < state.lora_rank_max < rank,
+        "vLLM was started with --max-loras 1; two releases need --max-loras 2 to answer side by side":
+            not full and state.loras_max == 1,
+    }  # fmt: skip
+    return next((why for why, holds in faults.items() if holds), "")
+
+
+def _served(state: DeploymentState, release: str) -> ServedRelease:
+    found = state.find(release)
+    if found is None:
+        raise DeployerUnavailable(f"release {release} is gone from a server, which may have restarted; ask again")
+    return found
+
+
+def make(options: Options) -> VllmAdapterDeployer:
+    """Make the deployer of its options."""
+    key = options.api_key.get_secret_value() if options.api_key else ""
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    ledger = Ledger(options.state_file)
+
+    trusted = ssl.create_default_context()  # once: it reads all certificates, and a flip makes several calls
+
+    def http() -> httpx.AsyncClient:
+        return httpx.AsyncClient(timeout=options.timeout_seconds, verify=trusted)
+
+    if options.gateway is None:
+        token = partial(_token, options)
+        replicas: list[ReplicaPort] = [
+            Replica(url, http=http, headers=headers, token=token, releases=options.releases_at)
+            for url in options.replicas
+        ]
+    else:
+        steer = make_steer(options.gateway, http=http)
+        replicas = [
+            PlainReplica(
+                url, http=http, headers=headers, steer=steer, ledger=ledger, base=options.base,
+                releases=options.releases_at,
+            )
+            for url in options.replicas
+        ]  # fmt: skip
+    return VllmAdapterDeployer(replicas, ledger=ledger, fence=options.fence)
+
+
+def _token(options: Options) -> str:
+    try:
+        token = options.token_file.read_text(encoding="ascii").strip() if options.token_file else ""
+    except (OSError, ValueError) as error:
+        raise DeployerUnavailable(
+            f"no token at {options.token_file}; start vLLM with the alignd plugin, or mend token_file"
+        ) from error
+    if not token.isprintable():
+        raise DeployerUnavailable(f"{options.token_file} holds no token; mend token_file")
+    return token

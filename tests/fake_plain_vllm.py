@@ -1,0 +1,92 @@
+"""vLLM's own routes for adapters, in memory, as 0.32 answers them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+__all__ = ["FakePlainVllm"]
+
+
+@dataclass
+class FakePlainVllm:
+    """``start`` loses the adapters, as a restart does."""
+
+    base: str
+    rank_max: int = 16
+    loras_max: int = 2
+    loads_at_run_time: bool = True
+    api_key: str = ""
+    numbers: bool = True
+    adapters: dict[str, str] = field(default_factory=dict)
+    running: set[str] = field(default_factory=set)
+
+    def start(self) -> None:
+        self.adapters.clear()
+
+    def client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(transport=httpx.ASGITransport(self.app))
+
+    @property
+    def app(self) -> Starlette:
+        routes = [
+            Route("/v1/models", self._models),
+            Route("/v1/completions", self._complete, methods=["POST"]),
+            Route("/metrics", self._metrics),
+            Route("/version", self._version),
+        ]
+        if self.loads_at_run_time:
+            routes += [
+                Route("/v1/load_lora_adapter", self._load, methods=["POST"]),
+                Route("/v1/unload_lora_adapter", self._unload, methods=["POST"]),
+            ]
+        return Starlette(routes=routes)
+
+    async def _models(self, request: Request) -> Response:
+        if self.api_key and request.headers.get("authorization") != f"Bearer {self.api_key}":
+            return JSONResponse({"error": "Unauthorized"}, status_code=401)
+        return JSONResponse({"object": "list", "data": [{"id": n} for n in (self.base, *self.adapters)]})
+
+    async def _load(self, request: Request) -> Response:
+        body = await request.json()
+        name, path = body["lora_name"], body["lora_path"]
+        if name in self.adapters:
+            return _error(400, f"The lora adapter '{name}' has already been loaded.")
+        rank = json.loads((Path(path) / "adapter_config.json").read_text())["r"]
+        if rank > self.rank_max:
+            return _error(500, f"LoRA rank {rank} is greater than max_lora_rank {self.rank_max}.")
+        self.adapters[name] = path
+        return PlainTextResponse("Success")
+
+    async def _unload(self, request: Request) -> Response:
+        name = (await request.json())["lora_name"]
+        if self.adapters.pop(name, None) is None:
+            return _error(404, f"The lora adapter '{name}' cannot be found.")
+        return PlainTextResponse("Success")
+
+    async def _complete(self, request: Request) -> Response:
+        model = (await request.json())["model"]
+        if model not in {self.base, *self.adapters}:
+            return _error(404, f"The model `{model}` does not exist.")
+        logprobs = {"token_logprobs": [-0.5 if self.numbers else None]}
+        return JSONResponse({"model": model, "choices": [{"text": model, "logprobs": logprobs}]})
+
+    async def _metrics(self, request: Request) -> Response:
+        labels = f'max_lora="{self.loras_max}",running_lora_adapters="{{}}",waiting_lora_adapters=""'
+        old, now = labels.format("gone@1"), labels.format(",".join(sorted(self.running)))
+        lines = (f"vllm:lora_requests_info{{{old}}} 1.0e+09", f"vllm:lora_requests_info{{{now}}} 1.7e+09")
+        return PlainTextResponse("\n".join(lines) + "\n")
+
+    async def _version(self, request: Request) -> Response:
+        return JSONResponse({"version": "0.32.0"})
+
+
+def _error(status: int, message: str) -> Response:
+    return JSONResponse({"error": {"message": message, "code": status}}, status_code=status)

@@ -1,0 +1,1 @@
+"""Endpoint plugin for vLLM: LoRA releases behind the public model name."""
