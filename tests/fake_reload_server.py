@@ -24,6 +24,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deploy.vllm.child import free_port
 from deploy.vllm.hold import TOKEN_FILE, Hold
@@ -51,7 +52,7 @@ class FakeVllm:
         lie: What a reload really does: ``""`` all, ``none`` nothing, ``head`` half of it; it always says success.
         fails: Routes that answer with status 500.
         slow: Seconds that a route takes.
-        hook: Called with a route before it is done, and with ``done`` and the route after it.
+        hook: Called with a route before it is done, and with ``done`` and the route after it; the door's too.
         answered: Releases whose weights answered users, in order.
     """
 
@@ -83,20 +84,17 @@ class FakeVllm:
             Route("/version", self._about),
             Route("/health", self._about),
         ]
-        made = Starlette(routes=routes, middleware=[Middleware(Hold)])
+        made = Starlette(routes=routes, middleware=[Middleware(_Hooked, fake=self), Middleware(Hold)])
         made.state.openai_serving_completion = SimpleNamespace(system_fingerprint=self.name)
         self.speaker = made.state.openai_serving_completion
         return made
 
     def _guarded(self, path: str, work: Callable[[Request], Any]) -> Callable[[Request], Any]:
         async def endpoint(request: Request) -> Response:
-            await asyncio.to_thread(self.hook, path)
             await asyncio.sleep(self.slow.get(path, 0))
             if path in self.fails:
                 return JSONResponse({"error": "on purpose"}, status_code=500)
-            said = await work(request)
-            await asyncio.to_thread(self.hook, f"done {path}")
-            return JSONResponse(said)
+            return JSONResponse(await work(request))
 
         return endpoint
 
@@ -166,7 +164,7 @@ class FakeVllm:
 
     def start(self) -> None:
         """Serve from a thread of its own."""
-        config = uvicorn.Config(self.app(), host="127.0.0.1", port=self.port, log_level="warning", ws="none")
+        config = uvicorn.Config(self.app(), host="127.0.0.1", port=self.port, log_level="warning", ws="none", lifespan="off")
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run, daemon=True)
         self.thread.start()
@@ -183,6 +181,27 @@ class FakeVllm:
         self.stop()
         self.path, self.name, self.head, self.resumed, self.running = path, name, None, None, 0
         self.start()
+
+
+class _Hooked:
+    def __init__(self, app: ASGIApp, fake: FakeVllm) -> None:
+        self._app, self._fake = app, fake
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Keep the answer back until the hook has returned: the route is done by then."""
+        kept: list[Message] = []
+
+        async def keep(message: Message) -> None:
+            kept.append(message)
+
+        if scope["type"] != "http" or scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        await asyncio.to_thread(self._fake.hook, scope["path"])
+        await self._app(scope, receive, keep)
+        await asyncio.to_thread(self._fake.hook, f"done {scope['path']}")
+        for message in kept:
+            await send(message)
 
 
 if __name__ == "__main__":
