@@ -158,6 +158,10 @@ class ReloadDeployer:
                 await self._scratch.stop()
                 log.info("retired %s", release)
 
+    async def aclose(self) -> None:
+        """Stop the scratch server, where this process started it."""
+        await self._scratch.aclose()
+
     async def _bring_up(self, release: Release, server: Replica, described: Described) -> None:
         require_reloadable(await self._now(server, described), release, described)
         await self._scratch.start(release, server=described, command=self._command(described.dtype))

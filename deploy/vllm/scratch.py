@@ -21,7 +21,7 @@ from deploy.vllm.child import Child, ChildCommand, start_child
 from deploy.vllm.client import Described, Replica, replica
 from deploy.vllm.reload_server import TOKEN
 
-__all__ = ["Scratch", "available_bytes"]
+__all__ = ["Scratch", "available_bytes", "require_memory"]
 
 log = logging.getLogger("alignd.reload")
 
@@ -78,7 +78,7 @@ class Scratch:
             else:
                 return
         await self.stop()
-        _require_memory(release)
+        require_memory(release, free=available_bytes())
         self._state.mkdir(parents=True, exist_ok=True)
         admin_token(self._state)
         self._child = await start_child(
@@ -114,6 +114,11 @@ class Scratch:
             await self.stop()
             raise StageError(f"release {release.id}: the scratch server does not serve it: {why}")
         self._note(_Found(release=release.id, port=found.port, pid=found.pid))
+
+    async def aclose(self) -> None:
+        """Stop it, where this process started it."""
+        if self._child:
+            await self.stop()
 
     async def stop(self) -> None:
         """Stop it, whoever started it."""
@@ -168,14 +173,14 @@ async def _load(own: Replica, release: Release) -> None:
         await own.release()
 
 
-def _require_memory(release: Release) -> None:
+def require_memory(release: Release, *, free: int | None) -> None:
     """Refuse where main memory has no room for a second server.
 
     Raises:
         StageError: It hasn't.
     """
     weights = sum(f.size for f in release.manifest.files)
-    needed, free = 2 * weights + _CACHE_BYTES + _RUNTIME_BYTES, available_bytes()  # bfloat16 files, served in float32
+    needed = 2 * weights + _CACHE_BYTES + _RUNTIME_BYTES  # bfloat16 files, served in float32
     if free is not None and free < needed:
         raise StageError(
             f"release {release.id}: no room for a scratch server beside the one that serves: about "
