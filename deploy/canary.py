@@ -25,6 +25,7 @@ __all__ = [
     "difference",
     "max_abs_diff",
     "read_canary",
+    "stored_canaries",
     "stored_canary",
     "take_canary",
     "write_canary",
@@ -176,6 +177,17 @@ def stored_canary(store: Path, release: str, *, dtype: str) -> Canary | None:
     """
     file = _file(store, release, dtype)
     return read_canary(file) if file.exists() else None
+
+
+def stored_canaries(store: Path, release: str) -> tuple[Canary, ...]:
+    """Return all canaries that were kept of a release, one for each dtype.
+
+    Raises:
+        CheckpointError: One can't be read.
+    """
+    folder, names = _file(store, release, "").parent, f"{release}."
+    files = sorted(f for f in folder.glob("*.json") if f.name.startswith(names)) if folder.is_dir() else []
+    return tuple(read_canary(f) for f in files)
 
 
 def _file(store: Path, release: str, dtype: str) -> Path:

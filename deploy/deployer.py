@@ -18,13 +18,16 @@ class ServedRelease:
 
     Attributes:
         release: Release id (``name@digest12``).
-        endpoint: OpenAI-compatible base URL (``…/v1``) that reaches this release and no other.
+        endpoint: OpenAI-compatible base URL (``…/v1``).
         takes_traffic: Whether users' requests go to it.
+        model: Model name to ask for at the endpoint; ``""``: the public name. Endpoint and model together reach this
+            release and no other.
     """
 
     release: str
     endpoint: str
     takes_traffic: bool
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ from monitor.site import Recipe, Site, no_version
 from monitor.store import Store
 from monitor.stores.sql import SqlStore
 from monitor.target_settings import SuiteSettings, TargetSettings
-from monitor.watchers import judge_check_of, rates_of, tripwire_of
+from monitor.watchers import judge_check_of, rates_of, served_of, tripwire_of
 from probes.behavior import Suite, SuiteKind
 from probes.errors import SuiteError
 from probes.judge import Judge
@@ -107,6 +107,8 @@ def _site(target: TargetSettings, settings: Settings, store: Store, clock: Calla
         judge_check_hours=target.judge_check.interval_hours if target.judge_check else 0.0,
         tripwire=tripwire_of(target, measure, asked, store),
         tripwire_seconds=target.tripwire.interval_seconds if target.tripwire else 0.0,
+        served=served_of(target, settings.releases),
+        served_seconds=target.proof.interval_seconds if target.proof else 0.0,
         server=public.version if isinstance(public, Versioned) else no_version,
     )
 

@@ -12,6 +12,7 @@ from monitor.checks import Checks
 from monitor.effect import Step, known_profiles, measured
 from monitor.errors import ConfigError, NotMeasured, OpenIncident
 from monitor.incident import Incident, IncidentId, State, advance, noted, open_incident, with_facts
+from monitor.mending import Mending
 from monitor.pausing import pause_in_force
 from monitor.policy import Order, due, may_open, outcome_of
 from monitor.probe_log import Epoch
@@ -43,6 +44,7 @@ class Service:
         self.clock = clock
         self.activities: dict[str, Activity] = {}
         self.checks = Checks(sites=sites, clock=clock)
+        self.mending = Mending(sites=sites, store=store, clock=clock)
         self.prober = Prober(sites=sites, store=store, clock=clock, checks=self.checks)
         self._got_to_know: set[tuple[str, str]] = set()
 
