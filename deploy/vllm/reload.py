@@ -8,26 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Literal
-
-import httpx
-from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from deploy.canary import difference, stored_canary, write_canary
 from deploy.checkpoint import Release, find_release, verify_release
 from deploy.deployer import UNKNOWN_RELEASE, DeploymentState, ServedRelease
-from deploy.errors import CheckpointError, DeployError, DeployerUnavailable, StageError
+from deploy.errors import CheckpointError, DeployError, DeployerUnavailable, Fenced, StageError
 from deploy.vllm.child import ChildCommand
 from deploy.vllm.client import Described, Replica, replica
 from deploy.vllm.reload_change import Changes
 from deploy.vllm.reload_journal import Journal, Outcome, Swap, Weights
+from deploy.vllm.reload_options import Options
 from deploy.vllm.reload_preflight import require_reloadable
 from deploy.vllm.reload_server import TOKEN, reload_command
 from deploy.vllm.scratch import Scratch
@@ -35,50 +31,6 @@ from deploy.vllm.scratch import Scratch
 __all__ = ["Options", "ReloadDeployer", "make"]
 
 log = logging.getLogger("alignd.reload")
-
-
-class Options(BaseModel):
-    """The server, started by ``python -m deploy.vllm.reload_server``, and how long things may take."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    url: str = "http://127.0.0.1:8000"
-    """The server, without ``/v1``; on loopback: its dev-mode routes must reach nobody else."""
-    model: str
-    """Served model name."""
-    releases: Path
-    """Release store."""
-    state: Path
-    """The server's state folder: token, journal, desired state."""
-    api_key_file: Path | None = None
-    """Holds the server's ``--api-key``, where it has one."""
-    drain_seconds: float = Field(default=30.0, gt=0)
-    """How long users' requests in flight may take; where they take longer, nothing is changed."""
-    hold_seconds: float = Field(default=60.0, gt=0)
-    """How long users wait at the door before they get 503."""
-    step_seconds: float = Field(default=60.0, gt=0)
-    """For one step of loading."""
-    start_seconds: float = Field(default=600.0, gt=0)
-    """For the scratch server to come up."""
-    scratch_arguments: tuple[str, ...] = ("--max-model-len", "2048", "--max-num-seqs", "16")
-    """Further arguments of vLLM for the scratch server."""
-    restart: tuple[str, ...] = ()
-    """Command that restarts the server where nothing else helps, e.g. ``[systemctl, restart, alignd-vllm]``."""
-    restart_seconds: float = Field(default=300.0, gt=0)
-    fence: Literal["claim", "borrow"] = "claim"
-    """Whether the first change takes the server over from others, or acts with the fence that is there."""
-
-    @field_validator("url")
-    @classmethod
-    def _loopback(cls, url: str) -> str:
-        try:
-            said = httpx.URL(url)
-            safe = said.scheme == "http" and (said.host == "localhost" or ipaddress.ip_address(said.host).is_loopback)
-        except (httpx.InvalidURL, ValueError):
-            safe = False
-        if not safe:
-            raise ValueError(f"{url!r} is not http:// on loopback; run alignd on the server's host: dev mode obeys all")
-        return url.rstrip("/")
 
 
 class ReloadDeployer:
@@ -150,11 +102,12 @@ class ReloadDeployer:
 
     async def retire(self, release: str) -> None:
         """Stop the scratch server, where it holds this release."""
-        async with self._lock:
+        async with self._lock, self._server() as server:
             state = await self.state()
             if release and release == state.active:
                 raise StageError(f"release {release} takes traffic; promote another one first")
             if state.find(release):
+                await self._take_over(server)
                 await self._scratch.stop()
                 log.info("retired %s", release)
 
@@ -238,10 +191,20 @@ class ReloadDeployer:
                 await self._scratch.stop()
 
     async def _take_over(self, server: Replica) -> None:
+        """Act with a fence of one's own, counted up at the first change.
+
+        Raises:
+            Fenced: Somebody took over since.
+        """
         if self._options.fence == "borrow":
             self._fence = (await server.door()).fence
         elif self._fence is None:
             self._fence = await server.claim(f"{socket.gethostname()}:{os.getpid()}")
+        if (door := await server.door()).fence > self._fence:
+            raise Fenced(
+                f"{self._options.url}: holder {door.holder} took over (fence {door.fence}, not {self._fence}); stop one "
+                "of the two, or act with fence: borrow"
+            )
         server.act_with(self._fence)
 
     async def _served(self, release: str) -> ServedRelease:

@@ -42,13 +42,14 @@ def reload_command(*, name: str, dtype: str, token_file: Path, more: Sequence[st
     environment = [f"{k}={v}" for k, v in server_environment(token_file).items()]
 
     def command(release: Release, port: int) -> Sequence[str]:
+        # Ours stand last, for of two the last counts: nobody opens the door from inside by an argument of vLLM's.
         return (
             "/usr/bin/env", *environment, sys.executable, "-m", "vllm.entrypoints.openai.api_server",
+            "--enforce-eager", "--shutdown-timeout", "30", "--scheduling-policy", "priority", *more,
             "--host", "127.0.0.1", "--port", str(port), "--model", str(release.path), "--served-model-name", name,
-            "--dtype", dtype, "--enforce-eager", "--shutdown-timeout", "30", "--scheduling-policy", "priority",
-            "--fingerprint-mode", "custom", "--fingerprint-value", release.id,
+            "--dtype", dtype, "--fingerprint-mode", "custom", "--fingerprint-value", release.id,
             "--middleware", "deploy.vllm.hold.Hold",
-            "--worker-extension-cls", "deploy.vllm.reload_worker.ReloadWorker", *more,
+            "--worker-extension-cls", "deploy.vllm.reload_worker.ReloadWorker",
         )  # fmt: skip
 
     return command

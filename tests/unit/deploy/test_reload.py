@@ -259,7 +259,7 @@ async def test_two_daemons_on_one_server(site: Site) -> None:
     old, new = site.deployer(), site.deployer()
     await old.promote(site.second)
     await new.promote(site.first)
-    with pytest.raises(Fenced, match="took over at"):
+    with pytest.raises(Fenced, match="took over"):
         await old.promote(site.second)
     assert site.server.path == site.first.path.resolve()
     await site.deployer(fence="borrow").promote(site.second)
