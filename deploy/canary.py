@@ -48,6 +48,7 @@ bfloat16 keeps 8 significant bits, so another order of summation, as other reque
 log-probability by hundredths."""
 
 _FOLDER = ".canaries"
+_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,13 +98,14 @@ def difference(seen: Canary, wanted: Canary, others: Iterable[Canary] = ()) -> s
 
 
 async def take_canary(
-    http: httpx.AsyncClient, *, model: str, release: str, dtype: str = "", server: str = ""
+    http: httpx.AsyncClient, *, model: str, release: str, dtype: str = "", server: str = "", path: str = "completions"
 ) -> Canary:
     """Ask a server for its canary: one request, greedy.
 
     Args:
         http: Client whose base URL is the server's ``…/v1``.
         model: Name to ask for.
+        path: Route of completions under it.
 
     Raises:
         DeployerUnavailable: The server does not answer.
@@ -112,7 +114,7 @@ async def take_canary(
     asked = {"model": model, "prompt": list(TEXTS), "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0}
     where = f"canary of {release} at {http.base_url}"
     try:
-        answer = await http.post("completions", json=asked)
+        answer = await http.post(path, json=asked, timeout=_SECONDS)
     except httpx.HTTPError as error:
         raise DeployerUnavailable(f"{where}: no answer ({type(error).__name__}); is the server up?") from error
     if answer.status_code != httpx.codes.OK:

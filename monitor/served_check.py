@@ -22,7 +22,6 @@ from deploy.errors import CheckpointError, DeployerUnavailable, StageError
 __all__ = ["Served", "ServedCheck", "check_served", "replica_of", "served_asker"]
 
 _RELEASE_ID = re.compile(r"[^@\s]+@[0-9a-f]{12}")
-_SECONDS = 60.0
 UNKNOWN = "unknown"
 
 
@@ -136,7 +135,7 @@ def served_asker(model: str, api_key: str) -> Callable[[ServedRelease], Awaitabl
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
 
     async def ask(served: ServedRelease) -> Canary:
-        async with httpx.AsyncClient(base_url=served.endpoint, headers=headers, timeout=_SECONDS) as http:
+        async with httpx.AsyncClient(base_url=served.endpoint, headers=headers) as http:
             return await take_canary(http, model=served.model or model, release=served.release)
 
     return ask

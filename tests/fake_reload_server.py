@@ -53,6 +53,7 @@ class FakeVllm:
         fails: Routes that answer with status 500.
         slow: Seconds that a route takes.
         hook: Called with a route before it is done, and with ``done`` and the route after it; the door's too.
+        go_on: Ends requests that wait for it (``x_waits``).
         answered: Releases whose weights answered users, in order.
     """
 
@@ -66,6 +67,7 @@ class FakeVllm:
     hook: Callable[[str], None] = nothing
     answered: list[tuple[str, str]] = field(default_factory=list)
     cache_blocks: int = 1
+    go_on: bool = False
     head: Path | None = None
 
     def __post_init__(self) -> None:
@@ -141,7 +143,8 @@ class FakeVllm:
             await self.resumed.wait()
         self.running += 1
         try:
-            await asyncio.sleep(asked.get("x_seconds", 0))
+            while asked.get("x_waits") and not self.go_on:
+                await asyncio.sleep(0.01)
         finally:
             self.running -= 1
         prompts = asked["prompt"] if isinstance(asked["prompt"], list) else [asked["prompt"]]
@@ -164,7 +167,9 @@ class FakeVllm:
 
     def start(self) -> None:
         """Serve from a thread of its own."""
-        config = uvicorn.Config(self.app(), host="127.0.0.1", port=self.port, log_level="warning", ws="none", lifespan="off")
+        config = uvicorn.Config(
+            self.app(), host="127.0.0.1", port=self.port, log_level="warning", ws="none", lifespan="off"
+        )
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run, daemon=True)
         self.thread.start()

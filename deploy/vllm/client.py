@@ -21,8 +21,7 @@ from deploy.vllm.hold import FENCE_HEADER, TOKEN_HEADER
 
 __all__ = ["Described", "Door", "Replica", "replica"]
 
-_READ_SECONDS = 10.0
-_CANARY_SECONDS = 60.0
+_READ_SECONDS = 30.0
 _POLL_SECONDS = 0.05
 
 
@@ -159,8 +158,9 @@ class Replica:
 
     async def canary(self, release: str, *, dtype: str, server: str) -> Canary:
         """Take the server's canary as that of a release."""
-        async with _client(self.endpoint, self._http.headers, seconds=_CANARY_SECONDS) as http:
-            return await take_canary(http, model=self._model, release=release, dtype=dtype, server=server)
+        return await take_canary(
+            self._http, model=self._model, release=release, dtype=dtype, server=server, path="/v1/completions"
+        )
 
     @property
     def _where(self) -> str:
@@ -189,16 +189,13 @@ class Replica:
 
 @asynccontextmanager
 async def replica(url: str, *, model: str, token: str, api_key: str = "") -> AsyncIterator[Replica]:
-    """Give a client of the server at a base URL, without ``/v1``."""
+    """Give a client of the server at a base URL, without ``/v1``; its token never goes through a proxy."""
     headers = {TOKEN_HEADER: token, **({"Authorization": f"Bearer {api_key}"} if api_key else {})}
-    async with _client(url, headers, seconds=_READ_SECONDS) as http:
-        yield Replica(http, model=model)
-
-
-def _client(url: str, headers: Mapping[str, str], *, seconds: float) -> httpx.AsyncClient:
-    """Make a client for a server on loopback: the token never goes through a proxy, and no TLS is spoken."""
     no_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody; reading all trusted roots takes 0.1 s
-    return httpx.AsyncClient(base_url=url, headers=headers, timeout=seconds, trust_env=False, verify=no_tls)
+    async with httpx.AsyncClient(
+        base_url=url, headers=headers, timeout=_READ_SECONDS, trust_env=False, verify=no_tls
+    ) as http:
+        yield Replica(http, model=model)
 
 
 def _object(answer: httpx.Response) -> dict[str, Any]:

@@ -202,8 +202,8 @@ class ReloadDeployer:
             self._fence = await server.claim(f"{socket.gethostname()}:{os.getpid()}")
         if (door := await server.door()).fence > self._fence:
             raise Fenced(
-                f"{self._options.url}: holder {door.holder} took over (fence {door.fence}, not {self._fence}); stop one "
-                "of the two, or act with fence: borrow"
+                f"{self._options.url}: holder {door.holder} took over (fence {door.fence}, not {self._fence}); stop "
+                "one of the two, or act with fence: borrow"
             )
         server.act_with(self._fence)
 

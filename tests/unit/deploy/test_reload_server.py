@@ -27,7 +27,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> list[str]:
 def test_the_desired_release_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = release(tmp_path, "first"), release(tmp_path, "second")
     where = ("--releases", str(tmp_path / "store"), "--state", str(tmp_path / "state"), "--name", "m")
-    words = run(monkeypatch, *where, "--first", first.id, "--port", "9000", "--host", "0.0.0.0", "--max-model-len", "64")
+    words = run(monkeypatch, *where, "--first", first.id, "--host", "0.0.0.0", "--max-model-len", "64")
     assert words[words.index("--model") + 1] == str(first.path)
     assert words[words.index("--fingerprint-value") + 1] == first.id
     assert words[len(words) - words[::-1].index("--host")] == "127.0.0.1", "of two, the last one counts"
