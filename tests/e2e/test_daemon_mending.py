@@ -132,7 +132,9 @@ async def test_a_paused_target_is_left_alone(tmp_path: Path) -> None:
 async def test_beside_an_open_incident_the_incident_decides(tmp_path: Path) -> None:
     async with proving(tmp_path) as (world, deployer, service):
         await breach(world, service)
+        await again(world, service)
         deployer.held[world.active] = world.good.id
         promoted = world.promoted
         await again(world, service, n=3)
+        assert (await mismatches(service))["mismatch"] == 1.0
         assert world.promoted == promoted

@@ -255,12 +255,17 @@ async def test_a_caller_that_is_killed_leaves_no_shut_door(site: Site, guard_too
     site.require_proved(served=served)
 
 
-async def test_two_daemons_on_one_server(site: Site) -> None:
-    old, new = site.deployer(), site.deployer()
+async def test_two_daemons_on_one_server(tmp_path: Path, site: Site) -> None:
+    old, new, third = site.deployer(), site.deployer(), release(tmp_path, "third")
     await old.promote(site.second)
     await new.promote(site.first)
     with pytest.raises(Fenced, match="took over"):
         await old.promote(site.second)
+    await new.stage(third)
+    with pytest.raises(Fenced, match="took over"):
+        await old.retire(third.id)
+    assert (await old.state()).find(third.id), "reading takes no fence"
+    await new.retire(third.id)
     assert site.server.path == site.first.path.resolve()
     await site.deployer(fence="borrow").promote(site.second)
     await new.promote(site.first)  # who borrowed did not take over
