@@ -27,7 +27,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")  # the scratch server's pr
 
 TOLERANCE = 0.01
 HELD_SECONDS_MAX = 30.0
-"""On a machine that does other things too; alone it is about one."""
+"""On a machine that does other things too."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
