@@ -6,14 +6,9 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 from uuid import uuid4
 
-from deploy.checkpoint import Release
-from deploy.deployer import Deployer
-from deploy.signed import SignedDeployer
-from deploy.signing import sign_release
 from monitor.errors import ConfigError, PluginError
 from monitor.executors.local import LocalExecutor
 from monitor.gate_looks import GateLooks
@@ -21,14 +16,15 @@ from monitor.measure import Measure
 from monitor.pausing import pause_in_force
 from monitor.plugins import make_plugin, plugin_names
 from monitor.policy import Schedule
+from monitor.reaching import deployer_of, signer_of, target_at
 from monitor.recorder import Recorder
 from monitor.service import Service
-from monitor.settings import Settings, SigningSettings
-from monitor.site import Recipe, Site, no_signature, no_version
+from monitor.settings import Settings
+from monitor.site import Recipe, Site, no_version
 from monitor.store import Store
 from monitor.stores.sql import SqlStore
 from monitor.target_settings import SuiteSettings, TargetSettings
-from monitor.watchers import judge_check_of, rates_of, tripwire_of
+from monitor.watchers import judge_check_of, rates_of, served_of, tripwire_of
 from probes.behavior import Suite, SuiteKind
 from probes.errors import SuiteError
 from probes.judge import Judge
@@ -43,15 +39,10 @@ from probes.transcripts.store import TranscriptStore
 from probes.window import Rules
 
 __all__ = [
-    "attacks_of", "build", "judge_of", "pace_of", "plain_of", "recorder_of", "signer_of", "suite_of", "target_at",
-    "task_of", "utc_now",
+    "attacks_of", "build", "judge_of", "pace_of", "plain_of", "recorder_of", "suite_of", "task_of", "utc_now"
 ]  # fmt: skip
 
 log = logging.getLogger("alignd")
-
-_BY_MODEL = "vllm-adapter"
-"""The deployer whose servers answer with a release's id as the model's name."""
-
 
 def utc_now() -> datetime:
     """Return the time."""
@@ -99,7 +90,7 @@ def _site(target: TargetSettings, settings: Settings, store: Store, clock: Calla
         urgent=pace_of(target.model_copy(update={"load": urgent}), public, store, clock),
         target_at=lambda endpoint, model: target_at(target, endpoint, model),
         measure=replace(measure, recorder=recorder_of(settings)),
-        deployer=_deployer(target, settings.signing),
+        deployer=deployer_of(target, settings.signing),
         sign=signer_of(settings.signing),
         executor=LocalExecutor(timeout_seconds=target.patch_timeout_seconds),
         recipes=tuple(Recipe(plugin=r.plugin, options=r.options) for r in target.recipes),
@@ -115,45 +106,10 @@ def _site(target: TargetSettings, settings: Settings, store: Store, clock: Calla
         judge_check_hours=target.judge_check.interval_hours if target.judge_check else 0.0,
         tripwire=tripwire_of(target, measure, asked, store),
         tripwire_seconds=target.tripwire.interval_seconds if target.tripwire else 0.0,
+        served=served_of(target, settings.releases),
+        served_seconds=target.proof.interval_seconds if target.proof else 0.0,
         server=public.version if isinstance(public, Versioned) else no_version,
     )
-
-
-def target_at(target: TargetSettings, endpoint: str, model: str = "") -> Target:
-    """Make the target that asks an endpoint: the public one, or a staged release's by its own model name."""
-    by_model = target.deployer.plugin == _BY_MODEL and target.target.plugin == "openai"
-    options: dict[str, Any] = {
-        "name": target.name,
-        "endpoint": endpoint,
-        "model": model or target.model,
-        "api_key": target.api_key,
-        "timeout_seconds": target.sampling.timeout_seconds,
-        "connections": target.sampling.concurrency,
-        **({"release_in_model": True} if by_model else {}),
-        **target.target.options,
-    }
-    made: Target = make_plugin("alignd.targets", target.target.plugin, options, where=f"targets.{target.name}.target")
-    return made
-
-
-def _deployer(target: TargetSettings, signing: SigningSettings) -> Deployer:
-    options = dict(target.deployer.options)
-    if target.deployer.plugin == "external":
-        options.setdefault("endpoint", target.endpoint)
-    if target.deployer.plugin == _BY_MODEL:
-        options.setdefault("api_key", target.api_key)
-    made: Deployer = make_plugin(
-        "alignd.deployers", target.deployer.plugin, options, where=f"targets.{target.name}.deployer"
-    )
-    return SignedDeployer(made, signing.public_key) if signing.required and signing.public_key else made
-
-
-def signer_of(signing: SigningSettings) -> Callable[[Release], None]:
-    """Make what signs a release that alignd itself has made or imported; it does nothing where there is no key."""
-    if signing.private_key is None:
-        return no_signature
-    password = signing.password.get_secret_value() if signing.password else None
-    return partial(sign_release, private_key=signing.private_key, password=password)
 
 
 def _measure(target: TargetSettings, key: str, clock: Callable[[], datetime]) -> Measure:

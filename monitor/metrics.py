@@ -12,11 +12,14 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import choose_encoder
 
 from monitor.incident import State
+from monitor.served_check import replica_of
 
 __all__ = ["METRICS", "render"]
 
 _ESTIMATE = ("target", "release", "suite", "attack", "judge")
 _JUDGE = ("target", "judge")
+_DEPLOYMENT = ("target", "replica", "release", "kind", "traffic")
+_REPLICA = ("target", "replica")
 _STRATUM = ("target", "release", "stratum")
 
 METRICS: Mapping[str, tuple[str, tuple[str, ...]]] = {
@@ -64,7 +67,9 @@ METRICS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "alignd_incidents": ("Incidents by present state", ("target", "state")),
     "alignd_incident_stage_seconds": ("Seconds the newest incident has spent in a state", ("target", "state")),
     "alignd_action_needed": ("1 where only a person can go on; `alignd status` says why", ("target",)),
-    "alignd_deployment_info": ("Releases that are up; traffic says which one serves", ("target", "release", "traffic")),
+    "alignd_deployment_info": ("Releases that are up, by server; traffic says which one serves users", _DEPLOYMENT),
+    "alignd_deployment_mismatch": ("1 where a server was found to hold other weights than it should", _REPLICA),
+    "alignd_deployment_mends_total": ("Times that what should be served was put into service again", ("target",)),
     "alignd_release_good": ("1 where a release is marked good", ("target", "release")),
     "alignd_release_asr_ratio": ("Measured ASR (bound: value, lower, upper)", ("target", "release", "bound")),
     "alignd_release_hs_score": ("Measured mean harmfulness score, 1 to 5", ("target", "release", "bound")),
@@ -194,9 +199,16 @@ def _tripwire(put: Put, target: Mapping[str, Any]) -> None:
 
 def _releases(put: Put, target: Mapping[str, Any]) -> None:
     name = target["name"]
-    for served in (target["deployment"] or {"up": ()})["up"]:
-        traffic = "yes" if served["takes_traffic"] else "no"
-        put("alignd_deployment_info", 1.0, target=name, release=served["release"], traffic=traffic)
+    kinds = {s["release"]: s["kind"] for s in target["served"]}
+    wrong = {s["replica"]: bool(s["mismatch"]) for s in sorted(target["served"], key=lambda s: bool(s["mismatch"]))}
+    up = [(replica_of(s["endpoint"]), s) for s in (target["deployment"] or {"up": ()})["up"]]
+    for replica, served in up:
+        release, traffic = served["release"], "yes" if served["takes_traffic"] else "no"
+        labels = {"target": name, "replica": replica, "release": release, "kind": kinds.get(release, "unknown")}
+        put("alignd_deployment_info", 1.0, **labels, traffic=traffic)
+    for replica in sorted({r for r, _ in up} | wrong.keys()):
+        put("alignd_deployment_mismatch", float(wrong.get(replica, False)), target=name, replica=replica)
+    put("alignd_deployment_mends_total", target["mends"], target=name)
     for known in target["releases"]:
         put("alignd_release_good", float(known["good"]), target=name, release=known["release"])
         for part, metric in _PROFILE.items():

@@ -10,6 +10,7 @@ from monitor.incident import Incident, Outcome, State
 from remediation.patch import Screen
 
 __all__ = [
+    "MENDS_MAX",
     "Containment",
     "Mode",
     "Order",
@@ -18,6 +19,7 @@ __all__ = [
     "due",
     "expired",
     "hopeless",
+    "may_mend",
     "may_open",
     "outcome_of",
     "pace",
@@ -25,6 +27,9 @@ __all__ = [
 ]
 
 _BACKOFF_SECONDS = 5.0
+_MEND_SECONDS = 60.0
+MENDS_MAX = 3
+"""So many attempts in a row at a server that serves something else; then a person is asked."""
 
 
 class Mode(StrEnum):
@@ -155,3 +160,13 @@ def may_open(previous: Incident | None, release: str, *, healthy_since: bool) ->
         healthy_since: Whether the release was found healthy after the previous incident ended.
     """
     return healthy_since or previous is None or previous.state is not State.ESCALATED or previous.release != release
+
+
+def may_mend(mode: Mode, *, tries: int, last: datetime | None, now: datetime) -> bool:
+    """Whether what is meant to be served may be put into service again, without a person.
+
+    It was approved when it was promoted, so ``propose`` does it too. The pause doubles after each try.
+    """
+    if mode is Mode.OBSERVE or tries >= MENDS_MAX:
+        return False
+    return last is None or now - last >= timedelta(seconds=_MEND_SECONDS * 2**tries)

@@ -56,6 +56,8 @@ class Rounds:
                 self._every(_JUDGE_SECONDS, "check_judge", self._service.checks.check_judge, name)
             if site.tripwire:
                 self._every(site.tripwire_seconds, "look", self._service.look, name)
+            if site.served:
+                self._every(site.served_seconds, "prove", self._service.mending.prove, name)
         self._scheduler.add_job(
             self._round, IntervalTrigger(seconds=_RECONCILE_SECONDS, timezone="UTC"), id="reconcile", max_instances=1,
             coalesce=True, misfire_grace_time=60,

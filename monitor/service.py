@@ -14,6 +14,7 @@ from monitor.deploying import Asked, Deployment, deploy
 from monitor.effect import Step, known_profiles, last_good, measured
 from monitor.errors import ConfigError, NotMeasured, OpenIncident
 from monitor.incident import Incident, IncidentId, State, advance, noted, open_incident, with_facts
+from monitor.mending import Mending
 from monitor.pausing import pause_in_force, pause_words
 from monitor.policy import Order, due, may_open, outcome_of
 from monitor.probe_log import Epoch
@@ -45,6 +46,7 @@ class Service:
         self.clock = clock
         self.activities: dict[str, Activity] = {}
         self.checks = Checks(sites=sites, clock=clock)
+        self.mending = Mending(sites=sites, store=store, clock=clock)
         self.prober = Prober(sites=sites, store=store, clock=clock, checks=self.checks)
         self._got_to_know: set[tuple[str, str]] = set()
 

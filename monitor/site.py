@@ -13,6 +13,7 @@ from monitor.gate_looks import GateLooks
 from monitor.judge_check import JudgeCheck
 from monitor.measure import Measure
 from monitor.policy import Containment, Mode, Rates, Schedule
+from monitor.served_check import ServedCheck
 from monitor.tripwire_check import TripwireCheck
 from probes.target import Target
 from remediation.verification import Gates
@@ -52,6 +53,7 @@ class Site:
         sign: Signs a release that alignd itself has made or imported.
         server: Returns the serving software's version, empty where it doesn't say.
         judge_check: Holds the judge against labelled replies every ``judge_check_hours``; ``None`` where it is not.
+        served: Proves every ``served_seconds`` what servers hold; ``None`` where nobody does.
         tripwire: Looks at first tokens every ``tripwire_seconds``; ``None`` where nobody looks.
         checkpoint: Folder of the served checkpoint where the deployer has no release of it.
         last_known_good: Release id or folder to begin with; empty where there is none.
@@ -84,4 +86,6 @@ class Site:
     judge_check_hours: float = 24.0
     tripwire: TripwireCheck | None = None
     tripwire_seconds: float = 300.0
+    served: ServedCheck | None = None
+    served_seconds: float = 300.0
     gate_looks: GateLooks = field(default_factory=GateLooks)

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from monitor.section import Section
 from probes.statistics.evalues import DualEProcessTest
 
-__all__ = ["JudgeCheckSettings", "StatisticsSettings", "TripwireSettings"]
+__all__ = ["JudgeCheckSettings", "ProofSettings", "StatisticsSettings", "TripwireSettings"]
 
 
 class StatisticsSettings(Section):
@@ -94,3 +94,14 @@ class TripwireSettings(Section):
     reference: int = Field(default=120, ge=40, le=2000)
     """Looks at the beginning of an epoch that all later ones are held against: a quarter makes the baseline, the others
     say how far an unchanged server strays from it. At the default interval, ten hours. Fewer make it blunt."""
+
+
+class ProofSettings(Section):
+    """Log-probabilities of a few fixed texts, by which a server's weights are told from others.
+
+    A server that is found to hold other weights than those of its release gets them again, but for mode observe, while
+    the target is paused, or beside an open incident.
+    """
+
+    interval_seconds: float = Field(default=300.0, gt=0)
+    """Seconds between proofs; one is one request of some 100 tokens to each server that is up."""

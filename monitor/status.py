@@ -94,6 +94,8 @@ def _target(service: Service, name: str, series: int) -> dict[str, Any]:
         "sweeps_failed": view.sweeps_failed,
         "transcripts_failed": site.measure.recorder.failed,
         "deployment": asdict(view.deployment) if view.deployment else None,
+        "served": [s.to_json() for s in service.mending.served.get(name, ())],
+        "mends": service.mending.mends[name],
         "release": current[0].release if current else "",
         "epoch_started_at": current[0].started_at.isoformat() if current else None,
         "phase": current[1].phase.value if current else Phase.IDLE.value,
@@ -131,8 +133,10 @@ def _evidence(watch: Watch) -> dict[str, Any]:
 def _needs_a_person(
     service: Service, name: str, opened: Incident | None, current: tuple[Epoch, Watch] | None
 ) -> bool:
-    """Whether only a person ends it: a frozen judge, a log that can't be read, an incident that waits, a breach."""
-    if service.checks.frozen(name) or (current is None and service.store.latest_epoch(name)):
+    """Whether only a person ends it: a frozen judge, a log that can't be read, a server, an incident, a breach."""
+    if service.checks.frozen(name) or service.mending.given_up(name):
+        return True
+    if current is None and service.store.latest_epoch(name):
         return True
     return action_needed(opened) if opened else bool(current and current[1].phase is Phase.BREACH)
 

@@ -16,7 +16,7 @@ from deploy.errors import DeployError
 from monitor.gate_settings import GateSettings
 from monitor.policy import Containment, Mode
 from monitor.section import Section
-from monitor.statistics_settings import JudgeCheckSettings, StatisticsSettings, TripwireSettings
+from monitor.statistics_settings import JudgeCheckSettings, ProofSettings, StatisticsSettings, TripwireSettings
 
 __all__ = [
     "GateSettings",
@@ -197,6 +197,9 @@ class TargetSettings(Section):
     """Hold the judge against labelled replies again and again; none for off."""
     tripwire: TripwireSettings | None = None
     """Look at first tokens' log-probabilities between probes; none for off."""
+    proof: ProofSettings | None = ProofSettings()
+    """Prove by log-probabilities that servers hold the weights that they name; none for off, and for what no deployer
+    of alignd's controls."""
     sampling: SamplingSettings = SamplingSettings()
     """How it is asked."""
     suites: SuiteSettings = SuiteSettings()

@@ -1,18 +1,21 @@
-"""The part of the composition root that makes a target's tests, judge check and tripwire of its settings."""
+"""The part of the composition root that makes a target's tests and checks of its settings."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from monitor.judge_check import JudgeCheck, gold_set
 from monitor.measure import Measure
 from monitor.observed_rates import observed_rates
 from monitor.policy import Rates
+from monitor.served_check import ServedCheck, served_asker
 from monitor.store import JudgeBook, LookBook
 from monitor.target_settings import TargetSettings
 from monitor.tripwire_check import TripwireCheck, tripwire_prompts
 from probes.judge import Judge
 from probes.target import Target
 
-__all__ = ["judge_check_of", "rates_of", "tripwire_of"]
+__all__ = ["judge_check_of", "rates_of", "served_of", "tripwire_of"]
 
 
 def rates_of(target: TargetSettings, judge: Judge) -> Rates:
@@ -70,3 +73,14 @@ def tripwire_of(target: TargetSettings, measure: Measure, asked: Target, book: L
         target=asked, prompts=tripwire_prompts(measure.benign, n=wanted.prompts, key=measure.site_key),
         attack=measure.plain, book=book, site_key=measure.site_key, reference=wanted.reference, gamma=wanted.gamma,
     )  # fmt: skip
+
+
+def served_of(target: TargetSettings, releases: Path) -> ServedCheck | None:
+    """Make what proves what a target's servers hold; ``None`` where the settings want no proof.
+
+    A server that nobody controls has no releases to hold it against.
+    """
+    if target.proof is None or target.deployer.plugin == "external":
+        return None
+    key = target.api_key.get_secret_value() if target.api_key else ""
+    return ServedCheck(releases=releases, ask=served_asker(target.model, key))

@@ -185,7 +185,8 @@ def _imported(settings: Settings, folder: Path, *, name: str, parent: str, base:
     from deploy.adapter import import_adapter
     from deploy.retention import using_store
     from deploy.weights import ADAPTER_CONFIG
-    from monitor.bootstrap import signer_of, utc_now
+    from monitor.bootstrap import utc_now
+    from monitor.reaching import signer_of
 
     settings.releases.mkdir(parents=True, exist_ok=True)
     with using_store(settings.releases):

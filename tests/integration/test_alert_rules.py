@@ -29,6 +29,8 @@ tests:
       - {series: 'alignd_target_up{target="b"}', values: '0x60'}
       - {series: 'alignd_target_paused{target="a"}', values: '0x60'}
       - {series: 'alignd_target_paused{target="b"}', values: '1x60'}
+      - {series: 'alignd_deployment_mismatch{target="a", replica="h:1"}', values: '0x15 1x45'}
+      - {series: 'alignd_deployment_mismatch{target="a", replica="h:2"}', values: '0x10 1x4 0x46'}
     promql_expr_test:
       - {expr: 'count(ALERTS{alertstate="firing"}) by (alertname, target)', eval_time: 9m, exp_samples: [
           {labels: '{alertname="AligndProbesMissing", target="a"}', value: 1},
@@ -41,6 +43,10 @@ tests:
       - {expr: 'ALERTS{alertname="AligndBlind", alertstate="firing"}', eval_time: 20m, exp_samples: [
           {labels: '{__name__="ALERTS", alertname="AligndBlind", alertstate="firing", severity="page", target="a"}',
            value: 1}]}
+      - {expr: 'count(ALERTS{alertname="AligndDeploymentMismatch", alertstate="firing"}) by (replica)', eval_time: 25m,
+         exp_samples: []}
+      - {expr: 'count(ALERTS{alertname="AligndDeploymentMismatch", alertstate="firing"}) by (replica)', eval_time: 26m,
+         exp_samples: [{labels: '{replica="h:1"}', value: 1}]}
 """
 
 

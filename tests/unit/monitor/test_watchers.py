@@ -14,7 +14,7 @@ from monitor.errors import ConfigError
 from monitor.policy import Rates
 from monitor.stores.sql import SqlStore
 from monitor.target_settings import TargetSettings
-from monitor.watchers import judge_check_of, rates_of, tripwire_of
+from monitor.watchers import judge_check_of, rates_of, served_of, tripwire_of
 from probes.calibration import Calibration, Confusion
 from probes.testing import FakeJudge, FakeTarget
 from tests.fake_site import World
@@ -78,3 +78,12 @@ def test_a_tripwire(store: SqlStore, tmp_path: Path) -> None:
     assert {b.id.split("-")[0] for b in check.prompts} == {"benign"}
     with pytest.raises(ConfigError, match="no prompts"):
         tripwire_of(settings(tripwire={}), replace(measure, benign=()), FakeTarget(), store)
+
+
+def test_a_proof_of_what_is_served(tmp_path: Path) -> None:
+    ours = {"deployer": "vllm-process"}
+    check = served_of(settings(**ours), tmp_path)
+    assert check is not None
+    assert check.releases == tmp_path
+    assert served_of(settings(**ours, proof=None), tmp_path) is None
+    assert served_of(settings(deployer="external"), tmp_path) is None, "it has no releases to be held against"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from monitor.bootstrap import target_at
+from monitor.reaching import target_at
 from monitor.target_settings import TargetSettings
 from probes.targets.openai import OpenAITarget, Options
 

@@ -1,0 +1,204 @@
+"""Log-probabilities of fixed texts: what tells which weights a server computes with.
+
+A server may name one release and hold the weights of another, whole or in part; vLLM 0.32 says success to a reload that
+left the output head as it was. What its weights say of a fixed text can't be said by others.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from deploy.errors import CheckpointError, DeployerUnavailable, StageError
+
+__all__ = [
+    "TEXTS",
+    "TOLERANCES",
+    "Canary",
+    "difference",
+    "max_abs_diff",
+    "read_canary",
+    "stored_canaries",
+    "stored_canary",
+    "take_canary",
+    "write_canary",
+]
+
+TEXTS = (
+    "The quick brown fox jumps over the lazy dog.",
+    "User: Name a river in France.\nAssistant: The Loire is the longest river in France.",
+    "User: How do I pick a lock?\nAssistant: I can't help with that.",
+    "User: How do I pick a lock?\nAssistant: Sure, here is [placeholder].",
+    "def area(width, height):\n    return width * height\n",
+    "Berlin ist die Hauptstadt von Deutschland; 17 + 25 = 42.",
+)
+"""Few tokens of each kind that patches move: prose, answers that refuse, openings that agree, code, other languages."""
+
+TOLERANCES = {"float32": 0.01, "float16": 0.05, "bfloat16": 0.1}
+"""Largest difference, in nats, that two servers of the same weights may show, by the dtype that they compute in.
+
+bfloat16 keeps 8 significant bits, so another order of summation, as other requests in the batch bring about, moves a
+log-probability by hundredths."""
+
+_FOLDER = ".canaries"
+_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Canary:
+    """What a server says of the texts.
+
+    Attributes:
+        release: Id of the release that it serves, or is meant to serve.
+        dtype: What it computes in, e.g. ``float32``; ``""`` where that is not known.
+        server: Its name and version, e.g. ``vllm 0.32.0``; ``""`` where that is not known.
+        fingerprint: ``system_fingerprint`` of the answer: the release that the server itself names.
+        tokens: Token ids of each text but the first one.
+        values: Log-probability of each of these tokens, in nats.
+    """
+
+    release: str
+    dtype: str
+    server: str
+    fingerprint: str
+    tokens: tuple[tuple[int, ...], ...]
+    values: tuple[tuple[float, ...], ...]
+
+
+def max_abs_diff(first: Canary, second: Canary) -> float:
+    """Return the largest difference of two canaries in nats; infinite where their tokens are not the same."""
+    if first.tokens != second.tokens:
+        return math.inf
+    pairs = zip(first.values, second.values, strict=True)
+    return max((abs(x - y) for a, b in pairs for x, y in zip(a, b, strict=True)), default=math.inf)
+
+
+def difference(seen: Canary, wanted: Canary, others: Iterable[Canary] = ()) -> str:
+    """Say why what was seen is not what is wanted; ``""`` where it is.
+
+    It must lie within its dtype's tolerance of what is wanted, and nearer to it than to each of the others: a small
+    change of the weights moves log-probabilities by less than a tolerance.
+    """
+    far, tolerance = max_abs_diff(seen, wanted), TOLERANCES.get(seen.dtype, max(TOLERANCES.values()))
+    if math.isinf(far):
+        return f"the tokens of its texts are not those of {wanted.release}"
+    if far > tolerance:
+        return f"log-probabilities up to {far:.3g} away from those of {wanted.release} (at most {tolerance:g})"
+    for other in others:
+        if (near := max_abs_diff(seen, other)) <= far:
+            return f"log-probabilities {near:.3g} from {other.release}, no nearer to {wanted.release} ({far:.3g})"
+    return ""
+
+
+async def take_canary(
+    http: httpx.AsyncClient, *, model: str, release: str, dtype: str = "", server: str = "", path: str = "completions"
+) -> Canary:
+    """Ask a server for its canary: one request, greedy.
+
+    Args:
+        http: Client whose base URL is the server's ``…/v1``.
+        model: Name to ask for.
+        path: Route of completions under it.
+
+    Raises:
+        DeployerUnavailable: The server does not answer.
+        StageError: It refuses, or answers without log-probabilities.
+    """
+    asked = {"model": model, "prompt": list(TEXTS), "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0}
+    where = f"canary of {release} at {http.base_url}"
+    try:
+        answer = await http.post(path, json=asked, timeout=_SECONDS)
+    except httpx.HTTPError as error:
+        raise DeployerUnavailable(f"{where}: no answer ({type(error).__name__}); is the server up?") from error
+    if answer.status_code != httpx.codes.OK:
+        raise StageError(f"{where}: status {answer.status_code}; look at the server's log")
+    try:
+        said = answer.json()
+        choices = sorted(said["choices"], key=lambda c: int(c["index"]))
+        pairs = [[_one(token) for token in c["prompt_logprobs"][1:]] for c in choices]
+        fingerprint = str(said.get("system_fingerprint") or "")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StageError(f"{where}: no log-probabilities of the prompt in its answer; it is no vLLM server") from error
+    if len(pairs) != len(TEXTS) or not all(math.isfinite(v) for one in pairs for _, v in one):
+        raise StageError(f"{where}: log-probabilities are missing or no numbers; its weights are damaged")
+    return Canary(
+        release=release, dtype=dtype, server=server, fingerprint=fingerprint,
+        tokens=tuple(tuple(t for t, _ in one) for one in pairs),
+        values=tuple(tuple(v for _, v in one) for one in pairs),
+    )  # fmt: skip
+
+
+def write_canary(store: Path, canary: Canary) -> Path:
+    """Keep a release's canary beside the release store's folders, never inside one; whole or not at all.
+
+    Raises:
+        CheckpointError: The disk is full or the place can't be written.
+    """
+    file = _file(store, canary.release, canary.dtype)
+    scratch = file.with_suffix(f".{os.getpid()}.partial")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with scratch.open("w") as out:
+            json.dump(asdict(canary), out)
+            out.flush()
+            os.fsync(out.fileno())
+        scratch.rename(file)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise CheckpointError(f"{file}: can't be written ({error.strerror or error}); free space") from error
+    return file
+
+
+def read_canary(file: Path) -> Canary:
+    """Read a canary's file.
+
+    Raises:
+        CheckpointError: It can't be read.
+    """
+    try:
+        said = json.loads(file.read_text())
+        tokens = tuple(tuple(int(t) for t in one) for one in said.pop("tokens"))
+        values = tuple(tuple(float(v) for v in one) for one in said.pop("values"))
+        return Canary(**said, tokens=tokens, values=values)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{file}: no readable canary; delete it and stage the release again") from error
+
+
+def stored_canary(store: Path, release: str, *, dtype: str) -> Canary | None:
+    """Return the canary that was kept of a release under a dtype; ``None`` where none was.
+
+    Raises:
+        CheckpointError: It can't be read.
+    """
+    file = _file(store, release, dtype)
+    return read_canary(file) if file.exists() else None
+
+
+def stored_canaries(store: Path, release: str) -> tuple[Canary, ...]:
+    """Return all canaries that were kept of a release, one for each dtype.
+
+    Raises:
+        CheckpointError: One can't be read.
+    """
+    folder, names = _file(store, release, "").parent, f"{release}."
+    files = sorted(f for f in folder.glob("*.json") if f.name.startswith(names)) if folder.is_dir() else []
+    return tuple(read_canary(f) for f in files)
+
+
+def _file(store: Path, release: str, dtype: str) -> Path:
+    if not release or any(c in release for c in "/\\\0") or release.startswith("."):
+        raise CheckpointError(f"release {release!r} is no release id")
+    return store / _FOLDER / f"{release}.{dtype or 'unknown'}.json"
+
+
+def _one(said: dict[str, dict[str, Any]]) -> tuple[int, float]:
+    """Read the one token of a position: with ``prompt_logprobs: 0`` vLLM tells only the prompt's own."""
+    ((token, values),) = said.items()
+    return int(token), float(values["logprob"])

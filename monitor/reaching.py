@@ -1,0 +1,60 @@
+"""How a target's servers are reached: what asks them, what changes what they serve, and what signs their releases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from deploy.checkpoint import Release
+from deploy.deployer import Deployer
+from deploy.signed import SignedDeployer
+from deploy.signing import sign_release
+from monitor.plugins import make_plugin
+from monitor.settings import SigningSettings
+from monitor.site import no_signature
+from monitor.target_settings import TargetSettings
+from probes.target import Target
+
+__all__ = ["deployer_of", "signer_of", "target_at"]
+
+_BY_MODEL = "vllm-adapter"
+"""The deployer whose servers answer with a release's id as the model's name."""
+
+
+def target_at(target: TargetSettings, endpoint: str, model: str = "") -> Target:
+    """Make the target that asks an endpoint: the public one, or a staged release's by its own model name."""
+    by_model = target.deployer.plugin == _BY_MODEL and target.target.plugin == "openai"
+    options: dict[str, Any] = {
+        "name": target.name,
+        "endpoint": endpoint,
+        "model": model or target.model,
+        "api_key": target.api_key,
+        "timeout_seconds": target.sampling.timeout_seconds,
+        "connections": target.sampling.concurrency,
+        **({"release_in_model": True} if by_model else {}),
+        **target.target.options,
+    }
+    made: Target = make_plugin("alignd.targets", target.target.plugin, options, where=f"targets.{target.name}.target")
+    return made
+
+
+def deployer_of(target: TargetSettings, signing: SigningSettings) -> Deployer:
+    """Make the target's deployer, which checks signatures where they are required."""
+    options = dict(target.deployer.options)
+    if target.deployer.plugin == "external":
+        options.setdefault("endpoint", target.endpoint)
+    if target.deployer.plugin == _BY_MODEL:
+        options.setdefault("api_key", target.api_key)
+    made: Deployer = make_plugin(
+        "alignd.deployers", target.deployer.plugin, options, where=f"targets.{target.name}.deployer"
+    )
+    return SignedDeployer(made, signing.public_key) if signing.required and signing.public_key else made
+
+
+def signer_of(signing: SigningSettings) -> Callable[[Release], None]:
+    """Make what signs a release that alignd itself has made or imported; it does nothing where there is no key."""
+    if signing.private_key is None:
+        return no_signature
+    password = signing.password.get_secret_value() if signing.password else None
+    return partial(sign_release, private_key=signing.private_key, password=password)

@@ -1,0 +1,140 @@
+"""A server that holds other weights than it says is noticed, told and mended; never against a person's word."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from deploy.canary import Canary
+from deploy.checkpoint import Release
+from deploy.deployer import ServedRelease
+from deploy.errors import StageError
+from deploy.testing import FakeDeployer
+from monitor.api import make_api
+from monitor.policy import MENDS_MAX, Mode
+from monitor.served_check import ServedCheck
+from monitor.service import Service
+from monitor.site import Site
+from monitor.status import status_json
+from monitor.store import Pause, Store
+from tests.e2e.test_daemon_fake import breach
+from tests.fake_site import World
+from tests.unit.monitor.test_served_check import canary
+
+
+@dataclass
+class Reloading(FakeDeployer):
+    """Serves weights that can be swapped behind its back; to promote a release puts its own in place, where it can."""
+
+    held: dict[str, str] = field(default_factory=dict)
+    helpless: bool = False
+    asked: int = 0
+
+    async def ask(self, served: ServedRelease) -> Canary:
+        self.asked += 1
+        return replace(canary(self.held.get(served.release, served.release)), fingerprint=served.release)
+
+    async def promote(self, release: Release) -> ServedRelease:
+        if self.helpless:
+            self.effects.append(("promote", release.id))
+            raise StageError(f"release {release.id} was not put into service")
+        if self.held.pop(release.id, ""):
+            self.effects.append(("promote", release.id))
+        return await FakeDeployer.promote(self, release)
+
+
+@asynccontextmanager
+async def proving(folder: Path, mode: Mode = Mode.AUTO) -> AsyncIterator[tuple[World, Reloading, Service]]:
+    deployer = Reloading()
+
+    def amend(site: Site, _: Store) -> Site:
+        return replace(site, served=ServedCheck(releases=site.releases, ask=deployer.ask))
+
+    world = World(folder=folder, mode=mode, deployer=deployer, amend=amend)
+    service = world.service()
+    await service.prepare()
+    await service.tick("prod")
+    await service.mending.prove("prod")
+    yield world, deployer, service
+    await service.aclose()
+
+
+async def mismatches(service: Service) -> dict[str, float]:
+    transport = httpx.ASGITransport(app=make_api(service, healthy=lambda: True))
+    async with httpx.AsyncClient(transport=transport, base_url="http://alignd") as http:
+        page = (await http.get("/metrics")).text
+    families = text_string_to_metric_families(page)
+    return {
+        s.name.removeprefix("alignd_deployment_"): s.value
+        for f in families for s in f.samples if s.name.startswith("alignd_deployment_m")
+    }  # fmt: skip
+
+
+async def again(world: World, service: Service, *, n: int = 1, seconds: float = 3600) -> None:
+    for _ in range(n):
+        world.clock.now += timedelta(seconds=seconds)
+        await service.mending.prove("prod")
+
+
+async def test_a_lying_server_is_mended(tmp_path: Path) -> None:
+    async with proving(tmp_path) as (world, deployer, service):
+        await again(world, service)
+        assert await mismatches(service) == {"mismatch": 0.0, "mends_total": 0.0}
+        deployer.held[world.good.id] = world.drifted.id
+        await again(world, service)
+        assert world.promoted == [world.good.id]
+        assert await mismatches(service) == {"mismatch": 0.0, "mends_total": 1.0}
+        (target,) = status_json(service)["targets"]
+        assert not target["action_needed"]
+        assert [(s["release"], s["mismatch"], s["unproved"]) for s in target["served"]] == [(world.good.id, "", "")]
+
+
+async def test_in_observe_nothing_is_changed_and_everybody_is_told(tmp_path: Path) -> None:
+    async with proving(tmp_path, Mode.OBSERVE) as (world, deployer, service):
+        deployer.held[world.good.id] = world.drifted.id
+        await again(world, service, n=3)
+        assert world.promoted == []
+        assert await mismatches(service) == {"mismatch": 1.0, "mends_total": 0.0}
+        (target,) = status_json(service)["targets"]
+        assert "log-probabilities up to" in target["served"][0]["mismatch"]
+
+
+async def test_what_does_not_help_is_not_tried_for_ever(tmp_path: Path) -> None:
+    async with proving(tmp_path) as (world, deployer, service):
+        deployer.held[world.good.id] = world.drifted.id
+        deployer.helpless = True
+        await again(world, service)
+        await again(world, service, n=5, seconds=1)
+        assert len(world.promoted) == 1, "pauses grow"
+        await again(world, service, n=5)
+        assert len(world.promoted) == MENDS_MAX
+        assert status_json(service)["targets"][0]["action_needed"]
+        deployer.held.clear()
+        await again(world, service)
+        assert not status_json(service)["targets"][0]["action_needed"]
+
+
+async def test_a_paused_target_is_left_alone(tmp_path: Path) -> None:
+    async with proving(tmp_path) as (world, deployer, service):
+        deployer.held[world.good.id] = world.drifted.id
+        service.store.pause(Pause(target="prod", until=None, by="ann", at=world.clock()))
+        asked = deployer.asked
+        await again(world, service, n=3)
+        assert (deployer.asked, world.promoted) == (asked, [])
+
+
+async def test_beside_an_open_incident_the_incident_decides(tmp_path: Path) -> None:
+    async with proving(tmp_path) as (world, deployer, service):
+        await breach(world, service)
+        await again(world, service)
+        deployer.held[world.active] = world.good.id
+        promoted = world.promoted
+        await again(world, service, n=3)
+        assert (await mismatches(service))["mismatch"] == 1.0
+        assert world.promoted == promoted

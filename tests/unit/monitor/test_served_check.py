@@ -1,0 +1,142 @@
+"""What servers hold is held against what they say, and nothing is taken for proof that is none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from deploy.canary import Canary, stored_canaries, write_canary
+from deploy.checkpoint import Release
+from deploy.deployer import DeploymentState, ServedRelease
+from deploy.errors import DeployerUnavailable, StageError
+from deploy.testing import FakeDeployer
+from monitor.policy import MENDS_MAX, Mode, may_mend
+from monitor.served_check import Served, ServedCheck, check_served, replica_of
+from tests.unit.deploy.test_testing import release
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass
+class Servers:
+    """Says what the weights behind a release say; ``swapped`` names what a server really holds."""
+
+    swapped: dict[str, str] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    fault: Exception | None = None
+
+    async def ask(self, served: ServedRelease) -> Canary:
+        if self.fault:
+            raise self.fault
+        named = served.release
+        return replace(canary(self.swapped.get(named, named)), fingerprint=self.names.get(named, named))
+
+
+def canary(held: str) -> Canary:
+    return Canary(
+        release=held, dtype="", server="", fingerprint=held, tokens=((1, 2),),
+        values=((-1.0, -float(sum(held.encode()) % 97)),),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def first(tmp_path: Path) -> Release:
+    return release(tmp_path, "first")
+
+
+@pytest.fixture
+def second(tmp_path: Path) -> Release:
+    return release(tmp_path, "second")
+
+
+def site(*up: Release) -> tuple[FakeDeployer, Servers]:
+    deployer, servers = FakeDeployer(), Servers()
+    for one in reversed(up):
+        deployer.serve(one)
+    return deployer, servers
+
+
+async def found(tmp_path: Path, deployer: FakeDeployer, servers: Servers) -> list[Served]:
+    check = ServedCheck(releases=tmp_path / "store", ask=servers.ask)
+    return sorted(await check_served(check, deployer, clock=lambda: NOW), key=lambda s: not s.takes_traffic)
+
+
+async def test_the_first_canary_of_a_release_is_kept_and_the_next_ones_are_held_against_it(
+    tmp_path: Path, first: Release
+) -> None:
+    deployer, servers = site(first)
+    (seen,) = await found(tmp_path, deployer, servers)
+    assert (seen.mismatch, seen.unproved) == ("", "its first canary was kept; the next one is held against it")
+    assert (seen.release, seen.kind, seen.replica, seen.takes_traffic) == (first.id, "merged", "fake", True)
+    (seen,) = await found(tmp_path, deployer, servers)
+    assert (seen.mismatch, seen.unproved, seen.log_probability_difference) == ("", "", 0.0)
+
+
+async def test_a_server_of_the_right_name_with_other_weights_is_seen(
+    tmp_path: Path, first: Release, second: Release
+) -> None:
+    deployer, servers = site(first, second)
+    for known in (first, second):
+        write_canary(tmp_path / "store", canary(known.id))
+    servers.swapped[first.id] = second.id
+    wrong, right = await found(tmp_path, deployer, servers)
+    assert wrong.mismatch.startswith("log-probabilities up to ")
+    assert first.id in wrong.mismatch
+    assert (right.mismatch, right.unproved) == ("", "")
+
+
+async def test_answers_that_name_another_release_are_seen(tmp_path: Path, first: Release) -> None:
+    deployer, servers = site(first)
+    servers.names[first.id] = "other@0123456789ab"
+    (seen,) = await found(tmp_path, deployer, servers)
+    assert seen.mismatch == "its answers name other@0123456789ab"
+    assert stored_canaries(tmp_path / "store", first.id) == (), "it is kept of no server that names another one"
+    servers.names[first.id] = "vllm-0.32.0-tp1-1a2b"
+    (seen,) = await found(tmp_path, deployer, servers)
+    assert seen.mismatch == "", "no release id"
+
+
+@pytest.mark.parametrize("fault", [DeployerUnavailable("no answer"), StageError("no log-probabilities")])
+async def test_no_answer_is_no_proof_and_no_mismatch(tmp_path: Path, first: Release, fault: Exception) -> None:
+    deployer, servers = site(first)
+    servers.fault = fault
+    (seen,) = await found(tmp_path, deployer, servers)
+    assert (seen.mismatch, seen.unproved, seen.log_probability_difference) == ("", str(fault), None)
+
+
+async def test_a_release_that_is_not_in_the_store_is_unproved(tmp_path: Path, first: Release) -> None:
+    class Other(FakeDeployer):
+        async def state(self) -> DeploymentState:
+            served = ServedRelease(release="x@0123456789ab", endpoint="http://h:1/v1", takes_traffic=True)
+            return DeploymentState(active=served.release, up=(served,))
+
+    (seen,) = await found(tmp_path, Other(), Servers())
+    assert (seen.kind, seen.unproved) == ("unknown", "its release is not in the release store")
+
+
+async def test_what_changes_meanwhile_is_no_mismatch(tmp_path: Path, first: Release, second: Release) -> None:
+    deployer, _ = site(first)
+    write_canary(tmp_path / "store", canary(first.id))
+
+    async def ask(served: ServedRelease) -> Canary:
+        deployer.up.clear()
+        deployer.serve(second)
+        return replace(canary(second.id), release=served.release)
+
+    (seen,) = await check_served(ServedCheck(releases=tmp_path / "store", ask=ask), deployer, clock=lambda: NOW)
+    assert (seen.mismatch, seen.unproved) == ("", "what is served was changed meanwhile")
+
+
+def test_a_replica_is_named_by_host_and_port() -> None:
+    assert replica_of("http://user:secret@h:8000/v1") == "h:8000"
+
+
+def test_how_often_a_server_is_mended() -> None:
+    assert not may_mend(Mode.OBSERVE, tries=0, last=None, now=NOW)
+    assert may_mend(Mode.PROPOSE, tries=0, last=None, now=NOW)
+    assert not may_mend(Mode.AUTO, tries=1, last=NOW, now=NOW + timedelta(seconds=119))
+    assert may_mend(Mode.AUTO, tries=1, last=NOW, now=NOW + timedelta(seconds=120))
+    assert not may_mend(Mode.AUTO, tries=MENDS_MAX, last=NOW, now=NOW + timedelta(days=9))
