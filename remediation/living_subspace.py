@@ -40,7 +40,8 @@ __all__ = [
     "run_update",
 ]
 
-FORMAT = 1
+FORMAT = 2
+"""A sketch of format 1 may hold requests that are measured now: it is shown, and not updated."""
 SUMMARY = "summary.json"
 CONTROLS = ("harmless, refused", "harmless, answered", "random tokens", "random subspace")
 """What the energy of refused harmful requests is held against; the last is exact: what k of d directions take."""

@@ -92,6 +92,11 @@ def read_sketch(folder: Path) -> tuple[SubspaceSummary, Sketches] | None:
     if not (folder / SUMMARY).exists():
         return None
     summary = read_summary(folder)
+    if summary.format < FORMAT:
+        raise SketchError(
+            f"{folder}: the sketch is of an older alignd, which told requests to sketch from those to measure in "
+            f"another way; {_anew(folder)}"
+        )
     file = folder / summary.tensors
     try:
         data = file.read_bytes()

@@ -133,7 +133,7 @@ def test_plots_are_written_self_contained(alignd: Alignd, folder: Path) -> None:
         ("{", "is damaged; remove subspace"),
         ("[]", "is damaged"),
         (json.dumps({"format": 1}), "is damaged"),
-        (json.dumps({"format": 9, "new": 1}), "format 9 is of a newer alignd, this one reads up to 1"),
+        (json.dumps({"format": 9, "new": 1}), "format 9 is of a newer alignd, this one reads up to 2"),
         (json.dumps({**summary(), "updates": []}), "is damaged"),
     ],
 )
