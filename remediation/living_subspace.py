@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -260,6 +261,8 @@ def run_update(request: UpdateRequest, on_progress: Progress) -> SubspaceSummary
         if not result.exists():
             errors.seek(0)
             tail = "\n".join(errors.read().decode(errors="replace").splitlines()[-8:])
+            if code == -signal.SIGKILL:
+                tail = "it was killed (SIGKILL), as Linux does where memory runs out; give fewer categories"
             raise WorkerDied(f"the update of {request.sketch} ended with {code} and no result:\n{tail}")
         said = json.loads(result.read_text(encoding="utf-8"))
     if "failed" in said:
