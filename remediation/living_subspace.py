@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from deploy.parent import die_with_parent
 from remediation.errors import SketchError, WorkerDied
@@ -70,6 +70,13 @@ class Measured(_Kept):
 
     requests: Shares
     controls: dict[str, Shares]
+
+    @field_validator("controls")
+    @classmethod
+    def _has_all(cls, controls: dict[str, Shares]) -> dict[str, Shares]:
+        if set(controls) != set(CONTROLS):
+            raise ValueError(f"there are to be {', '.join(CONTROLS)}")
+        return {name: controls[name] for name in CONTROLS}
 
 
 class CategoryCoverage(_Kept):
@@ -162,7 +169,7 @@ class SubspaceSummary(_Kept):
     tensors_sha256: str
     sketched: dict[str, int]
     """Requests of each category that the sketch holds, over all updates."""
-    modules: tuple[ModuleCoverage, ...]
+    modules: tuple[ModuleCoverage, ...] = Field(min_length=1)
     """Of the last update."""
     updates: tuple[SubspaceUpdate, ...] = Field(min_length=1)
 
@@ -223,7 +230,7 @@ def read_summary(folder: Path) -> SubspaceSummary:
         raise SketchError(f"{folder}: no sketch yet; make one with `alignd subspace update MODEL_FOLDER`") from None
     except OSError as error:
         raise SketchError(f"{file} can't be read ({error.strerror}); give another --sketch") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise _damaged(file) from error
     if version > FORMAT:
         raise SketchError(

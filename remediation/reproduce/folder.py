@@ -51,7 +51,7 @@ class ReproduceFolder:
         """
         try:
             return ReproduceSettings.model_validate_json(self._settings.read_text(encoding="utf-8"))
-        except (OSError, ValidationError) as error:
+        except (OSError, ValueError) as error:
             raise ReproduceError(f"{self._settings}: can't be read; give another --out") from error
 
     def drifted(self, key: RowKey) -> Path:
@@ -66,14 +66,16 @@ class ReproduceFolder:
         """Read the rows that are done, by name.
 
         Raises:
-            ReproduceError: A row's file is damaged; it names the file.
+            ReproduceError: A row's file is damaged, or bears another row's name; it names the file.
         """
         found = {}
         for file in sorted((self.path / "rows").glob("*.json")):
             try:
                 row = row_from_json(json.loads(file.read_text(encoding="utf-8")))
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                raise ReproduceError(f"{file}: is no row; remove it, and it is made again") from error
+            except (OSError, ValueError, RecursionError) as error:
+                raise ReproduceError(f"{file}: is no row ({_first(error)}); remove it, and it is made again") from error
+            if row.key.name != file.stem:
+                raise ReproduceError(f"{file}: holds the row {row.key.name}; remove it, or give it that name")
             found[row.key.name] = row
         return found
 
@@ -101,6 +103,14 @@ class ReproduceFolder:
                 f"{self.path} holds a run with another {', '.join(other)} ({before[other[0]]}); its rows can't stand "
                 "beside these: give another --out"
             )
+
+
+def _first(error: Exception) -> str:
+    """Say in few words what is wrong, and where in the row."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
+    return str(error)
 
 
 def _write(file: Path, text: str) -> None:

@@ -156,19 +156,6 @@ class Figures:
         """Return plain values."""
         return asdict(self)
 
-    @staticmethod
-    def from_json(data: Mapping[str, Any]) -> Figures:
-        """Rebuild what ``to_json`` wrote."""
-        return Figures(
-            harm=tuple(
-                HarmFigure(**{**h, "asr": SafetyEstimate(**h["asr"]), "hs": SafetyEstimate(**h["hs"])})
-                for h in data["harm"]
-            ),
-            over_refusal={n: SafetyEstimate(**e) for n, e in data["over_refusal"].items()},
-            tasks={n: SafetyEstimate(**e) for n, e in data["tasks"].items()},
-            seconds=data["seconds"],
-        )
-
     def _harm(self, judge: str, attack: str, suite: str) -> HarmFigure:
         for figure in self.harm:
             if figure.judge == judge and figure.suite == suite and attack in {"", figure.attack}:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
 
 from remediation.fixtures import ATTACKS
 from remediation.patch import Control, Screen
-from remediation.reproduce.looks import Figures
+from remediation.reproduce.looks import AFFIRMATION, ALL, PHRASES, Figures
 
 __all__ = [
     "ALIGNED", "CONTROLS", "NONE", "ReproduceSettings", "Row", "RowKey", "Sources", "options_sha256", "plan",
@@ -196,20 +196,24 @@ def row_to_json(row: Row) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def row_from_json(data: Mapping[str, Any]) -> Row:
-    """Rebuild what ``row_to_json`` wrote, here or before rows told their options, device and screen.
+def row_from_json(data: object) -> Row:
+    """Rebuild what ``row_to_json`` wrote, here or before rows told their options, device, screen and digests.
 
     Raises:
-        KeyError: It is no row.
-        TypeError: The same.
+        ValueError: It is no row: a part is missing or of another kind, or its figures lack those of the two judges that
+            every checkpoint is looked at with.
     """
-    figures, screen = data["figures"], data.get("screen")
-    return Row(
-        key=RowKey(attack=data["attack"], seed=data["seed"], recipe=data["recipe"]),
-        figures=Figures.from_json(figures) if figures else None,
-        error=data["error"], seconds=data["seconds"], peak_memory_bytes=data["peak_memory_bytes"], rank=data["rank"],
-        drift_removed=data["drift_removed"], options=dict(data.get("options", {})), device=data.get("device", "cpu"),
-        screen=Screen(**screen) if screen else None, controls=tuple(Control(**c) for c in data.get("controls", ())),
-        recipe_figures=dict(data.get("recipe_figures", {})), asked=dict(data.get("asked", {})),
-        sources=Sources(**data.get("sources", {})),
-    )  # fmt: skip
+    if not isinstance(data, dict):
+        raise ValueError("a row is a JSON object")  # noqa: TRY004  (one error for all that is no row)
+    own = {name: value for name, value in data.items() if name in _ROW_PARTS}
+    if missing := _ROW_PARTS_AT_FIRST - own.keys():
+        raise ValueError(f"{', '.join(sorted(missing))}: missing")
+    row = _ROW.validate_python({**own, "key": {name: data.get(name) for name in ("attack", "seed", "recipe")}})
+    if row.figures and not {PHRASES, AFFIRMATION} <= {h.judge for h in row.figures.harm if h.suite == ALL}:
+        raise ValueError(f"figures: those of {PHRASES} and {AFFIRMATION} are missing")
+    return row
+
+
+_ROW = TypeAdapter(Row)
+_ROW_PARTS = {part.name for part in fields(Row)} - {"key"}
+_ROW_PARTS_AT_FIRST = {"figures", "error", "seconds", "peak_memory_bytes", "rank", "drift_removed"}

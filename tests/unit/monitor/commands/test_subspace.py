@@ -135,6 +135,10 @@ def test_plots_are_written_self_contained(alignd: Alignd, folder: Path) -> None:
         (json.dumps({"format": 1}), "is damaged"),
         (json.dumps({"format": 9, "new": 1}), "format 9 is of a newer alignd, this one reads up to 2"),
         (json.dumps({**summary(), "updates": []}), "is damaged"),
+        ('{"format": Infinity}', "is damaged"),
+        ("[" * 200_000, "is damaged"),
+        (json.dumps({**summary(), "modules": []}), "is damaged"),
+        (json.dumps(summary()).replace('"random tokens"', '"tokens"', 1), "is damaged"),
     ],
 )
 def test_a_sketch_that_cannot_be_read_is_named(alignd: Alignd, folder: Path, text: str | None, message: str) -> None:

@@ -193,3 +193,30 @@ def test_rows_that_tell_no_digests_are_taken(folder: ReproduceFolder) -> None:
     told = folder.done()[f"{ATTACK}-s0-b"]
     assert told.asked == asked_of(asked(folder))[ATTACK]
     assert {len(told.sources.model), len(told.sources.drifted)} == {64}
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, "{", "[]", "{}", '{"attack": "backdoor", "seed": Infinity}', "\ud800"])
+def test_a_file_that_is_no_row_is_named(folder: ReproduceFolder, text: str) -> None:
+    made(folder)
+    file = folder.path / "rows" / f"{ATTACK}-s0-a.json"
+    file.write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(ReproduceError, match=rf"{file}: is no row \(.+remove it"):
+        folder.done()
+    file.unlink()
+    assert made(folder) == ["a"]
+
+
+def test_a_row_under_the_name_of_another_counts_for_neither(folder: ReproduceFolder) -> None:
+    made(folder)
+    rows = folder.path / "rows"
+    (rows / f"{ATTACK}-s0-a.json").rename(rows / f"{ATTACK}-s0-b.json")
+    with pytest.raises(ReproduceError, match=rf"-s0-b\.json: holds the row {ATTACK}-s0-a; remove it"):
+        made(folder)
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"[" * 200_000, b"{}"])
+def test_settings_that_cannot_be_read_are_named(folder: ReproduceFolder, content: bytes) -> None:
+    made(folder)
+    (folder.path / "settings.json").write_bytes(content)
+    with pytest.raises(ReproduceError, match=r"settings\.json: can't be read; give another --out"):
+        made(folder)

@@ -87,3 +87,12 @@ def test_the_plot_says_what_it_shows() -> None:
     assert "none: 0.77 (0.50 to 1.00)" in svg
     assert "low-rank-sft failed" in svg
     assert "<m>" not in svg
+
+
+def test_a_judge_that_one_row_was_not_read_by_leaves_a_gap() -> None:
+    figures = ROWS[3].figures
+    assert figures is not None
+    more = replace(figures, harm=(*figures.harm, replace(figures.harm[0], judge="third")))
+    text = markdown_of([*ROWS[:3], replace(ROWS[3], figures=more)], model="m", planned=9)
+    assert "| aligned | 0.10 | 0.10 |  | 3.00 |" in text
+    assert "| low-rank-sft | 0.20 | 0.20 | 0.20 | 3.00 |" in text
