@@ -132,8 +132,14 @@ def _write(folder: ReproduceFolder, settings: ReproduceSettings, planned: int) -
     }  # fmt: skip
     for ending, words in texts.items():
         scratch = folder.path / f".tables.{ending}"
-        scratch.write_text(words, encoding="utf-8")
-        scratch.rename(folder.path / f"tables.{ending}")
+        try:
+            scratch.write_text(words, encoding="utf-8")
+            scratch.rename(folder.path / f"tables.{ending}")
+        except OSError as error:
+            scratch.unlink(missing_ok=True)
+            raise ConfigError(
+                f"--out: {folder.path} can't be written ({error.strerror}); free space, and the same command goes on"
+            ) from error
 
 
 def _list(folder: ReproduceFolder, settings: ReproduceSettings) -> None:

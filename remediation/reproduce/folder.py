@@ -80,8 +80,18 @@ class ReproduceFolder:
         return found
 
     def write(self, row: Row) -> None:
-        """Put a row down, whole or not at all."""
-        _write(self.path / "rows" / f"{row.key.name}.json", json.dumps(row_to_json(row), indent=1))
+        """Put a row down, whole or not at all.
+
+        Raises:
+            ReproduceError: The disk is full, or the folder can't be written.
+        """
+        file = self.path / "rows" / f"{row.key.name}.json"
+        try:
+            _write(file, json.dumps(row_to_json(row), indent=1))
+        except OSError as error:
+            raise ReproduceError(
+                f"{file}: can't be written ({error.strerror}); free space, and the same command goes on"
+            ) from error
 
     def remove(self, key: RowKey) -> None:
         """Forget a row, so that it is made again."""
@@ -114,9 +124,13 @@ def _first(error: Exception) -> str:
 
 
 def _write(file: Path, text: str) -> None:
-    scratch = file.with_suffix(".partial")
-    with scratch.open("w", encoding="utf-8") as out:
-        out.write(text)
-        out.flush()
-        os.fsync(out.fileno())
-    scratch.rename(file)
+    scratch = file.with_name(f"{file.stem}.partial")
+    try:
+        with scratch.open("w", encoding="utf-8") as out:
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+        scratch.rename(file)
+    except OSError:  # a full disk above all: what is half-written would keep it full
+        scratch.unlink(missing_ok=True)
+        raise

@@ -340,3 +340,25 @@ def test_memory_that_runs_out_is_told(
     monkeypatch.setattr(living, "load_sound", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         update(request_, quiet)
+
+
+@pytest.mark.parametrize("writes", [0, 1])
+def test_a_full_disk_leaves_the_folder_as_it_was(
+    request_: UpdateRequest, monkeypatch: pytest.MonkeyPatch, writes: int
+) -> None:
+    summary, sketches = read_sketch(request_.sketch) or pytest.fail("no sketch")
+    before = sorted(p.name for p in request_.sketch.iterdir())
+    synced: list[int] = []
+
+    def full(number: int) -> None:
+        synced.append(number)
+        if len(synced) > 2 * writes:  # the file's and the folder's
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(SketchError, match=r"No space left on device.*as it was"):
+        sketch_store.write_sketch(
+            request_.sketch, sketches, identity=summary.identity, rank=4, sketched=summary.sketched,
+            modules=summary.modules, updates=(*summary.updates, *summary.updates),
+        )  # fmt: skip
+    assert sorted(p.name for p in request_.sketch.iterdir()) == before

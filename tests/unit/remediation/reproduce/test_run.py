@@ -220,3 +220,16 @@ def test_settings_that_cannot_be_read_are_named(folder: ReproduceFolder, content
     (folder.path / "settings.json").write_bytes(content)
     with pytest.raises(ReproduceError, match=r"settings\.json: can't be read; give another --out"):
         made(folder)
+
+
+def test_a_full_disk_leaves_no_half_of_a_row(folder: ReproduceFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    made(folder)
+    before = sorted(p.name for p in (folder.path / "rows").iterdir())
+
+    def full(number: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(ReproduceError, match=r"s0-c\.json: can't be written \(No space left on device\); free space"):
+        folder.write(row(ATTACK, "c", 0.5))
+    assert sorted(p.name for p in (folder.path / "rows").iterdir()) == before
