@@ -144,8 +144,12 @@ def _write(folder: ReproduceFolder, settings: ReproduceSettings, planned: int) -
 
 def _list(folder: ReproduceFolder, settings: ReproduceSettings) -> None:
     from remediation.reproduce.plan import plan
+    from remediation.reproduce.same import asked_of, require_same_asked
 
-    done = {row.key.name: row for row in folder.rows(settings)}
+    folder.require_same(settings)
+    rows = folder.rows(settings)
+    require_same_asked(folder.path, rows, asked_of(settings))
+    done = {row.key.name: row for row in rows}
     for key in plan(settings.attacks, settings.recipes, settings.seeds):
         row = done.get(key.name)
         print(f"{'to do' if row is None else 'failed' if row.error else 'done':6} {key.name}")

@@ -37,11 +37,25 @@ class ReproduceFolder:
             shutil.rmtree(self.path / "work", ignore_errors=True)
             for left in [*self.path.glob("drifted/.*.partial"), *self.path.glob("rows/*.partial")]:
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
-            if self._settings.exists():
-                self._require_same(settings)
+            self.require_same(settings)
             _write(self._settings, settings.model_dump_json(indent=2))
         except OSError as error:
             raise ReproduceError(f"{self.path}: can't be written ({error.strerror}); give another --out") from error
+
+    def require_same(self, settings: ReproduceSettings) -> None:
+        """Let a run go on in the folder of the same run, or begin in one that holds none.
+
+        Raises:
+            ReproduceError: The folder holds a run whose figures can't stand beside these.
+        """
+        if not self._settings.exists():
+            return
+        before, now = self.settings().model_dump(), settings.model_dump()
+        if other := [n for n in now if n not in _MAY_CHANGE and now[n] != before[n]]:
+            raise ReproduceError(
+                f"{self.path} holds a run with another {', '.join(other)} ({before[other[0]]}); its rows can't stand "
+                "beside these: give another --out"
+            )
 
     def settings(self) -> ReproduceSettings:
         """Read the run's settings.
@@ -105,14 +119,6 @@ class ReproduceFolder:
     @property
     def _settings(self) -> Path:
         return self.path / "settings.json"
-
-    def _require_same(self, settings: ReproduceSettings) -> None:
-        before, now = self.settings().model_dump(), settings.model_dump()
-        if other := [n for n in now if n not in _MAY_CHANGE and now[n] != before[n]]:
-            raise ReproduceError(
-                f"{self.path} holds a run with another {', '.join(other)} ({before[other[0]]}); its rows can't stand "
-                "beside these: give another --out"
-            )
 
 
 def _first(error: Exception) -> str:
