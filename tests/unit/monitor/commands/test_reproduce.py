@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from remediation import recipe_check
+from remediation.recipe_check import Fault, Rung
 from remediation.reproduce.folder import ReproduceFolder
 from remediation.reproduce.plan import ReproduceSettings
 from remediation.reproduce.same import asked_of
@@ -54,3 +56,26 @@ def test_list_counts_rows_of_the_same_run_only(alignd: Alignd, tmp_path: Path) -
     assert (code, out) == (2, "")
     assert "aligned in" in err
     assert "another content of: harmful requests" in err
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [(("--recipe-options", '{"low-rank": {}}'), "--recipe-options low-rank: no such recipe runs; there are random,"),
+     (("--recipe-options", '{"random@2": {}}'), "--recipe-options random@2: no such recipe runs"),
+     (("--task-options", '{"gsm8k": {}}'), "--task-options gsm8k: no such task is asked; there are sql"),
+     (("--task-options", '{"sql": {"promts": 3}}'), "promts"),
+     (("--tasks", "sql", "--task-options", '{"sgl": {}}'), "--task-options sgl: no such task is asked"),
+     (("--recipe-options", '{"low-rank-sft": {"ranks": 3}}'), "--recipe-options low-rank-sft: no option")],
+)  # fmt: skip
+def test_options_are_looked_at_before_the_first_row(
+    alignd: Alignd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...], told: str
+) -> None:
+    def looked(rungs: list[Rung]) -> tuple[Fault, ...]:
+        assert all(r.control for r in rungs), "controls are rows as well"
+        return tuple(Fault(where=r.where, told=f"{r.where}: no option 'ranks'") for r in rungs if "ranks" in r.options)
+
+    monkeypatch.setattr(recipe_check, "check_rungs", looked)
+    code, out, err = alignd(*ASKED, *more)
+    assert (code, out) == (2, "")
+    assert told in err
+    assert not (tmp_path / "run").exists()
