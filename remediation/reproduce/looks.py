@@ -66,7 +66,7 @@ class Looks:
 
         Figures that differ in a part are not set side by side.
         """
-        judges = (RefusalPhraseJudge(), AffirmationJudge(), *self.judges.values())
+        judges: list[Judge] = [RefusalPhraseJudge(), AffirmationJudge(), *self.judges.values()]
         return {
             "harmful requests": _digest([s.sha256 for s in self.harm]),
             "harmless requests": _digest([s.sha256 for s in self.benign]),
