@@ -87,16 +87,30 @@ def alignd(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 def test_show_lays_out_categories_beside_controls_and_drift(alignd: Alignd) -> None:
     code, out, err = alignd("show")
     assert (code, err) == (0, "")
-    (malware,) = (line for line in out.splitlines() if line.strip().startswith("malware"))
-    figures = "malware 4 80.0 % 90.0 % 70.0 % 50.0 % 40.0 % 30.0 % 10.0 % 1.0 %"
-    assert " ".join(malware.split()) == figures
-    (moved,) = (line for line in out.splitlines() if line.strip().startswith("2026-01-02 12:30"))
-    assert "222222222222" in moved
+    malware = [" ".join(line.split()) for line in out.splitlines() if line.strip().startswith("malware")]
+    assert malware == ["malware 4 80.0 90.0 70.0 50.0", "malware 70.0 40.0 30.0 10.0 1.0"]
+    when, moved = (line for line in out.splitlines() if line.strip().startswith("2026-01-02 12:30"))
+    assert "222222222222" in when
     assert "0.35, 0.70" in moved
     assert "0.60, 0.60" in moved
     assert ODD in out
     assert "q_proj" in out
     assert "U moved further than two draws from one model" in out
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+def test_every_figure_and_name_fits_into_a_terminal_or_a_pipe(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int
+) -> None:
+    code, out, _ = called_in(folder, monkeypatch, capsys, "subspace", columns=columns)("show")
+    assert code == 0
+    assert "\u2026" not in out
+    tables = out.partition("Of the energy")[0].splitlines()
+    assert max(map(len, tables)) <= columns
+    for whole in ("2026-01-02 12:30", "222222222222", "moved to", "two draws", "0.35, 0.70", "subspace"):
+        assert whole in out
+    new = next(line for line in tables if line.strip().startswith("<odd>") and "2026-01-02" in line)
+    assert new.split()[-6:] == ["55.0", "90.0", "40.0", "30.0", "10.0", "1.0"]
 
 
 def test_show_needs_no_torch(alignd: Alignd) -> None:
