@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from monitor.commands.subspace_svg import subspace_html, subspace_svg
 from monitor.commands.subspace_tables import latest, newcomers, subspace_words
+from monitor.commands.svg import DARK, GROUND
 from remediation import living_subspace
 from remediation.errors import SketchError, WorkerDied
 from remediation.living_subspace import CONTROLS, SUMMARY, SubspaceSummary, UpdateRequest, read_summary
@@ -228,3 +230,17 @@ def test_one_update_and_matrices_without_blocks_are_drawn_too() -> None:
     assert "tell no blocks apart" in drawn
     ET.fromstring(drawn)
     assert "nothing to compare it with" in subspace_html(parsed(updates=1))
+
+
+def test_the_plot_and_its_page_turn_dark_and_no_colour_is_left_behind() -> None:
+    page = subspace_html(parsed())
+    assert page.count("prefers-color-scheme") == 2
+    drawn = subspace_svg(parsed())
+    assert set(re.findall(r'(?:fill|stroke)="(#[0-9a-f]{6})"', drawn)) <= set(DARK)
+    assert f'svg [fill="{GROUND}"] {{ fill: {DARK[GROUND]}; }}' in drawn
+
+
+def test_controls_are_drawn_over_the_requests_by_depth() -> None:
+    drawn = subspace_svg(parsed())
+    by_depth = re.findall(r'<polyline .*stroke="(#[0-9a-f]{6})" stroke-width="(?:5.0|1.5)"', drawn)
+    assert by_depth == ["#2563eb", "#b45309", "#0f8a6a", "#64748b", "#94a3b8"]
