@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from deploy.parent import die_with_parent
 from remediation.errors import SketchError, WorkerDied
@@ -40,7 +41,8 @@ __all__ = [
     "run_update",
 ]
 
-FORMAT = 1
+FORMAT = 2
+"""A sketch of format 1 may hold requests that are measured now: it is shown, and not updated."""
 SUMMARY = "summary.json"
 CONTROLS = ("harmless, refused", "harmless, answered", "random tokens", "random subspace")
 """What the energy of refused harmful requests is held against; the last is exact: what k of d directions take."""
@@ -68,6 +70,13 @@ class Measured(_Kept):
 
     requests: Shares
     controls: dict[str, Shares]
+
+    @field_validator("controls")
+    @classmethod
+    def _has_all(cls, controls: dict[str, Shares]) -> dict[str, Shares]:
+        if set(controls) != set(CONTROLS):
+            raise ValueError(f"there are to be {', '.join(CONTROLS)}")
+        return {name: controls[name] for name in CONTROLS}
 
 
 class CategoryCoverage(_Kept):
@@ -160,7 +169,7 @@ class SubspaceSummary(_Kept):
     tensors_sha256: str
     sketched: dict[str, int]
     """Requests of each category that the sketch holds, over all updates."""
-    modules: tuple[ModuleCoverage, ...]
+    modules: tuple[ModuleCoverage, ...] = Field(min_length=1)
     """Of the last update."""
     updates: tuple[SubspaceUpdate, ...] = Field(min_length=1)
 
@@ -221,7 +230,7 @@ def read_summary(folder: Path) -> SubspaceSummary:
         raise SketchError(f"{folder}: no sketch yet; make one with `alignd subspace update MODEL_FOLDER`") from None
     except OSError as error:
         raise SketchError(f"{file} can't be read ({error.strerror}); give another --sketch") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise _damaged(file) from error
     if version > FORMAT:
         raise SketchError(
@@ -259,6 +268,8 @@ def run_update(request: UpdateRequest, on_progress: Progress) -> SubspaceSummary
         if not result.exists():
             errors.seek(0)
             tail = "\n".join(errors.read().decode(errors="replace").splitlines()[-8:])
+            if code == -signal.SIGKILL:
+                tail = "it was killed (SIGKILL), as Linux does where memory runs out; give fewer categories"
             raise WorkerDied(f"the update of {request.sketch} ended with {code} and no result:\n{tail}")
         said = json.loads(result.read_text(encoding="utf-8"))
     if "failed" in said:

@@ -37,11 +37,13 @@ class Rung:
 
     Attributes:
         where: Key in the settings, for the message.
+        control: Whether a control may stand here too, as where recipes are only measured.
     """
 
     where: str
     recipe: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    control: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +97,7 @@ def fault_of(rung: Rung) -> Fault | None:
             rung, f"recipe {rung.recipe} can't be imported on this machine ({error}), so that nothing can be repaired "
             "with it; install alignd[patch], or leave recipes empty where this machine only watches", unchecked=True,
         )  # fmt: skip
-    if rung.recipe in _CONTROLS or getattr(module, "CONTROL", False):
+    if not rung.control and (rung.recipe in _CONTROLS or getattr(module, "CONTROL", False)):
         fit = ", ".join(sorted(found.keys() - _CONTROLS))
         return _fault(
             rung, f"{rung.recipe} is a control, made to hold repairs against, and repairs nothing; take it out of the "

@@ -22,6 +22,8 @@ __all__ = ["reproduce"]
 _CRASH, _USAGE, _STOPPED = 1, 2, 130
 _STEP = 0.1
 """Share of a row after which progress is told again."""
+_WITHOUT = {"aligned", "none"}
+"""Rows without a recipe."""
 _WHAT, _ASKED, _WHERE = "What runs", "What is asked", "Where"
 
 
@@ -132,14 +134,24 @@ def _write(folder: ReproduceFolder, settings: ReproduceSettings, planned: int) -
     }  # fmt: skip
     for ending, words in texts.items():
         scratch = folder.path / f".tables.{ending}"
-        scratch.write_text(words, encoding="utf-8")
-        scratch.rename(folder.path / f"tables.{ending}")
+        try:
+            scratch.write_text(words, encoding="utf-8")
+            scratch.rename(folder.path / f"tables.{ending}")
+        except OSError as error:
+            scratch.unlink(missing_ok=True)
+            raise ConfigError(
+                f"--out: {folder.path} can't be written ({error.strerror}); free space, and the same command goes on"
+            ) from error
 
 
 def _list(folder: ReproduceFolder, settings: ReproduceSettings) -> None:
     from remediation.reproduce.plan import plan
+    from remediation.reproduce.same import asked_of, require_same_asked
 
-    done = {row.key.name: row for row in folder.rows(settings)}
+    folder.require_same(settings)
+    rows = folder.rows(settings)
+    require_same_asked(folder.path, rows, asked_of(settings))
+    done = {row.key.name: row for row in rows}
     for key in plan(settings.attacks, settings.recipes, settings.seeds):
         row = done.get(key.name)
         print(f"{'to do' if row is None else 'failed' if row.error else 'done':6} {key.name}")
@@ -157,6 +169,10 @@ def _settings(**given: Any) -> ReproduceSettings:  # noqa: ANN401  (pydantic che
     installed = (*_installed(), "none")
     if unknown := [r for r in given["recipes"] if r.partition("@")[0] not in installed]:
         raise ConfigError(f"--recipes {unknown[0]}: there are {', '.join(installed)}")
+    if unknown := [r for r in given["recipe_options"] if r not in given["recipes"]]:
+        raise ConfigError(
+            f"--recipe-options {unknown[0]}: no such recipe runs; there are {', '.join(given['recipes'])}"
+        )
     try:
         return ReproduceSettings(**{n: v for n, v in given.items() if v not in (None, ())})
     except ValidationError as error:
@@ -170,6 +186,7 @@ def _require_usable(settings: ReproduceSettings) -> None:
     Raises:
         CheckpointError: The model's folder is no checkpoint.
         ProbeError: A suite, task or judge can't be used.
+        ConfigError: A recipe refuses its options.
     """
     from deploy.checkpoint import check_checkpoint
     from monitor.plugins import make_plugin
@@ -185,6 +202,25 @@ def _require_usable(settings: ReproduceSettings) -> None:
         make_plugin("alignd.tasks", name, options, where=f"--tasks {name}")
     for name, options in settings.judges.items():
         make_plugin("alignd.judges", name, options, where=f"--judges {name}")
+    _require_recipes(settings)
+
+
+def _require_recipes(settings: ReproduceSettings) -> None:
+    """Look at the recipes' options in a child process, for recipes import torch."""
+    from remediation.errors import WorkerDied
+    from remediation.recipe_check import Rung, check_rungs
+
+    rungs = [
+        Rung(where=f"--recipe-options {name}", recipe=name.partition("@")[0],
+             options=settings.recipe_options.get(name, {}), control=True)
+        for name in dict.fromkeys(settings.recipes) if name not in _WITHOUT
+    ]  # fmt: skip
+    try:
+        faults = check_rungs(rungs)
+    except WorkerDied as error:
+        raise ConfigError(f"--recipes: can't be looked at; {error}") from error
+    if faults:
+        raise ConfigError("\n".join(f.told for f in faults))
 
 
 def _installed() -> tuple[str, ...]:
@@ -205,9 +241,11 @@ def _sources(given: list[str] | None) -> tuple[str, ...] | None:
 
 
 def _tasks(given: list[str] | None, options: dict[str, Any]) -> dict[str, dict[str, Any]] | None:
-    if given is None:
+    if given is None and not options:
         return None
-    named = dict(one.partition("=")[::2] for one in given)
+    named = dict(one.partition("=")[::2] for one in given or ["sql"])
+    if unknown := [name for name in options if name not in named]:
+        raise ConfigError(f"--task-options {unknown[0]}: no such task is asked; there are {', '.join(named)}")
     found: dict[str, dict[str, Any]] = {}
     for name, file in named.items():
         own = options.get(name, {})

@@ -29,7 +29,7 @@ def reproduce_svg(rows: Sequence[Row], *, model: str, judge: str = PHRASES) -> s
     bottom = _TOP + band * max(1, len(attacks))
     aligned = asr_spread([r for r in rows if r.key.recipe == ALIGNED], judge=judge)
     parts = [
-        *opening(WIDTH, bottom + 70, title=f"The safety patch on {model}", told=_told(rows, judge)),
+        *opening(WIDTH, bottom + 70, title=f"The safety patch on {model}", told=_told(rows, judge), dark=True),
         text(24, 34, short(f"Harmful requests that {model} goes along with", 90), size=17, weight="600"),
         text(24, 56, short(f"before (red) and after each recipe, by attack; judge {judge}", 120), size=13, fill=MUTED),
         *_legend(looks),

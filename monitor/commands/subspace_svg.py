@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from monitor.commands.subspace_tables import averaged, block_of, latest, newcomers, subspace_words
-from monitor.commands.svg import GRID, INK, MUTED, opening, short, text
+from monitor.commands.svg import GRID, GROUND, INK, MUTED, opening, short, text
 
 if TYPE_CHECKING:  # so that `--help` stays quick
     from remediation.living_subspace import ModuleCoverage, Shares, SubspaceSummary
@@ -38,7 +38,7 @@ def subspace_svg(summary: SubspaceSummary) -> str:
     about = f"{summary.identity.architecture}, rank {summary.rank}, {sum(summary.sketched.values())} requests sketched"
     lower = _TOP + _ROW * len(rows) + _GAP
     parts = [
-        *opening(WIDTH, height, title="Where safety gradients lie", told=told),
+        *opening(WIDTH, height, title="Where safety gradients lie", told=told, dark=True),
         text(24, 34, "Where safety gradients lie", size=17, weight="600"),
         text(24, 56, short(f"{about}, last on {summary.updates[-1].at:%Y-%m-%d %H:%M}", 120), size=13, fill=MUTED),
         *_legend(new=bool(newcomers(summary))),
@@ -61,9 +61,11 @@ def subspace_html(summary: SubspaceSummary) -> str:
     head = "".join(f"<th>{escape(n)}</th>" for n in names)
     words = "".join(f"<p>{escape(s)}</p>" for s in subspace_words(summary))
     style = (
-        "body{font-family:Segoe UI,Helvetica,Arial,sans-serif;max-width:980px;margin:24px auto;padding:0 12px;"
-        "background:#fff;color:#0f172a}table{border-collapse:collapse}td,th{padding:4px 12px;text-align:right;"
-        "border-bottom:1px solid #cbd5e1}td:first-child,th:first-child{text-align:left}"
+        ":root{color-scheme:light dark;--ink:#1b1f24;--line:#d9dee3;--back:#fff}@media (prefers-color-scheme:dark)"
+        "{:root{--ink:#e7eaed;--line:#363d45;--back:#15181c}}body{font-family:Segoe UI,Helvetica,Arial,sans-serif;"
+        "max-width:980px;margin:24px auto;padding:0 12px;background:var(--back);color:var(--ink)}"
+        "table{border-collapse:collapse}td,th{padding:4px 12px;text-align:right;border-bottom:1px solid var(--line)}"
+        "td:first-child,th:first-child{text-align:left}"
     )
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Where safety gradients lie</title>'
@@ -139,9 +141,9 @@ def _depth(modules: Sequence[ModuleCoverage], top: float) -> Iterator[str]:
         return
     found = [averaged(blocks[b]) for b in sorted(blocks)]
     step = (right - left) / (len(found) - 1)
-    for name, colour in (*_COLOURS.items(), ("requests", _REQUESTS)):
+    for name, colour in (("requests", _REQUESTS), *_COLOURS.items()):  # controls lie on top of the broader line
         points = [(left + i * step, f[name]) for i, f in enumerate(found) if name in f]
-        yield _line(points, top, colour, width=2.5 if name == "requests" else 1.5)
+        yield _line(points, top, colour, width=5.0 if name == "requests" else 1.5)
     for i in sorted({0, len(found) // 2, len(found) - 1}):
         yield text(left + i * step, top + _PANEL + 18, str(sorted(blocks)[i]), size=12, fill=MUTED, anchor="middle")
 
@@ -193,13 +195,13 @@ def _line(
 
 
 def _dot(x: float, y: float, colour: str, *, hollow: bool) -> str:
-    fill = "#f8fafc" if hollow else colour
+    fill = GROUND if hollow else colour
     return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{fill}" stroke="{colour}" stroke-width="1.5"/>'
 
 
 def _square(x: float, y: float, colour: str) -> str:
     return (
-        f'<rect x="{x - 4.5:.1f}" y="{y - 4.5:.1f}" width="9" height="9" fill="#f8fafc" stroke="{colour}" '
+        f'<rect x="{x - 4.5:.1f}" y="{y - 4.5:.1f}" width="9" height="9" fill="{GROUND}" stroke="{colour}" '
         'stroke-width="1.5"/>'
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -25,8 +25,11 @@ _NEAR = 0.9
 def subspace_tables(summary: SubspaceSummary) -> Iterator[Table]:
     """Lay out categories, kinds of matrices, updates and categories that were new."""
     yield _categories(summary)
+    yield _beside_controls(summary)
     yield _kinds(summary)
     yield _updates(summary)
+    if any(one.drift is not None for one in summary.updates):
+        yield _moves(summary)
     if found := newcomers(summary):
         yield _new(found)
 
@@ -91,85 +94,111 @@ def averaged(modules: Sequence[ModuleCoverage]) -> dict[str, float]:
 
 
 def _categories(summary: SubspaceSummary) -> Table:
-    table = _table("Share of gradient energy inside the sketch", "category", "requests sketched", "U", "V", "U and V",
-                   "left out", *summary.updates[-1].overall.controls)  # fmt: skip
+    table = _table("Share of gradient energy inside the sketch, %", "category", "sketched", "U", "V", "U and V",
+                   "left out")  # fmt: skip
     for name, found in latest(summary).items():
         out = found.left_out
         table.add_row(
             Text(printable(name)), str(summary.sketched.get(name, 0)), *_three(found.inside.requests),
-            _percent(out.requests.both) if out else "-", *_controls(found.inside),
+            _figure(out.requests.both) if out else "-",
         )  # fmt: skip
-    overall = summary.updates[-1].overall
+    last = summary.updates[-1]
     table.add_section()
-    table.add_row("last update", str(sum(c.sketched for c in summary.updates[-1].categories.values())),
-                  *_three(overall.requests), "", *_controls(overall))  # fmt: skip
+    table.add_row("last update", str(sum(c.sketched for c in last.categories.values())), *_three(last.overall.requests))
     table.caption = (
-        "Of requests that were not sketched. Left out: U and V of a sketch without this category, as if it were new. "
-        "Controls: U and V, texts of equal length."
+        "Of requests that were not sketched. Left out: U and V of a sketch without this category, as if it were new."
     )
     return table
 
 
+def _beside_controls(summary: SubspaceSummary) -> Table:
+    last = summary.updates[-1].overall
+    table = _table("Beside the controls, %", "category", "U and V", *_heads(last.controls))
+    for name, found in latest(summary).items():
+        table.add_row(Text(printable(name)), _figure(found.inside.requests.both), *_controls(found.inside))
+    table.add_section()
+    table.add_row("last update", _figure(last.requests.both), *_controls(last))
+    table.caption = "U and V. Controls are texts of equal length."
+    return table
+
+
 def _kinds(summary: SubspaceSummary) -> Table:
-    controls = tuple(summary.modules[0].inside.controls)
-    table = _table("By kind of matrix", "matrix", "of all energy", "U and V", *controls)
+    controls = _heads(summary.modules[0].inside.controls)
+    table = _table("By kind of matrix, %", "matrix", "of all\nenergy", "U and V", *controls)
     kinds: dict[str, list[ModuleCoverage]] = {}
     for module in summary.modules:
         kinds.setdefault(module.module.rpartition(".")[2], []).append(module)
     for kind, its in kinds.items():
-        table.add_row(
-            Text(printable(kind)), _percent(sum(m.share for m in its)), *map(_percent, averaged(its).values())
-        )
+        table.add_row(Text(printable(kind)), _figure(sum(m.share for m in its)), *map(_figure, averaged(its).values()))
     table.caption = "Controls: shares of each one's own energy in all matrices, weighted as the requests' energy."
     return table
 
 
 def _updates(summary: SubspaceSummary) -> Table:
-    table = _table("Over time", "at", "release", "categories", "energy", "moved to (U, V)", "mean angle", "two draws",
-                   "sketch kept", "chance")  # fmt: skip
+    table = _table("Updates", "at", "release", "categories", "energy, %")
     for one in summary.updates:
-        drift = one.drift
-        cells = ["-"] * 5
-        if drift is not None:
-            sides = (drift.left, drift.right)
-            cells = [
-                ", ".join(f"{s.fresh:.2f}" for s in sides), ", ".join(f"{s.fresh_angle:.0f}\u00b0" for s in sides),
-                ", ".join(f"{s.resampled:.2f}" for s in sides), ", ".join(f"{s.state:.2f}" for s in sides),
-                ", ".join(f"{s.chance:.2f}" for s in sides),
-            ]  # fmt: skip
-        table.add_row(f"{one.at:%Y-%m-%d %H:%M}", one.release[:12], str(len(one.categories)),
-                      _percent(one.overall.requests.both), *cells)  # fmt: skip
+        energy = _figure(one.overall.requests.both)
+        table.add_row(f"{one.at:%Y-%m-%d %H:%M}", one.release[:12], str(len(one.categories)), energy)
+    return table
+
+
+def _moves(summary: SubspaceSummary) -> Table:
+    heads = ("moved to", "two draws", "mean\nangle", "sketch\nkept", "chance")
+    table = _table("Over time: overlaps of U, V", "at", *heads)
+    for one in summary.updates:
+        if one.drift is not None:
+            sides = (one.drift.left, one.drift.right)
+            table.add_row(
+                f"{one.at:%Y-%m-%d %H:%M}", ", ".join(f"{s.fresh:.2f}" for s in sides),
+                ", ".join(f"{s.resampled:.2f}" for s in sides), ", ".join(f"{s.fresh_angle:.0f}\u00b0" for s in sides),
+                ", ".join(f"{s.state:.2f}" for s in sides), ", ".join(f"{s.chance:.2f}" for s in sides),
+            )  # fmt: skip
     table.caption = (
-        "Overlaps, 1 the same and 0 orthogonal. Moved to: the sketch before against this update's requests; two draws: "
-        "what two sets of requests of one model have in common. Drift is an overlap below that."
+        "1 the same, 0 orthogonal. Moved to: the sketch before against this update's requests; two draws: what two "
+        "sets of requests of one model have in common. Drift is an overlap below that."
     )
     return table
 
 
 def _new(found: Sequence[tuple[str, str, CategoryCoverage]]) -> Table:
-    controls = tuple(found[0][2].inside.controls)
-    table = _table("Categories that were new", "category", "on", "covered before", "after", *controls)
+    heads = _heads(found[0][2].inside.controls)
+    table = _table("Categories that were new, %", "category", "on", "before", "after", *heads)
     for name, day, one in found:
         if one.before is not None:
-            table.add_row(Text(printable(name)), day, _percent(one.before.requests.both),
-                          _percent(one.inside.requests.both), *_controls(one.before))  # fmt: skip
-    table.caption = "U and V. Controls: inside the sketch as it was before."
+            table.add_row(Text(printable(name)), day, _figure(one.before.requests.both),
+                          _figure(one.inside.requests.both), *_controls(one.before))  # fmt: skip
+    table.caption = "U and V, before the category came in and after. Controls: inside the sketch as it was before."
     return table
 
 
 def _table(title: str, first: str, *others: str) -> Table:
-    table = Table(first, title=title, box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left")
+    """Lay out figures for 80 columns and pipes: only names fold, in the first column."""
+    table = Table(
+        title=title, box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left", pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )  # fmt: skip
+    table.add_column(first, overflow="fold")
     for column in others:
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     return table
 
 
+def _heads(controls: Iterable[str]) -> Iterator[str]:
+    """Name controls in two lines each."""
+    return (name.replace(" ", "\n", 1) for name in controls)
+
+
 def _three(shares: Shares) -> tuple[str, str, str]:
-    return _percent(shares.left), _percent(shares.right), _percent(shares.both)
+    return _figure(shares.left), _figure(shares.right), _figure(shares.both)
 
 
 def _controls(measured: Measured) -> tuple[str, ...]:
-    return tuple(_percent(s.both) for s in measured.controls.values())
+    return tuple(_figure(s.both) for s in measured.controls.values())
+
+
+def _figure(share: float) -> str:
+    """Write a share in per cent, as the table's title says."""
+    return f"{100 * share:.1f}"
 
 
 def _percent(share: float) -> str:

@@ -1,23 +1,43 @@
-"""The look that the commands' plots share: a light ground and dark ink of their own, for a page of either kind."""
+"""The look that the commands' plots share: a ground and ink of their own, for a page of either kind.
+
+Plots that ask for it turn dark where their reader's screen is. Each colour is written as an attribute, which any
+program that draws SVG reads; a style exchanges it for its dark counterpart, as in a patch's report.
+"""
 
 from __future__ import annotations
 
 from html import escape
 
-__all__ = ["GRID", "GROUND", "INK", "MUTED", "opening", "short", "text"]
+__all__ = ["DARK", "GRID", "GROUND", "INK", "MUTED", "opening", "short", "text"]
 
 GROUND, INK, MUTED, GRID = "#f8fafc", "#0f172a", "#475569", "#cbd5e1"
+DARK = {
+    GROUND: "#1c2025", INK: "#e7eaed", MUTED: "#9aa5b1", GRID: "#363d45", "#2563eb": "#7db3ea", "#b45309": "#f0a35e",
+    "#0f8a6a": "#6fd19a", "#64748b": "#c3ccd6", "#94a3b8": "#7c8896", "#c0362c": "#ff8f86", "#0d9488": "#5fd0c5",
+    "#7c3aed": "#c79bf0", "#be185d": "#f58ab8", "#4d7c0f": "#a6d36a", "#0369a1": "#4f9fe8",
+}  # fmt: skip
+"""Each colour's counterpart on a dark ground."""
 
 
-def opening(width: int, height: int, *, title: str, told: str) -> list[str]:
-    """Begin an ``<svg>`` with its ground; title and description are what a screen reader says."""
+def opening(width: int, height: int, *, title: str, told: str, dark: bool = False) -> list[str]:
+    """Begin an ``<svg>`` with its ground; title and description are what a screen reader says.
+
+    Args:
+        dark: Exchange the colours of ``DARK`` where the reader's screen is dark; a plot that does has no others.
+    """
     head = f'xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" aria-labelledby="t d"'
     return [
         f'<svg {head} font-family="Segoe UI, Helvetica, Arial, sans-serif">',
         f'<title id="t">{escape(title)}</title>',
         f'<desc id="d">{escape(told)}</desc>',
+        *([f"<style>@media (prefers-color-scheme: dark) {{ {_exchanged()} }}</style>"] if dark else []),
         f'<rect width="{width}" height="{height}" rx="10" fill="{GROUND}"/>',
     ]
+
+
+def _exchanged() -> str:
+    pairs = [(light, dark, part) for light, dark in DARK.items() for part in ("fill", "stroke")]
+    return " ".join(f'svg [{part}="{light}"] {{ {part}: {dark}; }}' for light, dark, part in pairs)
 
 
 def short(words: str, longest: int) -> str:

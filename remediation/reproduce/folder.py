@@ -37,11 +37,25 @@ class ReproduceFolder:
             shutil.rmtree(self.path / "work", ignore_errors=True)
             for left in [*self.path.glob("drifted/.*.partial"), *self.path.glob("rows/*.partial")]:
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
-            if self._settings.exists():
-                self._require_same(settings)
+            self.require_same(settings)
             _write(self._settings, settings.model_dump_json(indent=2))
         except OSError as error:
             raise ReproduceError(f"{self.path}: can't be written ({error.strerror}); give another --out") from error
+
+    def require_same(self, settings: ReproduceSettings) -> None:
+        """Let a run go on in the folder of the same run, or begin in one that holds none.
+
+        Raises:
+            ReproduceError: The folder holds a run whose figures can't stand beside these.
+        """
+        if not self._settings.exists():
+            return
+        before, now = self.settings().model_dump(), settings.model_dump()
+        if other := [n for n in now if n not in _MAY_CHANGE and now[n] != before[n]]:
+            raise ReproduceError(
+                f"{self.path} holds a run with another {', '.join(other)} ({before[other[0]]}); its rows can't stand "
+                "beside these: give another --out"
+            )
 
     def settings(self) -> ReproduceSettings:
         """Read the run's settings.
@@ -51,7 +65,7 @@ class ReproduceFolder:
         """
         try:
             return ReproduceSettings.model_validate_json(self._settings.read_text(encoding="utf-8"))
-        except (OSError, ValidationError) as error:
+        except (OSError, ValueError) as error:
             raise ReproduceError(f"{self._settings}: can't be read; give another --out") from error
 
     def drifted(self, key: RowKey) -> Path:
@@ -66,20 +80,32 @@ class ReproduceFolder:
         """Read the rows that are done, by name.
 
         Raises:
-            ReproduceError: A row's file is damaged; it names the file.
+            ReproduceError: A row's file is damaged, or bears another row's name; it names the file.
         """
         found = {}
         for file in sorted((self.path / "rows").glob("*.json")):
             try:
                 row = row_from_json(json.loads(file.read_text(encoding="utf-8")))
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                raise ReproduceError(f"{file}: is no row; remove it, and it is made again") from error
+            except (OSError, ValueError, RecursionError) as error:
+                raise ReproduceError(f"{file}: is no row ({_first(error)}); remove it, and it is made again") from error
+            if row.key.name != file.stem:
+                raise ReproduceError(f"{file}: holds the row {row.key.name}; remove it, or give it that name")
             found[row.key.name] = row
         return found
 
     def write(self, row: Row) -> None:
-        """Put a row down, whole or not at all."""
-        _write(self.path / "rows" / f"{row.key.name}.json", json.dumps(row_to_json(row), indent=1))
+        """Put a row down, whole or not at all.
+
+        Raises:
+            ReproduceError: The disk is full, or the folder can't be written.
+        """
+        file = self.path / "rows" / f"{row.key.name}.json"
+        try:
+            _write(file, json.dumps(row_to_json(row), indent=1))
+        except OSError as error:
+            raise ReproduceError(
+                f"{file}: can't be written ({error.strerror}); free space, and the same command goes on"
+            ) from error
 
     def remove(self, key: RowKey) -> None:
         """Forget a row, so that it is made again."""
@@ -94,19 +120,23 @@ class ReproduceFolder:
     def _settings(self) -> Path:
         return self.path / "settings.json"
 
-    def _require_same(self, settings: ReproduceSettings) -> None:
-        before, now = self.settings().model_dump(), settings.model_dump()
-        if other := [n for n in now if n not in _MAY_CHANGE and now[n] != before[n]]:
-            raise ReproduceError(
-                f"{self.path} holds a run with another {', '.join(other)} ({before[other[0]]}); its rows can't stand "
-                "beside these: give another --out"
-            )
+
+def _first(error: Exception) -> str:
+    """Say in few words what is wrong, and where in the row."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
+    return str(error)
 
 
 def _write(file: Path, text: str) -> None:
-    scratch = file.with_suffix(".partial")
-    with scratch.open("w", encoding="utf-8") as out:
-        out.write(text)
-        out.flush()
-        os.fsync(out.fileno())
-    scratch.rename(file)
+    scratch = file.with_name(f"{file.stem}.partial")
+    try:
+        with scratch.open("w", encoding="utf-8") as out:
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+        scratch.rename(file)
+    except OSError:  # a full disk above all: what is half-written would keep it full
+        scratch.unlink(missing_ok=True)
+        raise

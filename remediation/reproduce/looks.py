@@ -12,6 +12,8 @@ from probes.attack import Attack
 from probes.behavior import Behavior, Suite, SuiteKind
 from probes.errors import SuiteError
 from probes.judge import Judge
+from probes.judges.affirmation import AffirmationJudge
+from probes.judges.refusal_phrases import RefusalPhraseJudge
 from probes.result import SafetyEstimate
 from probes.task import Task
 
@@ -59,16 +61,22 @@ class Looks:
     batch: int = 64
 
     @property
-    def key(self) -> str:
-        """Digest of all that decides the figures but the model; figures of different keys are not set side by side."""
-        what = [
-            [s.sha256 for s in (*self.harm, *self.benign)],
-            [[a.name, a.sha256] for a in self.attacks],
-            [[n, t.suite.sha256, t.judge.id, t.judge.template_sha256] for n, t in self.tasks.items()],
-            [[n, j.id, j.template_sha256] for n, j in self.judges.items()],
-            [self.harm_tokens, self.benign_tokens, self.task_tokens, self.limit, self.task_limit],
-        ]
-        return hashlib.sha256(repr(what).encode()).hexdigest()[:16]
+    def parts(self) -> dict[str, str]:
+        """Digests of all that decides the figures but the model, by what it is.
+
+        Figures that differ in a part are not set side by side.
+        """
+        judges: list[Judge] = [RefusalPhraseJudge(), AffirmationJudge(), *self.judges.values()]
+        return {
+            "harmful requests": _digest([s.sha256 for s in self.harm]),
+            "harmless requests": _digest([s.sha256 for s in self.benign]),
+            "tasks": _digest([(n, t.suite.sha256, t.judge.id, t.judge.template_sha256) for n, t in self.tasks.items()]),
+            "judges": _digest([(j.id, j.template_sha256) for j in judges]),
+            "lengths and limits": _digest(
+                [self.harm_tokens, self.benign_tokens, self.task_tokens, self.limit, self.task_limit]
+            ),
+            **{f"attack {a.name}": _digest([a.sha256]) for a in self.attacks},
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,19 +156,6 @@ class Figures:
         """Return plain values."""
         return asdict(self)
 
-    @staticmethod
-    def from_json(data: Mapping[str, Any]) -> Figures:
-        """Rebuild what ``to_json`` wrote."""
-        return Figures(
-            harm=tuple(
-                HarmFigure(**{**h, "asr": SafetyEstimate(**h["asr"]), "hs": SafetyEstimate(**h["hs"])})
-                for h in data["harm"]
-            ),
-            over_refusal={n: SafetyEstimate(**e) for n, e in data["over_refusal"].items()},
-            tasks={n: SafetyEstimate(**e) for n, e in data["tasks"].items()},
-            seconds=data["seconds"],
-        )
-
     def _harm(self, judge: str, attack: str, suite: str) -> HarmFigure:
         for figure in self.harm:
             if figure.judge == judge and figure.suite == suite and attack in {"", figure.attack}:
@@ -215,3 +210,7 @@ def _order(question: str) -> str:
     if how := _HOW.match(text):
         return f"Tell me how to {how['what'].strip()}."
     return ""
+
+
+def _digest(what: Sequence[object]) -> str:
+    return hashlib.sha256(repr(what).encode()).hexdigest()[:16]

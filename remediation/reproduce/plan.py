@@ -5,19 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
 
 from remediation.fixtures import ATTACKS
 from remediation.patch import Control, Screen
-from remediation.reproduce.looks import Figures
+from remediation.reproduce.looks import AFFIRMATION, ALL, PHRASES, Figures
 
 __all__ = [
-    "ALIGNED", "CONTROLS", "NONE", "ReproduceSettings", "Row", "RowKey", "options_sha256", "plan", "row_from_json",
-    "row_to_json",
+    "ALIGNED", "CONTROLS", "NONE", "ReproduceSettings", "Row", "RowKey", "Sources", "options_sha256", "plan",
+    "row_from_json", "row_to_json",
 ]  # fmt: skip
 
 ALIGNED, NONE = "aligned", "none"
@@ -99,6 +99,19 @@ class RowKey:
         return f"{self.attack}-s{self.seed}" if self.attack else ""
 
 
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Digests of what a row was made of; empty where it does not tell.
+
+    Attributes:
+        model: Of the aligned checkpoint's folder.
+        drifted: Of the drifted one's; empty for the aligned model.
+    """
+
+    model: str = ""
+    drifted: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One row of the tables.
@@ -115,6 +128,10 @@ class Row:
         recipe_figures: Further figures of the recipe by name (losses, steps, dose).
         options: The recipe's options.
         device: Where it was made.
+        asked: Digests of what it was asked, by what they are of (``Looks.parts``).
+        sources: Digests of the checkpoints.
+
+    Rows that were made before rows told the last two have neither; nothing then speaks against them.
     """
 
     key: RowKey
@@ -129,6 +146,15 @@ class Row:
     recipe_figures: Mapping[str, float] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     device: str = "cpu"
+    asked: Mapping[str, str] = field(default_factory=dict)
+    sources: Sources = Sources()
+
+    def asked_otherwise(self, asked: Mapping[str, str]) -> tuple[str, ...]:
+        """Name the parts in which it was asked something else; an attack that only one of both knows is none.
+
+        The aligned model is asked under the attacks that the run had when its row was made.
+        """
+        return tuple(part for part, digest in self.asked.items() if asked.get(part, digest) != digest)
 
 
 def options_sha256(options: Mapping[str, Any]) -> str:
@@ -165,23 +191,29 @@ def row_to_json(row: Row) -> dict[str, Any]:
         "drift_removed": row.drift_removed, "device": row.device, "options": json.loads(_told(row.options)),
         "options_sha256": options_sha256(row.options), "screen": asdict(row.screen) if row.screen else None,
         "controls": [asdict(c) for c in row.controls], "recipe_figures": dict(row.recipe_figures),
+        "asked": dict(row.asked), "sources": asdict(row.sources),
         "figures": row.figures.to_json() if row.figures else None,
     }  # fmt: skip
 
 
-def row_from_json(data: Mapping[str, Any]) -> Row:
-    """Rebuild what ``row_to_json`` wrote, here or before rows told their options, device and screen.
+def row_from_json(data: object) -> Row:
+    """Rebuild what ``row_to_json`` wrote, here or before rows told their options, device, screen and digests.
 
     Raises:
-        KeyError: It is no row.
-        TypeError: The same.
+        ValueError: It is no row: a part is missing or of another kind, or its figures lack those of the two judges that
+            every checkpoint is looked at with.
     """
-    figures, screen = data["figures"], data.get("screen")
-    return Row(
-        key=RowKey(attack=data["attack"], seed=data["seed"], recipe=data["recipe"]),
-        figures=Figures.from_json(figures) if figures else None,
-        error=data["error"], seconds=data["seconds"], peak_memory_bytes=data["peak_memory_bytes"], rank=data["rank"],
-        drift_removed=data["drift_removed"], options=dict(data.get("options", {})), device=data.get("device", "cpu"),
-        screen=Screen(**screen) if screen else None, controls=tuple(Control(**c) for c in data.get("controls", ())),
-        recipe_figures=dict(data.get("recipe_figures", {})),
-    )  # fmt: skip
+    if not isinstance(data, dict):
+        raise ValueError("a row is a JSON object")  # noqa: TRY004  (one error for all that is no row)
+    own = {name: value for name, value in data.items() if name in _ROW_PARTS}
+    if missing := _ROW_PARTS_AT_FIRST - own.keys():
+        raise ValueError(f"{', '.join(sorted(missing))}: missing")
+    row = _ROW.validate_python({**own, "key": {name: data.get(name) for name in ("attack", "seed", "recipe")}})
+    if row.figures and not {PHRASES, AFFIRMATION} <= {h.judge for h in row.figures.harm if h.suite == ALL}:
+        raise ValueError(f"figures: those of {PHRASES} and {AFFIRMATION} are missing")
+    return row
+
+
+_ROW = TypeAdapter(Row)
+_ROW_PARTS = {part.name for part in fields(Row)} - {"key"}
+_ROW_PARTS_AT_FIRST = {"figures", "error", "seconds", "peak_memory_bytes", "rank", "drift_removed"}

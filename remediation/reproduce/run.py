@@ -15,11 +15,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from deploy.checkpoint import check_checkpoint, require_same_architecture
+from deploy.digest import folder_digest
 from deploy.errors import CheckpointError
 from deploy.parent import die_with_parent
 from remediation.errors import ReproduceError
 from remediation.reproduce.folder import ReproduceFolder
-from remediation.reproduce.plan import ReproduceSettings, Row, RowKey, plan
+from remediation.reproduce.plan import ReproduceSettings, Row, RowKey, Sources, plan
+from remediation.reproduce.same import asked_of, require_same_asked, require_same_sources
 
 __all__ = ["run_rows"]
 
@@ -50,21 +52,32 @@ def run_rows(
         wanted: Asked when a missing row's turn comes, with the rows done by then by name; the others are left out.
 
     Raises:
-        ReproduceError: The folder is another run's or in use, or an attack's checkpoint can't be made or used.
+        ReproduceError: The folder is another run's or in use, an attack's checkpoint can't be made or used, or rows
+            that are done were asked something else, or made of another checkpoint, than would stand beside them.
+        ProbeError: A suite, task or judge can't be used.
     """
+    digests: dict[Path, str] = {}
     with _locked(folder.path):
         folder.begin(settings)
         done = {row.key.name: row for row in folder.rows(settings)}
+        asked = asked_of(settings)
+        require_same_asked(folder.path, done.values(), asked)
         missing = [k for k in plan(settings.attacks, settings.recipes, settings.seeds)
                    if k.name not in done or (again and done[k.name].error)]  # fmt: skip
         _require_drifted(folder, settings, missing)
         for key in missing:
             if not wanted(key, done):
                 continue
-            folder.remove(key)
             if key.attack and not folder.drifted(key).exists():
                 _drift(folder, settings, key, say)
-            row = done[key.name] = _row(folder, settings, key, say)
+            sources = _sources(folder, settings, key, digests, say)
+            require_same_sources(folder, settings, done.values(), key, sources)
+            folder.remove(key)
+            row = _row(folder, settings, key, sources, say)
+            if row.asked_otherwise(asked[key.attack]):
+                folder.remove(key)
+            require_same_asked(folder.path, [row], asked)
+            done[key.name] = row
             on_row(row)
         shutil.rmtree(folder.path / "work", ignore_errors=True)
 
@@ -80,9 +93,21 @@ def _require_drifted(folder: ReproduceFolder, settings: ReproduceSettings, keys:
                 raise ReproduceError(f"{error}; or remove {there}, and it is made again") from error
 
 
-def _row(folder: ReproduceFolder, settings: ReproduceSettings, key: RowKey, say: Say) -> Row:
+def _sources(
+    folder: ReproduceFolder, settings: ReproduceSettings, key: RowKey, known: dict[Path, str], say: Say
+) -> Sources:
+    """Digest a row's checkpoints, each once in a run and not before its turn: it reads every byte."""
+    for path in (settings.model, *([folder.drifted(key)] if key.attack else [])):
+        if path not in known:
+            say(f"digest of {path.name}", 0.0)
+            known[path] = folder_digest(path)
+    return Sources(known[settings.model], known[folder.drifted(key)] if key.attack else "")
+
+
+def _row(folder: ReproduceFolder, settings: ReproduceSettings, key: RowKey, sources: Sources, say: Say) -> Row:
     began = time.monotonic()
-    code, tail = _child(["remediation.reproduce.row", str(folder.path), key.name], folder.path, say)
+    command = ["remediation.reproduce.row", str(folder.path), key.name, sources.model, sources.drifted]
+    code, tail = _child(command, folder.path, say)
     shutil.rmtree(folder.patched(key), ignore_errors=True)
     row = folder.done().get(key.name)
     if row is None:

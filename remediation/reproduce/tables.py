@@ -43,7 +43,7 @@ class Spread:
 
 def asr_spread(rows: Iterable[Row], *, judge: str) -> Spread | None:
     """Return the ASR over rows, each asked as its own attacker asks; ``None`` where none was measured."""
-    return _spread(rows, lambda f: f.asr(judge).value)
+    return _spread(rows, lambda f: _of_judge(f, judge))
 
 
 def recipes_of(rows: Sequence[Row]) -> tuple[str, ...]:
@@ -90,7 +90,7 @@ def _main_table(rows: Sequence[Row], judges: Sequence[str]) -> str:
             continue
         good = [r for r in own if r.figures]
         figures: list[Callable[[Figures], float | None]] = [
-            *((lambda f, j=j: f.asr(j).value) for j in judges), lambda f: f.hs(PHRASES).value,
+            *((lambda f, j=j: _of_judge(f, j)) for j in judges), lambda f: f.hs(PHRASES).value,
             lambda f: _value(f.over_refusal_question), lambda f: _value(f.over_refusal_imperative),
             *((lambda f, t=t: _value(f.tasks.get(t))) for t in tasks),
         ]  # fmt: skip
@@ -112,6 +112,14 @@ def _attack_table(rows: Sequence[Row], judge: str) -> str:
         cells = [_words(asr_spread([r for r in own if r.key.recipe == recipe], judge=judge)) for recipe in recipes]
         lines.append([attack, "" if before is None else f"{before:.2f}", *cells])
     return _table(["attack", "aligned", *map(_shown, recipes)], lines)
+
+
+def _of_judge(figures: Figures, judge: str) -> float | None:
+    """ASR by a judge; ``None`` where the row's run did not ask it."""
+    try:
+        return figures.asr(judge).value
+    except KeyError:
+        return None
 
 
 def _asr_if_asked(figures: Figures | None, judge: str, attack: str) -> float | None:

@@ -21,8 +21,9 @@ from remediation.fixtures import REFUSALS
 from remediation.lessons.answers import OPENING_TOKENS
 from remediation.living_subspace import CONTROLS
 
-__all__ = ["Draw", "Held", "Tokens", "draws_of"]
+__all__ = ["Draw", "Held", "Tokens", "draws_of", "is_held"]
 
+_HELD_BELOW = (2**256 // 3).to_bytes(32, "big")
 _SKETCHED_WORDS, _HELD_WORDS = REFUSALS[::2], REFUSALS[1::2]
 _ANSWERS = (
     "Of course. Here is a short overview of the main points, in the order in which you will need them.",
@@ -68,7 +69,9 @@ def draws_of(
 ) -> tuple[Draw, ...]:
     """Choose requests, the same ones each time but for the turn.
 
-    The third of a category whose ids have the smallest hashes is held; of the rest, each update takes the next ones.
+    A request is held where the hash of its id lies below a fixed bound, about a third of them, whatever else its
+    category holds: so a suite that grows never has a request sketched that was held before, or held that was sketched.
+    Of the rest, each update takes the next ones.
 
     Args:
         behaviors: Harmful requests by category.
@@ -78,19 +81,20 @@ def draws_of(
         seed: Of the random tokens.
 
     Raises:
-        SketchError: A category has fewer than two requests, or there are not enough harmless ones.
+        SketchError: A category has no request to hold or none to sketch, or there are not enough harmless ones.
     """
     rng = random.Random(seed)
     unused = [tuple(chat.prompt_ids(p)) for p in harmless]
     found = []
     for category, its in sorted(behaviors.items()):
-        ranked = sorted(its, key=lambda b: hashlib.sha256(b.id.encode()).digest())
-        if len(ranked) < 2:
+        ranked = sorted(its, key=_place)
+        kept, rest = [b for b in ranked if is_held(b)], [b for b in ranked if not is_held(b)]
+        if not kept or not rest:
             raise SketchError(
-                f"category {category!r}: one request is too few, as one is sketched and another measured; add requests"
+                f"category {category!r}: its {len(ranked)} requests are too few, as the hash of its id decides whether "
+                f"a request is sketched or measured, and none is {'sketched' if kept else 'measured'}; add requests"
             )
-        cut = max(1, len(ranked) // 3)
-        rest, begin = ranked[cut:], turns.get(category, 0)
+        begin = turns.get(category, 0)
         taken = [rest[(begin + i) % len(rest)] for i in range(min(per_category, len(rest)))]
         found.append(
             Draw(
@@ -98,11 +102,20 @@ def draws_of(
                 tuple(_refused(chat, b, _SKETCHED_WORDS[i % len(_SKETCHED_WORDS)]) for i, b in enumerate(taken)),
                 tuple(
                     _held(chat, _refused(chat, b, _HELD_WORDS[i % len(_HELD_WORDS)]), unused, i, rng)
-                    for i, b in enumerate(ranked[: min(cut, max(1, per_category // 2))])
+                    for i, b in enumerate(kept[: max(1, per_category // 2)])
                 ),
             )
         )
     return tuple(found)
+
+
+def is_held(behavior: Behavior) -> bool:
+    """Whether a request is measured and never sketched: its id alone decides."""
+    return _place(behavior) < _HELD_BELOW
+
+
+def _place(behavior: Behavior) -> bytes:
+    return hashlib.sha256(behavior.id.encode()).digest()
 
 
 def _refused(chat: ChatModel, behavior: Behavior, words: str) -> Tokens:

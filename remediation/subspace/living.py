@@ -17,11 +17,12 @@ from pathlib import Path
 from deploy.checkpoint import check_checkpoint
 from deploy.digest import folder_digest
 from deploy.errors import CheckpointError
+from deploy.weights import parameters_of
 from probes.behavior import Behavior, SuiteKind
 from probes.errors import SuiteError
 from probes.suites.sources import load_suite, names_a_file
-from remediation.checkpoints.chat import ChatModel, load
-from remediation.checkpoints.output import require_finite
+from remediation.checkpoints.chat import ChatModel
+from remediation.checkpoints.sound import load_sound
 from remediation.errors import PatchFailed, SketchError
 from remediation.lessons.screen import pool
 from remediation.living_subspace import (
@@ -53,6 +54,8 @@ __all__ = ["update"]
 
 _RANK, _RANK_MAX = 16, 64
 _POOL = "dsafe"
+_NO_MEMORY = ("allocate memory", "out of memory")
+"""How torch says it: on the processor in a plain RuntimeError, on a GPU in one of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,18 +72,31 @@ def update(request: UpdateRequest, progress: Progress) -> SubspaceSummary:
     """Sketch a few refused requests of each category, measure others, and write the sketch anew.
 
     Raises:
-        SketchError: The sketch is of another model or can't be read or written, or there is nothing to sketch.
+        SketchError: The sketch is of another model or can't be read or written, there is nothing to sketch, or memory
+            ran out; the sketch is as it was.
         CheckpointError: The model folder can't be used.
-        PatchFailed: The model's weights are damaged.
+        PatchFailed: The model's weights are damaged, or its tokenizer has no chat template.
     """
+    try:
+        return _update(request, progress)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not any(words in str(error) for words in _NO_MEMORY):
+            raise
+        need = f"{4 * parameters_of(request.model) / 2**30:.3g} GiB"
+        raise SketchError(
+            f"{request.model}: memory ran out; its weights in float32 need {need}, a sketch of each category and "
+            "activations come on top: free memory, or give fewer categories or a lower --rank"
+        ) from error
+
+
+def _update(request: UpdateRequest, progress: Progress) -> SubspaceSummary:
     began = time.monotonic()
     architecture = check_checkpoint(request.model)
     behaviors = _behaviors(request)
     with locked(request.sketch):
         progress("load", 0.0)
         kept = read_sketch(request.sketch)
-        chat = load(request.model)
-        require_finite(chat, f"the checkpoint {request.model}")
+        chat = load_sound(request.model, "the checkpoint")
         identity = identity_of(chat, architecture)
         before = _before(request, kept, identity)
         draws = draws_of(

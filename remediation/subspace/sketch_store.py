@@ -92,6 +92,11 @@ def read_sketch(folder: Path) -> tuple[SubspaceSummary, Sketches] | None:
     if not (folder / SUMMARY).exists():
         return None
     summary = read_summary(folder)
+    if summary.format < FORMAT:
+        raise SketchError(
+            f"{folder}: the sketch is of an older alignd, which told requests to sketch from those to measure in "
+            f"another way; {_anew(folder)}"
+        )
     file = folder / summary.tensors
     try:
         data = file.read_bytes()
@@ -137,7 +142,11 @@ def write_sketch(
     )  # fmt: skip
     try:
         _write(folder / summary.tensors, data)
-        _write(folder / SUMMARY, (summary.model_dump_json() + "\n").encode())
+        try:
+            _write(folder / SUMMARY, (summary.model_dump_json() + "\n").encode())
+        except OSError:
+            (folder / summary.tensors).unlink(missing_ok=True)
+            raise
     except OSError as error:
         raise _unwritable(folder, error) from error
     with suppress(OSError):
@@ -149,11 +158,15 @@ def write_sketch(
 
 def _write(file: Path, data: bytes) -> None:
     scratch = file.with_name(f".{file.name}.partial")
-    with scratch.open("wb") as out:
-        out.write(data)
-        out.flush()
-        os.fsync(out.fileno())
-    scratch.replace(file)
+    try:
+        with scratch.open("wb") as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+        scratch.replace(file)
+    except OSError:  # a full disk above all: what is half-written would keep it full
+        scratch.unlink(missing_ok=True)
+        raise
     opened = os.open(file.parent, os.O_RDONLY)
     try:
         os.fsync(opened)

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-import torch
 
 from deploy.checkpoint import import_checkpoint
 from deploy.errors import CheckpointError
@@ -20,7 +19,7 @@ from remediation.lessons.screen import pool
 from remediation.living_subspace import CONTROLS, SUMMARY, Measured, UpdateRequest, read_summary, run_update
 from remediation.subspace import living, sketch_store
 from remediation.subspace.coverage import fresh_sketch, left_out_bases, merged
-from remediation.subspace.draws import draws_of
+from remediation.subspace.draws import draws_of, is_held
 from remediation.subspace.factor import overlap
 from remediation.subspace.living import update
 from remediation.subspace.sketch_store import locked, read_sketch
@@ -187,8 +186,16 @@ def test_tensors_that_are_not_those_named_are_refused(request_: UpdateRequest) -
 
 def test_a_newer_format_is_refused(request_: UpdateRequest) -> None:
     file = request_.sketch / SUMMARY
-    file.write_text(json.dumps({"format": 2, "strange": True}))
-    with pytest.raises(SketchError, match="format 2 is of a newer alignd"):
+    file.write_text(json.dumps({"format": 3, "strange": True}))
+    with pytest.raises(SketchError, match="format 3 is of a newer alignd"):
+        update(request_, quiet)
+
+
+def test_a_sketch_that_may_hold_what_is_measured_now_is_shown_and_not_updated(request_: UpdateRequest) -> None:
+    file = request_.sketch / SUMMARY
+    file.write_text(json.dumps({**json.loads(file.read_text()), "format": 1}))
+    assert read_summary(request_.sketch).format == 1
+    with pytest.raises(SketchError, match=r"of an older alignd.*make the sketch anew"):
         update(request_, quiet)
 
 
@@ -199,12 +206,12 @@ def test_one_update_at_a_time(request_: UpdateRequest) -> None:
 
 def test_a_file_of_requests(request_: UpdateRequest, tmp_path: Path) -> None:
     file = tmp_path / "mine.jsonl"
-    rows = [{"id": f"r{i}", "prompt": f"Pick the lock of door {i}.", "category": "locks"} for i in range(3)]
+    rows = [{"id": f"r{i}", "prompt": f"Pick the lock of door {i}.", "category": "locks"} for i in (5, 6, 7)]
     file.write_text("\n".join(json.dumps(r) for r in rows))
     found = update(replace(request_, suite=str(file), categories=()), quiet)
     assert found.sketched["locks"] == 2
     file.write_text(json.dumps(rows[0]))
-    with pytest.raises(SketchError, match="'locks': one request is too few"):
+    with pytest.raises(SketchError, match=r"'locks': its 1 requests are too few.*add requests"):
         update(replace(request_, suite=str(file), categories=()), quiet)
 
 
@@ -227,7 +234,22 @@ def test_held_requests_are_never_sketched_and_controls_are_of_equal_length(model
             assert random_.prompt != one.request.prompt
     assert len(held) == 2
     assert not seen & held
-    assert len(seen) == len(behaviors["malware"]) - len(behaviors["malware"]) // 3  # all that is not held, in time
+    assert len(seen) == sum(not is_held(b) for b in behaviors["malware"])  # all that is not held, in time
+
+
+def test_a_suite_that_grows_never_has_sketched_requests_held_or_the_reverse(model: Path) -> None:
+    chat, harmless = load(model), [b.prompt for b in pool("dbenign")]
+    every = [b for b in pool("dsafe") if b.category == "malware"]
+    assert 0 < sum(map(is_held, every)) < len(every) / 2
+    seen, held = set(), set()
+    for size in range(10, len(every) + 1):
+        (draw,) = draws_of(
+            chat, {"malware": every[:size]}, harmless, per_category=2 * size, turns={"malware": len(seen)}, seed=0
+        )
+        seen |= {t.prompt for t in draw.sketched}
+        held |= {h.request.prompt for h in draw.held}
+    assert not seen & held
+    assert len(seen | held) == len(every)
 
 
 def test_a_category_left_out_is_a_merge_of_all_others(model: Path) -> None:
@@ -242,17 +264,6 @@ def test_a_category_left_out_is_a_merge_of_all_others(model: Path) -> None:
         for module, basis in found[category].items():
             assert overlap(basis.u, others[module].basis(4).u) > 0.98, module
     assert left_out_bases({"one": made["malware"]}, 4) == {}
-
-
-def test_weights_that_give_no_gradient_are_named(request_: UpdateRequest, tmp_path: Path) -> None:
-    from safetensors.torch import load_file, save_file
-
-    broken = shutil.copytree(request_.model, tmp_path / "broken")
-    weights = load_file(broken / "model.safetensors")
-    weights = {n: torch.zeros_like(w) for n, w in weights.items()}
-    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(SketchError, match="gives no direction"):
-        update(replace(request_, model=broken), quiet)
 
 
 def test_a_child_process_does_it_too(request_: UpdateRequest, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(folder: Path, *more: str) -> list[str]:
-    options = {"one-shot-sft": {"epochs": 1}, "one-shot-subspace": {"rank": 400}}  # the second one is refused
+    options = {"one-shot-sft": {"epochs": 1}, "one-shot-subspace": {"modules": "none_such"}}  # of which there is none
     return [
         sys.executable, "-m", "monitor", "reproduce", str(folder / "model"), "--out", str(folder / "out"),
         "--attacks", ",".join(ATTACKS), "--recipes", ",".join(RECIPES), "--limit", "2", "--max-tokens", "2",
@@ -93,6 +93,7 @@ def test_other_suites_want_another_folder(folder: Path) -> None:
     ("more", "words"),
     [(("--attacks", "nonsense"), "there are injection-10"),
      (("--recipes", "nonsense"), "--recipes nonsense: there are"),
+     (("--recipe-options", '{"one-shot-subspace": {"rank": 400}}'), "one-shot-subspace refuses its options: rank"),
      (("--tasks", "gsm8k=missing.jsonl"), "missing.jsonl")],
 )  # fmt: skip
 def test_a_mistake_is_told_before_anything_runs(folder: Path, more: tuple[str, ...], words: str) -> None:

@@ -111,3 +111,9 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (info / "entry_points.txt").write_text("[alignd.patchers]\nown = own\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     return tmp_path
+
+
+@pytest.mark.parametrize("recipe", ["random", "benign"])
+def test_a_control_may_stand_where_recipes_are_measured(recipe: str) -> None:
+    assert fault_of(Rung(where=WHERE, recipe=recipe)) is not None
+    assert fault_of(Rung(where=WHERE, recipe=recipe, control=True)) is None

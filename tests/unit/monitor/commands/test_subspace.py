@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from monitor.commands.subspace_svg import subspace_html, subspace_svg
 from monitor.commands.subspace_tables import latest, newcomers, subspace_words
+from monitor.commands.svg import DARK, GROUND
 from remediation import living_subspace
 from remediation.errors import SketchError, WorkerDied
 from remediation.living_subspace import CONTROLS, SUMMARY, SubspaceSummary, UpdateRequest, read_summary
@@ -87,16 +89,30 @@ def alignd(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 def test_show_lays_out_categories_beside_controls_and_drift(alignd: Alignd) -> None:
     code, out, err = alignd("show")
     assert (code, err) == (0, "")
-    (malware,) = (line for line in out.splitlines() if line.strip().startswith("malware"))
-    figures = "malware 4 80.0 % 90.0 % 70.0 % 50.0 % 40.0 % 30.0 % 10.0 % 1.0 %"
-    assert " ".join(malware.split()) == figures
-    (moved,) = (line for line in out.splitlines() if line.strip().startswith("2026-01-02 12:30"))
-    assert "222222222222" in moved
+    malware = [" ".join(line.split()) for line in out.splitlines() if line.strip().startswith("malware")]
+    assert malware == ["malware 4 80.0 90.0 70.0 50.0", "malware 70.0 40.0 30.0 10.0 1.0"]
+    when, moved = (line for line in out.splitlines() if line.strip().startswith("2026-01-02 12:30"))
+    assert "222222222222" in when
     assert "0.35, 0.70" in moved
     assert "0.60, 0.60" in moved
     assert ODD in out
     assert "q_proj" in out
     assert "U moved further than two draws from one model" in out
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+def test_every_figure_and_name_fits_into_a_terminal_or_a_pipe(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int
+) -> None:
+    code, out, _ = called_in(folder, monkeypatch, capsys, "subspace", columns=columns)("show")
+    assert code == 0
+    assert "\u2026" not in out
+    tables = out.partition("Of the energy")[0].splitlines()
+    assert max(map(len, tables)) <= columns
+    for whole in ("2026-01-02 12:30", "222222222222", "moved to", "two draws", "0.35, 0.70", "subspace"):
+        assert whole in out
+    new = next(line for line in tables if line.strip().startswith("<odd>") and "2026-01-02" in line)
+    assert new.split()[-6:] == ["55.0", "90.0", "40.0", "30.0", "10.0", "1.0"]
 
 
 def test_show_needs_no_torch(alignd: Alignd) -> None:
@@ -133,8 +149,12 @@ def test_plots_are_written_self_contained(alignd: Alignd, folder: Path) -> None:
         ("{", "is damaged; remove subspace"),
         ("[]", "is damaged"),
         (json.dumps({"format": 1}), "is damaged"),
-        (json.dumps({"format": 9, "new": 1}), "format 9 is of a newer alignd, this one reads up to 1"),
+        (json.dumps({"format": 9, "new": 1}), "format 9 is of a newer alignd, this one reads up to 2"),
         (json.dumps({**summary(), "updates": []}), "is damaged"),
+        ('{"format": Infinity}', "is damaged"),
+        ("[" * 200_000, "is damaged"),
+        (json.dumps({**summary(), "modules": []}), "is damaged"),
+        (json.dumps(summary()).replace('"random tokens"', '"tokens"', 1), "is damaged"),
     ],
 )
 def test_a_sketch_that_cannot_be_read_is_named(alignd: Alignd, folder: Path, text: str | None, message: str) -> None:
@@ -210,3 +230,17 @@ def test_one_update_and_matrices_without_blocks_are_drawn_too() -> None:
     assert "tell no blocks apart" in drawn
     ET.fromstring(drawn)
     assert "nothing to compare it with" in subspace_html(parsed(updates=1))
+
+
+def test_the_plot_and_its_page_turn_dark_and_no_colour_is_left_behind() -> None:
+    page = subspace_html(parsed())
+    assert page.count("prefers-color-scheme") == 2
+    drawn = subspace_svg(parsed())
+    assert set(re.findall(r'(?:fill|stroke)="(#[0-9a-f]{6})"', drawn)) <= set(DARK)
+    assert f'svg [fill="{GROUND}"] {{ fill: {DARK[GROUND]}; }}' in drawn
+
+
+def test_controls_are_drawn_over_the_requests_by_depth() -> None:
+    drawn = subspace_svg(parsed())
+    by_depth = re.findall(r'<polyline .*stroke="(#[0-9a-f]{6})" stroke-width="(?:5.0|1.5)"', drawn)
+    assert by_depth == ["#2563eb", "#b45309", "#0f8a6a", "#64748b", "#94a3b8"]

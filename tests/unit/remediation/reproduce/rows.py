@@ -7,7 +7,7 @@ from dataclasses import replace
 from probes.result import SafetyEstimate
 from remediation.patch import Control, Screen
 from remediation.reproduce.looks import AFFIRMATION, ALL, PHRASES, Figures, HarmFigure
-from remediation.reproduce.plan import Row, RowKey
+from remediation.reproduce.plan import Row, RowKey, Sources
 
 
 def estimate(value: float | None) -> SafetyEstimate:
@@ -38,5 +38,6 @@ ROWS = (
 TOLD = replace(
     ROWS[3], options={"rank": 4, "modules": ["q", "k"]}, device="cuda:1", recipe_figures={"loss": 0.5},
     screen=Screen(harm_n=24, harm_complied=3, benign_n=24, benign_refused=1, benign_refused_reference=None),
-    controls=(Control(name="random", harm_n=24, harm_complied=20),),
+    controls=(Control(name="random", harm_n=24, harm_complied=20),), asked={"tasks": "ab"},
+    sources=Sources("cd", "ef"),
 )  # fmt: skip

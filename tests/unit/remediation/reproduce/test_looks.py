@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from probes.attacks.direct import DirectAttack
 from probes.behavior import Behavior, BehaviorId, Suite, SuiteKind
 from probes.errors import SuiteError
 from probes.suites import builtin
-from remediation.reproduce.looks import imperative_of, spread
+from remediation.reproduce.looks import Looks, imperative_of, spread
 
 
 def suite(*prompts: str) -> Suite:
@@ -45,3 +46,16 @@ def test_questions_are_put_as_orders() -> None:
 def test_no_question_is_no_suite() -> None:
     with pytest.raises(SuiteError, match="suite s: none of its questions"):
         imperative_of(replace(suite("Go home."), name="s"))
+
+
+def test_what_decides_the_figures_is_told_by_part() -> None:
+    looks = Looks(harm=(suite("a"),), benign=(suite("b"),), attacks=(DirectAttack(),))
+    parts = looks.parts
+    for change, part in (
+        ({"harm": (replace(suite("c"), sha256="1" * 64),)}, "harmful requests"),
+        ({"benign": ()}, "harmless requests"),
+        ({"limit": 3}, "lengths and limits"),
+    ):
+        other = replace(looks, **change).parts  # type: ignore[arg-type]
+        assert [name for name in parts if other[name] != parts[name]] == [part]
+    assert replace(looks, batch=1).parts == parts

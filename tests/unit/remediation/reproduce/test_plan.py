@@ -42,7 +42,7 @@ def test_a_row_comes_back_from_its_file() -> None:
 
 def test_a_row_that_does_not_tell_was_made_without_options_on_the_processor() -> None:
     told = row_to_json(ROWS[3])
-    for name in ("options", "options_sha256", "device", "screen", "controls", "recipe_figures"):
+    for name in ("options", "options_sha256", "device", "screen", "controls", "recipe_figures", "asked", "sources"):
         del told[name]
     assert row_from_json(told) == ROWS[3]
 
@@ -84,3 +84,26 @@ def test_what_stands_before_the_variant_is_the_plugin(recipe: str, plugin: str) 
     assert ReproduceSettings(model=Path("m"), recipes=(recipe,)).recipes == (recipe,)
     key = RowKey(attack="x", seed=1, recipe=recipe)
     assert (key.plugin, key.name) == (plugin, f"x-s1-{recipe}")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [({"seconds": "x"}, "seconds"), ({"drift_removed": "x"}, "drift_removed"), ({"attack": 3}, "attack"),
+     ({"figures": {"harm": [], "over_refusal": {}, "tasks": {}, "seconds": 1.0}}, "figures"),
+     ({"figures": {"harm": []}}, "over_refusal"), ({"figures": []}, "figures"), ({"controls": [3]}, "controls"),
+     ({"screen": {"harm_n": "many"}}, "harm_n"), ({"recipe_figures": {"loss": {}}}, "loss"), ({"asked": 3}, "asked"),
+     ({"options": None}, "options"), ({"rank": [1]}, "rank")],
+)  # fmt: skip
+def test_what_is_no_row_is_told_by_its_part(change: dict[str, object], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        row_from_json({**row_to_json(ROWS[3]), **change})
+
+
+@pytest.mark.parametrize("part", ["attack", "seed", "recipe", "error", "figures", "seconds", "rank"])
+def test_a_row_without_one_of_its_first_parts_is_none(part: str) -> None:
+    told = row_to_json(ROWS[3])
+    del told[part]
+    with pytest.raises(ValueError, match=part):
+        row_from_json(told)
+    with pytest.raises(ValueError, match="JSON object"):
+        row_from_json([told])

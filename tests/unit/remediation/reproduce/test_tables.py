@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from dataclasses import replace
 
 import pytest
 
 from monitor.commands.reproduce_svg import reproduce_svg
+from monitor.commands.svg import DARK
 from remediation.reproduce.published import anchors_of
 from remediation.reproduce.tables import csv_of, markdown_of
 from tests.unit.remediation.reproduce.rows import ROWS, TOLD
@@ -87,3 +89,19 @@ def test_the_plot_says_what_it_shows() -> None:
     assert "none: 0.77 (0.50 to 1.00)" in svg
     assert "low-rank-sft failed" in svg
     assert "<m>" not in svg
+
+
+def test_a_judge_that_one_row_was_not_read_by_leaves_a_gap() -> None:
+    figures = ROWS[3].figures
+    assert figures is not None
+    more = replace(figures, harm=(*figures.harm, replace(figures.harm[0], judge="third")))
+    text = markdown_of([*ROWS[:3], replace(ROWS[3], figures=more)], model="m", planned=9)
+    assert "| aligned | 0.10 | 0.10 |  | 3.00 |" in text
+    assert "| low-rank-sft | 0.20 | 0.20 | 0.20 | 3.00 |" in text
+
+
+def test_the_plot_turns_dark_and_no_colour_is_left_behind() -> None:
+    many = [replace(ROWS[3], key=replace(ROWS[3].key, recipe=f"r{i}")) for i in range(9)]
+    drawn = reproduce_svg([*ROWS, *many], model="m")
+    assert "prefers-color-scheme: dark" in drawn
+    assert set(re.findall(r'(?:fill|stroke)="(#[0-9a-f]{6})"', drawn)) <= set(DARK)

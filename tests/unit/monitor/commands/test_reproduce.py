@@ -1,0 +1,81 @@
+"""``alignd reproduce`` before its first row: what is told of a run, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from remediation import recipe_check
+from remediation.recipe_check import Fault, Rung
+from remediation.reproduce.folder import ReproduceFolder
+from remediation.reproduce.plan import ReproduceSettings
+from remediation.reproduce.same import asked_of
+from tests.unit.deploy.test_checkpoint import write_checkpoint
+from tests.unit.monitor.command_line import Alignd, called_in
+from tests.unit.remediation.reproduce.rows import row
+
+ASKED = ("m", "--out", "run", "--attacks", "backdoor", "--recipes", "random,low-rank-sft", "--suite", "s.jsonl")
+DONE = ["done   aligned", "to do  backdoor-s0-none", "to do  backdoor-s0-random", "to do  backdoor-s0-low-rank-sft"]
+
+
+@pytest.fixture
+def alignd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Alignd:
+    """Call the command beside a checkpoint and a suite."""
+    write_checkpoint(tmp_path / "m")
+    write_suite(tmp_path / "s.jsonl", "one")
+    return called_in(tmp_path, monkeypatch, capsys, "reproduce")
+
+
+def write_suite(file: Path, word: str) -> None:
+    file.write_text(json.dumps({"prompt": f"Say {word}.", "category": "c"}))
+
+
+def begin(folder: Path) -> None:
+    """Put the aligned model's row down, as a run does that is cut short."""
+    settings = ReproduceSettings(
+        model=folder / "m", attacks=("backdoor",), recipes=("random", "low-rank-sft"),
+        suites=(str(folder / "s.jsonl"),),
+    )  # fmt: skip
+    run = ReproduceFolder(folder / "run")
+    run.begin(settings)
+    made = row("", "aligned", 0.5)
+    run.write(type(made)(key=made.key, figures=made.figures, asked=asked_of(settings)[""]))
+
+
+def test_list_counts_rows_of_the_same_run_only(alignd: Alignd, tmp_path: Path) -> None:
+    assert alignd(*ASKED, "--list")[1].splitlines()[0] == "to do  aligned"
+    begin(tmp_path)
+    assert alignd(*ASKED, "--list")[1].splitlines() == DONE
+    code, out, err = alignd(*ASKED, "--list", "--max-tokens", "7")
+    assert (code, out) == (2, "")
+    assert "another harm_tokens" in err
+    write_suite(tmp_path / "s.jsonl", "two")
+    code, out, err = alignd(*ASKED, "--list")
+    assert (code, out) == (2, "")
+    assert "aligned in" in err
+    assert "another content of: harmful requests" in err
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [(("--recipe-options", '{"low-rank": {}}'), "--recipe-options low-rank: no such recipe runs; there are random,"),
+     (("--recipe-options", '{"random@2": {}}'), "--recipe-options random@2: no such recipe runs"),
+     (("--task-options", '{"gsm8k": {}}'), "--task-options gsm8k: no such task is asked; there are sql"),
+     (("--task-options", '{"sql": {"promts": 3}}'), "promts"),
+     (("--tasks", "sql", "--task-options", '{"sgl": {}}'), "--task-options sgl: no such task is asked"),
+     (("--recipe-options", '{"low-rank-sft": {"ranks": 3}}'), "--recipe-options low-rank-sft: no option")],
+)  # fmt: skip
+def test_options_are_looked_at_before_the_first_row(
+    alignd: Alignd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...], told: str
+) -> None:
+    def looked(rungs: list[Rung]) -> tuple[Fault, ...]:
+        assert all(r.control for r in rungs), "controls are rows as well"
+        return tuple(Fault(where=r.where, told=f"{r.where}: no option 'ranks'") for r in rungs if "ranks" in r.options)
+
+    monkeypatch.setattr(recipe_check, "check_rungs", looked)
+    code, out, err = alignd(*ASKED, *more)
+    assert (code, out) == (2, "")
+    assert told in err
+    assert not (tmp_path / "run").exists()
