@@ -27,6 +27,7 @@ from deploy.errors import CheckpointError
 from deploy.parent import die_with_parent
 from deploy.weights import parameters_of
 from remediation.errors import PatchFailed, WorkerDied
+from remediation.memory import out_of_memory
 from remediation.patch import Control, Form, LayerSpectrum, Patch, Patcher, PatchProgress, PatchRequest, Screen
 
 __all__ = ["make_patcher", "patch_from_json", "perform", "request_from_json", "run_patch", "to_json"]
@@ -227,7 +228,7 @@ def perform(request: PatchRequest, progress: PatchProgress) -> Patch:
     try:
         return make_patcher(request.recipe, request.options).patch(request, progress)
     except (MemoryError, RuntimeError, ArithmeticError, ValueError) as error:
-        if _out_of_memory(error):
+        if out_of_memory(error):
             raise PatchFailed(f"recipe {request.recipe}: memory ran out; {_memory(request)}") from error
         if not _of_the_numbers(error):
             raise
@@ -242,11 +243,6 @@ def _of_the_numbers(error: Exception) -> bool:
     """Tell arithmetic that can't be done from a fault of the program; torch's own is told by its name."""
     names = {c.__name__.lstrip("_") for c in type(error).__mro__}
     return isinstance(error, ArithmeticError | ValueError) or "LinAlgError" in names
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """Torch says it in words: on the CPU in a plain RuntimeError, on a GPU in one of its own."""
-    return isinstance(error, MemoryError) or any(s in str(error) for s in ("allocate memory", "out of memory"))
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from deploy.weights import read_config
 from remediation.checkpoints.chat import ChatModel, load
 from remediation.checkpoints.output import require_finite
 from remediation.errors import PatchFailed
+from remediation.memory import out_of_memory
 
 __all__ = ["load_sound", "require_mergeable"]
 
@@ -25,10 +26,8 @@ def load_sound(folder: Path, what: str) -> ChatModel:
     """
     try:
         chat = load(folder)
-    except MemoryError:
-        raise
     except (KeyError, OSError, RuntimeError, ValueError) as error:
-        if "memory" in str(error):
+        if out_of_memory(error):
             raise
         raise CheckpointError(
             f"{what} {folder} can't be loaded: configuration, weights and tokenizer do not fit together "
