@@ -44,6 +44,7 @@ async def climb(
     """Try recipes in order until one gives a patch that its screen does not call hopeless.
 
     Args:
+        output: Not there yet; a patch that is not worth keeping is removed again, and nothing else ever is.
         form: What ``output`` shall be; a recipe that has no such form is passed over.
 
     Returns:
@@ -62,7 +63,8 @@ async def climb(
         trials.append(trial)
         if not trial.why:
             break
-        await asyncio.to_thread(clear, output)
+        if trial.patch:
+            await asyncio.to_thread(shutil.rmtree, output, ignore_errors=True)
     return tuple(trials)
 
 
