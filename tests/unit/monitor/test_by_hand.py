@@ -10,9 +10,13 @@ from pathlib import Path
 import pytest
 
 from deploy.checkpoint import check_checkpoint
+from deploy.digest import folder_digest
 from deploy.weights import ADAPTER_CONFIG
 from monitor import cli
-from remediation.testing import contents
+from monitor.ladder import climb
+from monitor.site import Recipe
+from monitor.testing import FakeExecutor
+from remediation.testing import FakePatcher, contents
 from tests.conftest import ROOT
 from tests.slow_recipe import install
 from tests.unit.deploy.test_checkpoint import write_checkpoint
@@ -87,3 +91,14 @@ def test_a_repair_touches_nothing_that_it_did_not_make(alignd: Alignd, tmp_path:
     code, _, _ = alignd("patch", "drifted", "other", "--recipe", "slow", "--options", '{"error": "value"}')
     assert code != 0
     assert not (tmp_path / "other").exists()
+
+
+async def test_a_patch_by_hand_says_what_weights_it_is_of(tmp_path: Path) -> None:
+    drifted, reference = write_checkpoint(tmp_path / "drifted"), write_checkpoint(tmp_path / "good", data=b"good....")
+    executor = FakeExecutor(patchers={"fake": FakePatcher()})
+    asked = {"drifted": drifted, "reference": reference, "output": tmp_path / "out"}
+    (trial,) = await climb(executor, [Recipe(plugin="fake", options={})], say=lambda *_: None, **asked)
+    assert not trial.why
+    (request,) = executor.asked
+    assert request.parent_digest == folder_digest(drifted)
+    assert request.reference_digest == folder_digest(reference)
