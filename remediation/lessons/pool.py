@@ -24,8 +24,20 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from probes.behavior import Behavior, BehaviorId
 from remediation.errors import PatchFailed
+from remediation.prompt_files import split_prompts
 
-__all__ = ["PoolState", "burn", "draw", "give_back", "held_out", "load_key", "read_state", "site_pool", "write_state"]
+__all__ = [
+    "PoolState",
+    "burn",
+    "draw",
+    "give_back",
+    "held_out",
+    "load_key",
+    "locked_state",
+    "read_state",
+    "site_pool",
+    "write_state",
+]
 
 _KEY_BYTES = 32
 
@@ -140,7 +152,7 @@ def site_pool(file: Path) -> tuple[Behavior, ...]:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise PatchFailed(f"the pool {file} can't be read: {error}; mend the recipe's options") from error
-    prompts = dict.fromkeys(p.strip() for p in text.split("\n---\n") if p.strip())
+    prompts = dict.fromkeys(split_prompts(text))
     if not prompts:
         raise PatchFailed(f"the pool {file} has no prompt; write harmful requests, separated by lines of ---")
     return tuple(
