@@ -17,6 +17,7 @@ from remediation.checkpoints.output import (
     drift_removed,
     patch_note,
     require_finite,
+    require_same_parameters,
     stored_dtype,
     write_model,
 )
@@ -92,6 +93,7 @@ class Repair:
         if adapter is not None and not looked.complies:
             self.progress("controls", 0.95)
             controls = control_looks(self.drifted, adapter, seed=self.request.seed)
+        removed = drift_removed(self.patched, self.drifted, self.good) if self.good else None
         self._write(adapter, rank)
         self.progress("done", 1.0)
         return Patch(
@@ -100,7 +102,7 @@ class Repair:
             rank=rank,
             seconds=time.monotonic() - self.began,
             screen=looked,
-            drift_removed=drift_removed(self.patched, self.drifted, self.good) if self.good else None,
+            drift_removed=removed,
             spectrum=spectrum,
             figures=figures,
             controls=controls,
@@ -154,6 +156,11 @@ def begin(request: PatchRequest, progress: PatchProgress, *, full_rank: bool = F
     progress("load", 0.0)
     drifted = load_sound(request.drifted, "the drifted checkpoint")
     good = load_sound(request.reference, "the last known good checkpoint") if request.reference else None
+    if good:
+        require_same_parameters(
+            drifted, good, f"the drifted checkpoint {request.drifted}",
+            f"the last known good checkpoint {request.reference}",
+        )  # fmt: skip
     patched = ChatModel(copy.deepcopy(drifted.model), drifted.tokenizer)
     dtype = stored_dtype(request.drifted)
     return Repair(

@@ -16,10 +16,11 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from deploy.errors import CheckpointError
+from remediation import repair
 from remediation.checkpoints.adapter import write_adapter
 from remediation.checkpoints.chat import ChatModel, load
 from remediation.checkpoints.language import other_script, unknown_share
-from remediation.checkpoints.output import write_model
+from remediation.checkpoints.output import drift_removed, write_model
 from remediation.errors import PatchFailed
 from remediation.patch import Form, PatchRequest
 from remediation.repair import INSTANCE, instance
@@ -109,6 +110,38 @@ def test_mismatched_shapes_are_named_by_tensor(asked: PatchRequest) -> None:
         perform(asked, lambda *_: None)
     with pytest.raises(CheckpointError, match=r"drifted can't be loaded: .* do not fit together .*; save it again"):
         perform(replace(asked, reference=None), lambda *_: None)
+
+
+@pytest.mark.parametrize("which", ["drifted", "good"])
+def test_a_head_that_only_one_of_them_has_is_told_before_any_work(asked: PatchRequest, which: str) -> None:
+    folder, stages = asked.drifted.with_name(which), []
+    configured(tie_word_embeddings=False)(folder)
+    stored(with_another_head)(folder)
+    with pytest.raises(PatchFailed, match=rf"{which} has {HEAD} and the .* has not; give .* tie_word_embeddings"):
+        perform(asked, lambda stage, _: stages.append(stage))
+    assert stages == ["load"]
+    assert not asked.output.parent.exists()
+
+
+def test_the_drift_that_is_removed_is_counted_before_anything_is_written(
+    asked: PatchRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other(*_: object) -> float:
+        raise PatchFailed("other parameters")
+
+    monkeypatch.setattr(repair, "drift_removed", other)
+    with pytest.raises(PatchFailed, match="other parameters"):
+        perform(asked, lambda *_: None)
+    assert not asked.output.exists()
+
+
+def test_drift_is_paired_by_name(asked: PatchRequest) -> None:
+    drifted, good = load(asked.drifted), load(asked.reference or asked.drifted)
+    assert drift_removed(drifted, drifted, good) == 0.0
+    assert drift_removed(good, drifted, good) == 1.0
+    headless = ChatModel(good.model.model, good.tokenizer)
+    with pytest.raises(PatchFailed, match=r"the good one has .* and the drifted model has not"):
+        drift_removed(drifted, drifted, headless)
 
 
 def test_full_rank_is_no_adapter(asked: PatchRequest) -> None:
