@@ -84,6 +84,10 @@ CASES: dict[str, tuple[Change, str]] = {
     "another head than the tied one": (stored(with_another_head), "ties the output head .* set tie_word_embeddings to"),
     "missing matrix": (stored(lambda t: t.pop(Q_PROJ)), rf"lack {Q_PROJ}; copy them again"),
     "adapter": (as_adapter, "is an adapter .*; merge it into its base model and give the merged folder"),
+    "matrix of no layer": (
+        stored(lambda t: t.update({"model.layers.7.mlp.up_proj.weight": t[Q_PROJ].clone()})),
+        r"hold model\.layers\.7\.mlp\.up_proj\.weight, which config.json does not know \(1 such tensors\)",
+    ),
     "NaN": (stored(with_nan), r"NaN or infinite values in model\.layers\.0\.self_attn\.q_proj\.weight; train or copy"),
     "quantised": (configured(quantization_config={"quant_method": "fp8"}), "quantised weights.* ask for the form"),
 }
@@ -109,6 +113,12 @@ def test_mismatched_shapes_are_named_by_tensor(asked: PatchRequest) -> None:
     with pytest.raises(CheckpointError, match=r"good: tensor .*q_proj.weight has shape \[16, 16\], in .* it is \["):
         perform(asked, lambda *_: None)
     with pytest.raises(CheckpointError, match=r"drifted can't be loaded: .* do not fit together .*; save it again"):
+        perform(replace(asked, reference=None), lambda *_: None)
+
+
+def test_fewer_layers_than_the_files_hold_are_no_model(asked: PatchRequest) -> None:
+    configured(num_hidden_layers=1)(asked.drifted)
+    with pytest.raises(CheckpointError, match=r"drifted: the weights hold model\.layers\.1\..*, which config"):
         perform(replace(asked, reference=None), lambda *_: None)
 
 
