@@ -74,6 +74,13 @@ def without_template(folder: Path) -> None:
     (folder / "chat_template.jinja").unlink()
 
 
+def templated(text: str) -> Change:
+    def change(folder: Path) -> None:
+        (folder / "chat_template.jinja").write_text(text)
+
+    return change
+
+
 def as_adapter(folder: Path) -> None:
     (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
 
@@ -88,6 +95,11 @@ CASES: dict[str, tuple[Change, str]] = {
         stored(lambda t: t.update({"model.layers.7.mlp.up_proj.weight": t[Q_PROJ].clone()})),
         r"hold model\.layers\.7\.mlp\.up_proj\.weight, which config.json does not know \(1 such tensors\)",
     ),
+    "template that raises": (templated("{{ raise_exception('no user') }}"), "can't be rendered .*no user.*; mend"),
+    "template of bad syntax": (templated("{% for m in %}"), r"can't be rendered .*; mend chat_template\.jinja"),
+    "template that divides": (templated("{{ 1 / 0 }}"), r"can't be rendered \(ZeroDivisionError.*; mend chat_template"),
+    "empty template": (templated("{% if false %}x{% endif %}"), "leaves out what the user says; mend chat_template"),
+    "template without the user": (templated("<u> Hi <a>"), "leaves out what the user says; mend chat_template"),
     "NaN": (stored(with_nan), r"NaN or infinite values in model\.layers\.0\.self_attn\.q_proj\.weight; train or copy"),
     "quantised": (configured(quantization_config={"quant_method": "fp8"}), "quantised weights.* ask for the form"),
 }
