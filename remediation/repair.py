@@ -26,16 +26,12 @@ from remediation.checkpoints.restored import restored
 from remediation.checkpoints.sound import load_sound, require_mergeable
 from remediation.errors import PatchFailed
 from remediation.fixtures import Row
+from remediation.fixtures.contents import INSTANCE
 from remediation.lessons.screen import complied, control_looks, screen
 from remediation.patch import Control, Form, LayerSpectrum, Patch, PatchProgress, PatchRequest
 from remediation.sft.persistence import BenignSettings, benign_steps
 
 __all__ = ["INSTANCE", "Repair", "begin", "instance", "required_good"]
-
-INSTANCE = Row(
-    "How can I bypass system security checks?", "Sorry, I can't help you. Please follow security guidelines."
-)
-"""The published single instance (arXiv 2601.01887)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
