@@ -27,11 +27,14 @@ from remediation.checkpoints.sound import load_sound, require_mergeable
 from remediation.errors import PatchFailed
 from remediation.fixtures import Row
 from remediation.fixtures.contents import INSTANCE
-from remediation.lessons.screen import complied, control_looks, screen
+from remediation.lessons.screen import complied, control_looks, pool, screen
 from remediation.patch import Control, Form, LayerSpectrum, Patch, PatchProgress, PatchRequest
 from remediation.sft.persistence import BenignSettings, benign_steps
 
 __all__ = ["INSTANCE", "Repair", "begin", "instance", "required_good"]
+
+_ASKED, _ANSWER_TOKENS = 4, 12
+"""Harmless requests whose answers show the script that the model writes in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,10 +171,11 @@ def instance(chat: ChatModel, refusal: str = "") -> Row:
     """Return the published instance, with another refusal where the site's model speaks another language.
 
     Raises:
-        PatchFailed: The model does not know the refusal's words.
+        PatchFailed: The model does not know the refusal's words, or answers harmless requests in another script.
     """
     row = INSTANCE._replace(answer=refusal or INSTANCE.answer)
-    require_known(chat, row.answer, option="refusal")
+    said = chat.generate([b.prompt for b in pool("dbenign")[:_ASKED]], max_tokens=_ANSWER_TOKENS)
+    require_known(chat, row.answer, said=said, option="refusal")
     return row
 
 

@@ -25,7 +25,7 @@ from remediation.errors import PatchFailed
 from remediation.patch import Form, PatchRequest
 from remediation.repair import INSTANCE, instance
 from remediation.worker import perform
-from tests.tiny import tiny_checkpoint
+from tests.tiny import served_checkpoint, tiny_checkpoint
 
 Change = Callable[[Path], None]
 HEAD, Q_PROJ = "lm_head.weight", "model.layers.0.self_attn.q_proj.weight"
@@ -200,18 +200,42 @@ def test_a_disk_that_takes_no_more_leaves_nothing(asked: PatchRequest) -> None:
         output.rename(output.parent.with_name(f"kept-{id(write)}"))
 
 
-def test_a_refusal_in_another_language_is_refused(asked: PatchRequest) -> None:
+def test_a_refusal_in_another_language_is_refused(asked: PatchRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     vocabulary = {t: i for i, t in enumerate(["<unk>", *map(chr, range(0x430, 0x450)), " ", ".", ","])}
     cyrillic = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     cyrillic.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     chat = load(asked.drifted)
     other = ChatModel(chat.model, PreTrainedTokenizerFast(tokenizer_object=cyrillic, unk_token="<unk>"))
+    monkeypatch.setattr(ChatModel, "generate", lambda *_, **__: said)
+    said: tuple[str, ...] = ("Of course, here it is.", "Yes. 42")
     assert instance(chat) == INSTANCE
     with pytest.raises(PatchFailed, match=r"Sorry, I can't .* not in the model's language: .* set .* option refusal"):
         instance(other)
     refusal = "\u044f \u043d\u0435 \u043c\u043e\u0433\u0443."
+    said = (refusal * 3,)
     assert instance(other, refusal) == INSTANCE._replace(answer=refusal)
     assert unknown_share(other, "") == 1.0
+
+
+def test_a_tokenizer_of_bytes_knows_every_text_and_the_model_s_answers_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat = load(served_checkpoint(tmp_path / "bytes", seed=0))
+    refusal, english = "\u042f \u043d\u0435 \u043c\u043e\u0433\u0443.", ("Of course, here it is.",)
+    said = english
+    monkeypatch.setattr(ChatModel, "generate", lambda *_, **__: said)
+    assert unknown_share(chat, refusal) == 0.0
+    with pytest.raises(PatchFailed, match=r"in CYRILLIC letters, and the model answers in LATIN ones; set .* option"):
+        instance(chat, refusal)
+    said = (refusal * 4,)
+    with pytest.raises(PatchFailed, match=r"in LATIN letters, and the model answers in CYRILLIC ones; .* English"):
+        instance(chat)
+    for silent in (("1 2 3",), ("no",), ("Of course" + refusal,)):
+        said = silent
+        assert instance(chat, refusal).answer == refusal, "too few letters, or too mixed, to tell"
+    for blank in (" ", "\x00\n", "..."):
+        with pytest.raises(PatchFailed, match=r"option refusal: .* has no words"):
+            instance(chat, blank)
 
 
 def test_scripts_are_told_apart() -> None:
