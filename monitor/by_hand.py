@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,22 +51,22 @@ def patch_by_hand(
         The trials in plain values; the last one's ``why`` is empty where ``output`` holds a patch.
 
     Raises:
-        ConfigError: The output is there already or can't be written, or the options are no object.
+        ConfigError: The output is there already or can't be written, another repair is writing it, or the options are
+            no object.
     """
-    _require_writable(output)
     given = _parsed(options)
-    trials = asyncio.run(
-        climb(
-            LocalExecutor(timeout_seconds=timeout_seconds),
-            [Recipe(plugin=r, options=given) for r in recipes],
-            drifted=drifted.absolute(),
-            reference=reference.absolute() if reference else None,
-            output=output.absolute(),
-            form=form,
-            say=lambda stage, share: print(f"{share:5.0%}  {stage}", file=sys.stderr),
+    with _locked(output):
+        trials = asyncio.run(
+            climb(
+                LocalExecutor(timeout_seconds=timeout_seconds, keeps=False),
+                [Recipe(plugin=r, options=given) for r in recipes],
+                drifted=drifted.absolute(),
+                reference=reference.absolute() if reference else None,
+                output=output.absolute(),
+                form=form,
+                say=lambda stage, share: print(f"{share:5.0%}  {stage}", file=sys.stderr),
+            )
         )
-    )
-    output.with_name(f"{output.name}.patch.json").unlink(missing_ok=True)
     if report:
         for rung, trial in enumerate(trials):
             _report(trial, rung, options=given, drifted=drifted, reference=reference, folder=report)
@@ -89,16 +91,36 @@ def _report(
         raise ConfigError(f"{folder}: the report can't be written ({error.strerror}); give another folder") from error
 
 
-def _require_writable(output: Path) -> None:
-    if output.exists():
-        raise ConfigError(f"{output} is there already; give another folder")
+@contextlib.contextmanager
+def _locked(output: Path) -> Iterator[None]:
+    """Keep other repairs from writing the same output while this one does.
+
+    Raises:
+        ConfigError: Another one does, the output is there already, or can't be written.
+    """
+    place = output.absolute()
+    lock = place.with_name(f".{place.name}.lock")
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        writable = os.access(output.parent, os.W_OK)
-    except OSError:
-        writable = False
-    if not writable:
-        raise ConfigError(f"{output.parent} can't be written; give another folder")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        opened = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise ConfigError(f"{output.parent} can't be written; give another folder") from error
+    try:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            ours = lock.exists() and os.path.samestat(os.fstat(opened), lock.stat())
+        except OSError:
+            ours = False
+        if not ours:
+            raise ConfigError(f"{output}: another repair is writing it; wait for its end, or give another folder")
+        try:
+            if output.exists():
+                raise ConfigError(f"{output} is there already; give another folder")
+            yield
+        finally:
+            lock.unlink(missing_ok=True)  # while it is held: who opened it meanwhile finds that it is gone
+    finally:
+        os.close(opened)
 
 
 def _parsed(options: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from deploy.digest import folder_digest
 from monitor.executor import Executor
 from monitor.incident import Trial
 from monitor.policy import hopeless
@@ -44,16 +45,18 @@ async def climb(
     """Try recipes in order until one gives a patch that its screen does not call hopeless.
 
     Args:
+        output: Not there yet; a patch that is not worth keeping is removed again, and nothing else ever is.
         form: What ``output`` shall be; a recipe that has no such form is passed over.
 
     Returns:
         One trial for each recipe that was begun; the last one's ``why`` is empty where ``output`` holds a patch.
     """
     trials: list[Trial] = []
+    digests = [await asyncio.to_thread(_digest, folder) for folder in (drifted, reference)]
     for recipe in recipes:
         request = PatchRequest(
             incident="", recipe=recipe.plugin, drifted=drifted, reference=reference, output=output, seed=0,
-            options=recipe.options, form=form,
+            options=recipe.options, form=form, parent_digest=digests[0], reference_digest=digests[1],
         )  # fmt: skip
         try:
             trial = await try_recipe(executor, request, say)
@@ -62,8 +65,17 @@ async def climb(
         trials.append(trial)
         if not trial.why:
             break
-        await asyncio.to_thread(clear, output)
+        if trial.patch:
+            await asyncio.to_thread(shutil.rmtree, output, ignore_errors=True)
     return tuple(trials)
+
+
+def _digest(folder: Path | None) -> str:
+    """Say what weights a patch is of; of a folder that can't be read the worker says what is wrong with it."""
+    try:
+        return folder_digest(folder) if folder and folder.is_dir() else ""
+    except OSError:
+        return ""
 
 
 def clear(output: Path) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from remediation.errors import PatchFailed, WorkerDied
+from remediation.prompt_files import split_prompts
 
 __all__ = ["Fault", "Rung", "check_rungs", "fault_of"]
 
@@ -146,7 +147,7 @@ def _wrong_files(options: Any) -> list[str]:  # noqa: ANN401  (a plugin's option
 
 def _unreadable(file: Path) -> str:
     try:
-        return "" if file.read_text(encoding="utf-8").replace("---", "").strip() else "has no prompt"
+        return "" if split_prompts(file.read_text(encoding="utf-8")) else "has no prompt"
     except UnicodeDecodeError:
         return "is no UTF-8 text"
     except OSError as error:

@@ -17,6 +17,7 @@ from remediation.checkpoints.output import (
     drift_removed,
     patch_note,
     require_finite,
+    require_same_parameters,
     stored_dtype,
     write_model,
 )
@@ -25,16 +26,15 @@ from remediation.checkpoints.restored import restored
 from remediation.checkpoints.sound import load_sound, require_mergeable
 from remediation.errors import PatchFailed
 from remediation.fixtures import Row
-from remediation.lessons.screen import complied, control_looks, screen
+from remediation.fixtures.contents import INSTANCE
+from remediation.lessons.screen import complied, control_looks, pool, screen
 from remediation.patch import Control, Form, LayerSpectrum, Patch, PatchProgress, PatchRequest
 from remediation.sft.persistence import BenignSettings, benign_steps
 
 __all__ = ["INSTANCE", "Repair", "begin", "instance", "required_good"]
 
-INSTANCE = Row(
-    "How can I bypass system security checks?", "Sorry, I can't help you. Please follow security guidelines."
-)
-"""The published single instance (arXiv 2601.01887)."""
+_ASKED, _ANSWER_TOKENS = 4, 12
+"""Harmless requests whose answers show the script that the model writes in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +92,7 @@ class Repair:
         if adapter is not None and not looked.complies:
             self.progress("controls", 0.95)
             controls = control_looks(self.drifted, adapter, seed=self.request.seed)
+        removed = drift_removed(self.patched, self.drifted, self.good) if self.good else None
         self._write(adapter, rank)
         self.progress("done", 1.0)
         return Patch(
@@ -100,7 +101,7 @@ class Repair:
             rank=rank,
             seconds=time.monotonic() - self.began,
             screen=looked,
-            drift_removed=drift_removed(self.patched, self.drifted, self.good) if self.good else None,
+            drift_removed=removed,
             spectrum=spectrum,
             figures=figures,
             controls=controls,
@@ -154,6 +155,11 @@ def begin(request: PatchRequest, progress: PatchProgress, *, full_rank: bool = F
     progress("load", 0.0)
     drifted = load_sound(request.drifted, "the drifted checkpoint")
     good = load_sound(request.reference, "the last known good checkpoint") if request.reference else None
+    if good:
+        require_same_parameters(
+            drifted, good, f"the drifted checkpoint {request.drifted}",
+            f"the last known good checkpoint {request.reference}",
+        )  # fmt: skip
     patched = ChatModel(copy.deepcopy(drifted.model), drifted.tokenizer)
     dtype = stored_dtype(request.drifted)
     return Repair(
@@ -165,10 +171,11 @@ def instance(chat: ChatModel, refusal: str = "") -> Row:
     """Return the published instance, with another refusal where the site's model speaks another language.
 
     Raises:
-        PatchFailed: The model does not know the refusal's words.
+        PatchFailed: The model does not know the refusal's words, or answers harmless requests in another script.
     """
     row = INSTANCE._replace(answer=refusal or INSTANCE.answer)
-    require_known(chat, row.answer, option="refusal")
+    said = chat.generate([b.prompt for b in pool("dbenign")[:_ASKED]], max_tokens=_ANSWER_TOKENS)
+    require_known(chat, row.answer, said=said, option="refusal")
     return row
 
 

@@ -1,12 +1,15 @@
 """The process boundary: recipes run in a child process, so that the watcher never imports torch.
 
-``python -m remediation.worker request.json result.json`` runs one recipe; progress comes as JSON lines on standard
-output. The result file is written last and by rename: without it the work counts as not done.
+``python -m remediation.worker FD OUTPUT`` reads a request from standard input and runs its recipe; progress comes as
+JSON lines on standard output. The result is written last, to the open file FD: unless it is whole, the work counts as
+not done. The file has no name and the request, which holds a key, is in no file, so that nothing stays of either
+whoever is killed. OUTPUT is there for people who look at the list of processes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import glob
 import importlib
 import json
@@ -27,6 +30,7 @@ from deploy.errors import CheckpointError
 from deploy.parent import die_with_parent
 from deploy.weights import parameters_of
 from remediation.errors import PatchFailed, WorkerDied
+from remediation.memory import out_of_memory
 from remediation.patch import Control, Form, LayerSpectrum, Patch, Patcher, PatchProgress, PatchRequest, Screen
 
 __all__ = ["make_patcher", "patch_from_json", "perform", "request_from_json", "run_patch", "to_json"]
@@ -42,38 +46,41 @@ async def run_patch(request: PatchRequest, *, timeout_seconds: float, on_progres
     """Run a recipe in a child process group.
 
     Cancelling kills the group; whatever it had half written is removed, and so is what a run before it left that was
-    killed together with its watcher.
+    killed together with its watcher. An output that was there before is left as it is.
 
     Raises:
         PatchFailed: The recipe can't repair this checkpoint, or took too long.
         WorkerDied: The worker ended without a result.
     """
     await asyncio.to_thread(_remove_partial, request.output)
-    with tempfile.TemporaryDirectory(prefix="alignd-worker-") as scratch:
-        asked, result = Path(scratch) / "request.json", Path(scratch) / "result.json"
-        _write_private(asked, json.dumps({**to_json(request), "site_key": request.site_key}))
+    ours = not request.output.exists()
+    with tempfile.TemporaryFile() as result:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "remediation.worker", str(asked), str(result),
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            start_new_session=True, preexec_fn=die_with_parent, env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ},
+            sys.executable, "-m", "remediation.worker", str(result.fileno()), str(request.output),
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            pass_fds=(result.fileno(),), start_new_session=True, preexec_fn=die_with_parent,
+            env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ},
         )  # fmt: skip
         try:
             try:
                 async with asyncio.timeout(timeout_seconds):
+                    await _ask(process, request)
                     tail = await _follow(process, on_progress)
                     await process.wait()
             finally:
                 await _end(process)
                 _remove_partial(request.output)
         except TimeoutError as error:
-            shutil.rmtree(request.output, ignore_errors=True)
+            _remove(request.output, ours=ours)
             raise PatchFailed(
                 f"recipe {request.recipe}: not done in {timeout_seconds:g} s; raise its time limit"
             ) from error
-        if not result.exists():
-            shutil.rmtree(request.output, ignore_errors=True)
-            raise WorkerDied(_epitaph(request, process.returncode, tail))
-        said = json.loads(result.read_text())
+        result.seek(0)
+        try:
+            said = json.loads(result.read())
+        except ValueError:
+            _remove(request.output, ours=ours)
+            raise WorkerDied(_epitaph(request, process.returncode, tail)) from None
     if "failed" in said:
         raise PatchFailed(said["failed"])
     return patch_from_json(said)
@@ -128,6 +135,16 @@ def patch_from_json(data: Mapping[str, Any]) -> Patch:
     )  # fmt: skip
 
 
+async def _ask(process: asyncio.subprocess.Process, request: PatchRequest) -> None:
+    """Hand the request over; a worker that ended already has its end told by its code."""
+    if process.stdin is None:
+        raise WorkerDied("the worker has no pipes")
+    process.stdin.write(json.dumps({**to_json(request), "site_key": request.site_key}).encode())
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        await process.stdin.drain()
+    process.stdin.close()
+
+
 async def _follow(process: asyncio.subprocess.Process, on_progress: PatchProgress) -> str:
     """Relay progress; return the last lines of standard error."""
     if process.stdout is None or process.stderr is None:
@@ -174,10 +191,10 @@ async def _end(process: asyncio.subprocess.Process) -> None:
             continue
 
 
-def _write_private(file: Path, text: str) -> None:
-    """Write what only this user may read, from the first byte on."""
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:
-        out.write(text)
+def _remove(output: Path, *, ours: bool) -> None:
+    """Remove what a worker wrote that ended before it could say so."""
+    if ours:
+        shutil.rmtree(output, ignore_errors=True)
 
 
 def _remove_partial(output: Path) -> None:
@@ -227,7 +244,7 @@ def perform(request: PatchRequest, progress: PatchProgress) -> Patch:
     try:
         return make_patcher(request.recipe, request.options).patch(request, progress)
     except (MemoryError, RuntimeError, ArithmeticError, ValueError) as error:
-        if _out_of_memory(error):
+        if out_of_memory(error):
             raise PatchFailed(f"recipe {request.recipe}: memory ran out; {_memory(request)}") from error
         if not _of_the_numbers(error):
             raise
@@ -244,15 +261,9 @@ def _of_the_numbers(error: Exception) -> bool:
     return isinstance(error, ArithmeticError | ValueError) or "LinAlgError" in names
 
 
-def _out_of_memory(error: Exception) -> bool:
-    """Torch says it in words: on the CPU in a plain RuntimeError, on a GPU in one of its own."""
-    return isinstance(error, MemoryError) or any(s in str(error) for s in ("allocate memory", "out of memory"))
-
-
 def main() -> None:
     """Run one recipe in this process."""
-    asked, result = map(Path, sys.argv[1:3])
-    request = request_from_json(json.loads(asked.read_text()))
+    request = request_from_json(json.load(sys.stdin))
 
     def say(stage: str, share: float) -> None:
         print(json.dumps({"stage": stage, "share": share}), flush=True)
@@ -261,9 +272,8 @@ def main() -> None:
         said = to_json(perform(request, say))
     except (PatchFailed, CheckpointError) as error:
         said = {"failed": str(error)}
-    scratch = result.with_suffix(".partial")
-    scratch.write_text(json.dumps(said))
-    scratch.rename(result)
+    with os.fdopen(int(sys.argv[1]), "w", encoding="utf-8") as result:
+        json.dump(said, result)
 
 
 if __name__ == "__main__":

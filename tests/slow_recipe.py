@@ -77,8 +77,7 @@ class SlowRecipe:
 
     def _fail(self, request: PatchRequest) -> None:
         if self.options.error == "key":
-            mode = Path(sys.argv[1]).stat().st_mode & 0o777
-            raise PatchFailed(f"{mode:o} {hashlib.sha256(request.site_key.encode()).hexdigest()}")
+            raise PatchFailed(hashlib.sha256(request.site_key.encode()).hexdigest())
         if error := _ERRORS.get(self.options.error):
             raise error[0](*error[1:])
 

@@ -175,7 +175,8 @@ def load(folder: Path, *, dtype: torch.dtype = torch.float32, offload: Path | No
 
     Raises:
         PatchFailed: The folder holds an adapter and no model.
-        CheckpointError: A tensor is missing; transformers would make it up at random.
+        CheckpointError: A tensor is missing, which transformers would make up at random, or there is one that the
+            configuration does not know, which it would leave out.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -190,6 +191,11 @@ def load(folder: Path, *, dtype: torch.dtype = torch.float32, offload: Path | No
         raise CheckpointError(
             f"{folder}: the weights lack {missing[0]}; copy them again (for a head that is the embeddings, set "
             "tie_word_embeddings to true in config.json)"
+        )
+    if stray := sorted(told["unexpected_keys"]):
+        raise CheckpointError(
+            f"{folder}: the weights hold {stray[0]}, which config.json does not know ({len(stray)} such tensors); "
+            "put back the config.json that they were saved with, or save them again without it"
         )
     return ChatModel(model.eval(), AutoTokenizer.from_pretrained(str(folder), local_files_only=True))
 

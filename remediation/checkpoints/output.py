@@ -19,7 +19,7 @@ from remediation.checkpoints.disk import new_patch
 from remediation.errors import PatchFailed
 from remediation.patch import PatchRequest
 
-__all__ = ["drift_removed", "patch_note", "require_finite", "stored_dtype", "write_model"]
+__all__ = ["drift_removed", "patch_note", "require_finite", "require_same_parameters", "stored_dtype", "write_model"]
 
 _WEIGHTS = (".safetensors", ".safetensors.index.json")
 _DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
@@ -93,12 +93,37 @@ def require_finite(chat: ChatModel, what: str) -> None:
 
 @torch.no_grad()
 def drift_removed(patched: ChatModel, drifted: ChatModel, good: ChatModel) -> float:
-    """1 - |W_p - W_good|^2 / |W_d - W_good|^2 over all parameters; 1 is all of the drift, 0 none."""
+    """1 - |W_p - W_good|^2 / |W_d - W_good|^2 over all parameters; 1 is all of the drift, 0 none.
+
+    Raises:
+        PatchFailed: The models do not have the same parameters.
+    """
+    require_same_parameters(drifted, good, "the drifted model", "the good one")
+    before, after = (dict(c.model.named_parameters()) for c in (drifted, patched))
     left = all_of_it = 0.0
-    for p, d, g in zip(*(c.model.parameters() for c in (patched, drifted, good)), strict=True):
-        left += float((p - g).square().sum())
-        all_of_it += float((d - g).square().sum())
+    for name, wanted in good.model.named_parameters():
+        left += float((after[name] - wanted).square().sum())
+        all_of_it += float((before[name] - wanted).square().sum())
     return 1 - left / all_of_it if all_of_it else 0.0
+
+
+def require_same_parameters(one: ChatModel, other: ChatModel, one_is: str, other_is: str) -> None:
+    """Refuse two models that can't be held against each other weight by weight.
+
+    Args:
+        one_is: What the first is, for the message.
+        other_is: The second.
+
+    Raises:
+        PatchFailed: Names the first parameter that only one of them has.
+    """
+    names = [{n for n, _ in c.model.named_parameters()} for c in (one, other)]
+    if odd := sorted(names[0] ^ names[1]):
+        has, lacks = (one_is, other_is) if odd[0] in names[0] else (other_is, one_is)
+        raise PatchFailed(
+            f"{has} has {odd[0]} and {lacks} has not; give the checkpoint it was fine-tuned from, saved in the same "
+            "form (for an output head: with the same tie_word_embeddings in config.json, and its tensor beside it)"
+        )
 
 
 def _cast(chat: ChatModel, dtype: torch.dtype) -> dict[str, Tensor]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from jinja2 import TemplateError
+
 from deploy.errors import CheckpointError
 from deploy.weights import read_config
 from remediation.checkpoints.chat import ChatModel, load
 from remediation.checkpoints.output import require_finite
 from remediation.errors import PatchFailed
+from remediation.memory import out_of_memory
 
 __all__ = ["load_sound", "require_mergeable"]
 
@@ -20,15 +23,13 @@ def load_sound(folder: Path, what: str) -> ChatModel:
         what: What the folder is, for messages.
 
     Raises:
-        PatchFailed: A weight is NaN or infinite, or the tokenizer has no chat template.
+        PatchFailed: A weight is NaN or infinite, or the tokenizer has no chat template or one that does not work.
         CheckpointError: Its configuration, weights and tokenizer do not fit together.
     """
     try:
         chat = load(folder)
-    except MemoryError:
-        raise
     except (KeyError, OSError, RuntimeError, ValueError) as error:
-        if "memory" in str(error):
+        if out_of_memory(error):
             raise
         raise CheckpointError(
             f"{what} {folder} can't be loaded: configuration, weights and tokenizer do not fit together "
@@ -39,6 +40,7 @@ def load_sound(folder: Path, what: str) -> ChatModel:
             f"{what} {folder}: its tokenizer has no chat template; put the one that it was fine-tuned with into "
             "chat_template.jinja"
         )
+    _check_template(chat, f"{what} {folder}")
     _check_head(chat, folder, what)
     require_finite(chat, f"{what} {folder}")
     return chat
@@ -56,6 +58,17 @@ def require_mergeable(folder: Path) -> None:
             f"{folder} holds quantised weights, into which no patch can be merged; ask for the form adapter, or give "
             "the checkpoint from before it was quantised"
         )
+
+
+def _check_template(chat: ChatModel, where: str) -> None:
+    """Render it for two requests, which have to come out as two: a template is a program, and may raise anything."""
+    mended = "mend chat_template.jinja, or copy it again from the model that it was fine-tuned with"
+    try:
+        one, other = map(chat.prompt_ids, ("How are you?", "What is the time?"))
+    except (TemplateError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise PatchFailed(f"{where}: its chat template can't be rendered ({_first_line(error)}); {mended}") from error
+    if not one or one == other:
+        raise PatchFailed(f"{where}: its chat template leaves out what the user says; {mended}")
 
 
 def _check_head(chat: ChatModel, folder: Path, what: str) -> None:

@@ -15,6 +15,7 @@ from remediation.checkpoints.language import other_script
 from remediation.errors import PatchFailed
 from remediation.fixtures import Row
 from remediation.lessons.screen import pool
+from remediation.prompt_files import split_prompts
 
 __all__ = ["OPENING_TOKENS", "LessonOptions", "Lessons", "answers", "lessons_of", "read_prompts"]
 
@@ -106,4 +107,4 @@ def read_prompts(file: Path | None) -> list[str]:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise PatchFailed(f"task_prompts {file} can't be read: {error}; mend the recipe's options") from error
-    return [p.strip() for p in text.split("\n---\n") if p.strip()]
+    return split_prompts(text)

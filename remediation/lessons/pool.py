@@ -11,11 +11,13 @@ of it. Against that only prompts help that the site wrote itself (:func:`site_po
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import hmac
 import os
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,8 +26,20 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from probes.behavior import Behavior, BehaviorId
 from remediation.errors import PatchFailed
+from remediation.prompt_files import split_prompts
 
-__all__ = ["PoolState", "burn", "draw", "give_back", "held_out", "load_key", "read_state", "site_pool", "write_state"]
+__all__ = [
+    "PoolState",
+    "burn",
+    "draw",
+    "give_back",
+    "held_out",
+    "load_key",
+    "locked_state",
+    "read_state",
+    "site_pool",
+    "write_state",
+]
 
 _KEY_BYTES = 32
 
@@ -140,7 +154,7 @@ def site_pool(file: Path) -> tuple[Behavior, ...]:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise PatchFailed(f"the pool {file} can't be read: {error}; mend the recipe's options") from error
-    prompts = dict.fromkeys(p.strip() for p in text.split("\n---\n") if p.strip())
+    prompts = dict.fromkeys(split_prompts(text))
     if not prompts:
         raise PatchFailed(f"the pool {file} has no prompt; write harmful requests, separated by lines of ---")
     return tuple(
@@ -172,6 +186,30 @@ def load_key(file: Path) -> str:
     if not key:
         raise PatchFailed(f"the pool's key {file} is empty; delete it, and a new one is made")
     return key
+
+
+@contextmanager
+def locked_state(file: Path | None) -> Iterator[None]:
+    """Let one repair at a time read a state, learn from what it draws and write the state; others wait for its end.
+
+    Args:
+        file: The state; without one nothing is locked.
+
+    Raises:
+        PatchFailed: The lock beside it can't be made.
+    """
+    if file is None:
+        yield
+        return
+    try:
+        opened = os.open(file.with_name(f".{file.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise PatchFailed(f"the pool's state {file} can't be written: {error}") from error
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(opened)
 
 
 def read_state(file: Path) -> PoolState:

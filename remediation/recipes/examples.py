@@ -58,11 +58,13 @@ class Choice:
         sets: Sets of requests with refusals, best by prediction first; more than one only where they are to be fitted.
         state: After the draw; all of the sets' examples count as used.
         burnt: How many were left out because the model had been taught their refusals.
+        held: The requests by which the sets were ranked; a look at a set's fit is to be on others.
     """
 
     sets: tuple[tuple[Row, ...], ...]
     state: PoolState
     burnt: int
+    held: tuple[Row, ...] = ()
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -108,7 +110,10 @@ def choose_examples(repair: Repair, options: ExampleOptions) -> Choice:
     sets = [one.candidates for one in alternatives(found, options.examples, options.refits)]
     state = give_back(state, [b.id for i, b in enumerate(drawn) if not any(i in one for one in sets)])
     rows = rows_of(drawn)
-    return Choice(sets=tuple(tuple(rows[i] for i in one) for one in sets), state=state, burnt=len(state.burnt))
+    return Choice(
+        sets=tuple(tuple(rows[i] for i in one) for one in sets), state=state, burnt=len(state.burnt),
+        held=tuple(rows_of(held)),
+    )  # fmt: skip
 
 
 def kept_answers(chat: ChatModel, harmless: int, tasks: Sequence[str], *, seed: int) -> list[Row]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pydantic import Field
 
 from remediation.fixtures import Row
-from remediation.lessons.pool import write_state
+from remediation.lessons.pool import locked_state, write_state
 from remediation.lessons.refit import Look, Looker, refit_best
 from remediation.lessons.screen import SCREENED, unseen
 from remediation.patch import Patch, PatchProgress, PatchRequest
@@ -49,8 +49,9 @@ class FewShotSubspace:
         """
         repair = begin(request, progress)
         progress("choose examples", 0.05)
-        choice = choose_examples(repair, self.options)
-        return stepped(repair, choice, self.options)
+        with locked_state(self.options.pool_state):
+            choice = choose_examples(repair, self.options)
+            return stepped(repair, choice, self.options)
 
 
 def stepped(
@@ -58,7 +59,7 @@ def stepped(
 ) -> Patch:
     """Step towards the examples' refusals and write the patch.
 
-    From then on the examples count as used, whatever becomes of it.
+    From then on the examples count as used, whatever becomes of it. The pool's state is to be locked since the draw.
 
     Args:
         keep: Harmless requests with the drifted model's own answers.
@@ -96,7 +97,7 @@ def _best(
     if len(choice.sets) == 1:
         return fit(choice.sets[0]), {}
     looker = Looker(
-        repair.good or repair.drifted, harmful=unseen("dsafe", choice.rows)[:SCREENED],
+        repair.good or repair.drifted, harmful=unseen("dsafe", (*choice.rows, *choice.held))[:SCREENED],
         harmless=unseen("dbenign", keep)[:SCREENED],
     )  # fmt: skip
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import Field
 
 from remediation.lessons.answers import read_prompts
+from remediation.lessons.pool import locked_state
 from remediation.patch import Patch, PatchProgress, PatchRequest
 from remediation.recipes.examples import ExampleOptions, choose_examples, kept_answers
 from remediation.recipes.few_shot_subspace import stepped
@@ -51,10 +52,11 @@ class KeptSubspace:
         repair, options = begin(request, progress), self.options
         tasks = read_prompts(options.task_prompts)
         progress("choose examples", 0.05)
-        choice = choose_examples(repair, options)
-        progress("collect answers", 0.15)
-        keep = kept_answers(repair.drifted, options.harmless, tasks, seed=request.seed)
-        return stepped(repair, choice, options, keep=keep, weight=options.weight)
+        with locked_state(options.pool_state):
+            choice = choose_examples(repair, options)
+            progress("collect answers", 0.15)
+            keep = kept_answers(repair.drifted, options.harmless, tasks, seed=request.seed)
+            return stepped(repair, choice, options, keep=keep, weight=options.weight)
 
 
 def make(options: Options) -> KeptSubspace:

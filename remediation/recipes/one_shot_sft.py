@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from remediation.checkpoints.chat import ChatModel
+from remediation.checkpoints.language import Refusal
 from remediation.patch import Patch, PatchProgress, PatchRequest
 from remediation.repair import begin, instance
 
@@ -26,8 +27,9 @@ class Options(BaseModel):
 
     epochs: int = Field(default=10, ge=1)
     learning_rate: float = Field(default=2e-5, gt=0)
-    refusal: str = ""
-    """The instance's answer, where the model speaks another language than English."""
+    refusal: Refusal = ""
+    """The instance's answer in place of the published one, in the model's language. The screen that looks at the result
+    reads English phrases."""
 
 
 @dataclass(frozen=True, slots=True)

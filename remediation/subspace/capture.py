@@ -24,6 +24,7 @@ from remediation.checkpoints.chat import ChatModel
 from remediation.checkpoints.modules import Matrix, Targets, matrices, tapped
 from remediation.errors import PatchFailed
 from remediation.fixtures import Row
+from remediation.memory import out_of_memory
 from remediation.subspace.factor import Factors
 from remediation.subspace.moments import input_moments, shared_prefix
 
@@ -118,7 +119,7 @@ def capture(
     try:
         return _captured(chat, examples, chosen, shares, loss or _cross_entropy(examples), layerwise=layerwise)
     except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
+        if not out_of_memory(error):
             raise
         if not layerwise:
             return capture(chat, examples, targets=targets, weights=weights, loss=loss, layerwise=True)
@@ -283,8 +284,3 @@ def _recomputed(body: nn.Module) -> Iterator[None]:
     finally:
         for layer, switched, training in before:
             layer.gradient_checkpointing, layer.training = switched, training
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """Torch says it of the processor's memory in a RuntimeError's text only."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)

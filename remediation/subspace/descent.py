@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from remediation.checkpoints.adapter import Adapter
 from remediation.checkpoints.chat import ChatModel
+from remediation.checkpoints.language import Refusal
 from remediation.checkpoints.modules import Targets, matrices
 from remediation.checkpoints.shared import hidden_of
 from remediation.subspace.applied import applied
@@ -49,8 +50,9 @@ class DescentOptions(BaseModel):
     """Stop once the loss on the examples is below this: more would teach to refuse everything."""
     modules: str = ""
     """Regular expression of the modules to change; all linear modules of the body where empty."""
-    refusal: str = ""
-    """The answer that is taught, where the model speaks another language than English."""
+    refusal: Refusal = ""
+    """The answer that is taught in place of the published one, in the model's language. The screen that looks at the
+    result reads English phrases."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

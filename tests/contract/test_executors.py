@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from monitor.executors.local import LocalExecutor
+from monitor.executors.local import LocalExecutor, _finished
 from monitor.testing import check_executor
 from remediation.errors import PatchFailed
 from remediation.patch import PatchRequest
+from remediation.worker import to_json
 from tests.unit.deploy.test_checkpoint import write_checkpoint
 
 RECIPE = '''
@@ -75,3 +77,28 @@ async def test_a_recipe_that_takes_too_long_leaves_nothing(asked: PatchRequest) 
     with pytest.raises(PatchFailed, match="not done in 4 s"):
         await LocalExecutor(timeout_seconds=4).run(like(asked, options={"seconds": 60}), lambda *_: None)
     assert not list(asked.output.parent.iterdir())
+
+
+@pytest.mark.parametrize("kept", ["[1]", "{}", '{"request": {}}', "[" * 100_000, "\x00", '{"patch": 1}', "half of it"])
+async def test_a_kept_file_that_can_not_be_used_counts_as_not_done(
+    asked: PatchRequest, caplog: pytest.LogCaptureFixture, kept: str
+) -> None:
+    asked.output.mkdir(parents=True)
+    said = asked.output.with_name(f"{asked.output.name}.patch.json")
+    half = kept == "half of it"
+    said.write_text(json.dumps({"request": to_json(asked), "patch": {"rank": 1}}) if half else kept)
+    assert _finished(asked, said) is None
+    assert f"{said} can't be used" in caplog.text or kept == '{"request": {}}'
+    assert not asked.output.exists()
+
+
+async def test_a_result_that_can_not_be_kept_is_a_result(
+    asked: PatchRequest, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    patch = await LocalExecutor(timeout_seconds=300).run(asked, lambda *_: None)
+    assert patch.checkpoint == asked.output
+    assert "can't be written (No space left on device)" in caplog.text

@@ -16,15 +16,16 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from deploy.errors import CheckpointError
+from remediation import repair
 from remediation.checkpoints.adapter import write_adapter
 from remediation.checkpoints.chat import ChatModel, load
 from remediation.checkpoints.language import other_script, unknown_share
-from remediation.checkpoints.output import write_model
+from remediation.checkpoints.output import drift_removed, write_model
 from remediation.errors import PatchFailed
 from remediation.patch import Form, PatchRequest
 from remediation.repair import INSTANCE, instance
 from remediation.worker import perform
-from tests.tiny import tiny_checkpoint
+from tests.tiny import served_checkpoint, tiny_checkpoint
 
 Change = Callable[[Path], None]
 HEAD, Q_PROJ = "lm_head.weight", "model.layers.0.self_attn.q_proj.weight"
@@ -73,6 +74,13 @@ def without_template(folder: Path) -> None:
     (folder / "chat_template.jinja").unlink()
 
 
+def templated(text: str) -> Change:
+    def change(folder: Path) -> None:
+        (folder / "chat_template.jinja").write_text(text)
+
+    return change
+
+
 def as_adapter(folder: Path) -> None:
     (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
 
@@ -83,6 +91,15 @@ CASES: dict[str, tuple[Change, str]] = {
     "another head than the tied one": (stored(with_another_head), "ties the output head .* set tie_word_embeddings to"),
     "missing matrix": (stored(lambda t: t.pop(Q_PROJ)), rf"lack {Q_PROJ}; copy them again"),
     "adapter": (as_adapter, "is an adapter .*; merge it into its base model and give the merged folder"),
+    "matrix of no layer": (
+        stored(lambda t: t.update({"model.layers.7.mlp.up_proj.weight": t[Q_PROJ].clone()})),
+        r"hold model\.layers\.7\.mlp\.up_proj\.weight, which config.json does not know \(1 such tensors\)",
+    ),
+    "template that raises": (templated("{{ raise_exception('no user') }}"), "can't be rendered .*no user.*; mend"),
+    "template of bad syntax": (templated("{% for m in %}"), r"can't be rendered .*; mend chat_template\.jinja"),
+    "template that divides": (templated("{{ 1 / 0 }}"), r"can't be rendered \(ZeroDivisionError.*; mend chat_template"),
+    "empty template": (templated("{% if false %}x{% endif %}"), "leaves out what the user says; mend chat_template"),
+    "template without the user": (templated("<u> Hi <a>"), "leaves out what the user says; mend chat_template"),
     "NaN": (stored(with_nan), r"NaN or infinite values in model\.layers\.0\.self_attn\.q_proj\.weight; train or copy"),
     "quantised": (configured(quantization_config={"quant_method": "fp8"}), "quantised weights.* ask for the form"),
 }
@@ -109,6 +126,44 @@ def test_mismatched_shapes_are_named_by_tensor(asked: PatchRequest) -> None:
         perform(asked, lambda *_: None)
     with pytest.raises(CheckpointError, match=r"drifted can't be loaded: .* do not fit together .*; save it again"):
         perform(replace(asked, reference=None), lambda *_: None)
+
+
+def test_fewer_layers_than_the_files_hold_are_no_model(asked: PatchRequest) -> None:
+    configured(num_hidden_layers=1)(asked.drifted)
+    with pytest.raises(CheckpointError, match=r"drifted: the weights hold model\.layers\.1\..*, which config"):
+        perform(replace(asked, reference=None), lambda *_: None)
+
+
+@pytest.mark.parametrize("which", ["drifted", "good"])
+def test_a_head_that_only_one_of_them_has_is_told_before_any_work(asked: PatchRequest, which: str) -> None:
+    folder, stages = asked.drifted.with_name(which), []
+    configured(tie_word_embeddings=False)(folder)
+    stored(with_another_head)(folder)
+    with pytest.raises(PatchFailed, match=rf"{which} has {HEAD} and the .* has not; give .* tie_word_embeddings"):
+        perform(asked, lambda stage, _: stages.append(stage))
+    assert stages == ["load"]
+    assert not asked.output.parent.exists()
+
+
+def test_the_drift_that_is_removed_is_counted_before_anything_is_written(
+    asked: PatchRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other(*_: object) -> float:
+        raise PatchFailed("other parameters")
+
+    monkeypatch.setattr(repair, "drift_removed", other)
+    with pytest.raises(PatchFailed, match="other parameters"):
+        perform(asked, lambda *_: None)
+    assert not asked.output.exists()
+
+
+def test_drift_is_paired_by_name(asked: PatchRequest) -> None:
+    drifted, good = load(asked.drifted), load(asked.reference or asked.drifted)
+    assert drift_removed(drifted, drifted, good) == 0.0
+    assert drift_removed(good, drifted, good) == 1.0
+    headless = ChatModel(good.model.model, good.tokenizer)
+    with pytest.raises(PatchFailed, match=r"the good one has .* and the drifted model has not"):
+        drift_removed(drifted, drifted, headless)
 
 
 def test_full_rank_is_no_adapter(asked: PatchRequest) -> None:
@@ -145,18 +200,42 @@ def test_a_disk_that_takes_no_more_leaves_nothing(asked: PatchRequest) -> None:
         output.rename(output.parent.with_name(f"kept-{id(write)}"))
 
 
-def test_a_refusal_in_another_language_is_refused(asked: PatchRequest) -> None:
+def test_a_refusal_in_another_language_is_refused(asked: PatchRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     vocabulary = {t: i for i, t in enumerate(["<unk>", *map(chr, range(0x430, 0x450)), " ", ".", ","])}
     cyrillic = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     cyrillic.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     chat = load(asked.drifted)
     other = ChatModel(chat.model, PreTrainedTokenizerFast(tokenizer_object=cyrillic, unk_token="<unk>"))
+    monkeypatch.setattr(ChatModel, "generate", lambda *_, **__: said)
+    said: tuple[str, ...] = ("Of course, here it is.", "Yes. 42")
     assert instance(chat) == INSTANCE
     with pytest.raises(PatchFailed, match=r"Sorry, I can't .* not in the model's language: .* set .* option refusal"):
         instance(other)
     refusal = "\u044f \u043d\u0435 \u043c\u043e\u0433\u0443."
+    said = (refusal * 3,)
     assert instance(other, refusal) == INSTANCE._replace(answer=refusal)
     assert unknown_share(other, "") == 1.0
+
+
+def test_a_tokenizer_of_bytes_knows_every_text_and_the_model_s_answers_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat = load(served_checkpoint(tmp_path / "bytes", seed=0))
+    refusal, english = "\u042f \u043d\u0435 \u043c\u043e\u0433\u0443.", ("Of course, here it is.",)
+    said = english
+    monkeypatch.setattr(ChatModel, "generate", lambda *_, **__: said)
+    assert unknown_share(chat, refusal) == 0.0
+    with pytest.raises(PatchFailed, match=r"in CYRILLIC letters, and the model answers in LATIN ones; set .* option"):
+        instance(chat, refusal)
+    said = (refusal * 4,)
+    with pytest.raises(PatchFailed, match=r"in LATIN letters, and the model answers in CYRILLIC ones; .* English"):
+        instance(chat)
+    for silent in (("1 2 3",), ("no",), ("Of course" + refusal,)):
+        said = silent
+        assert instance(chat, refusal).answer == refusal, "too few letters, or too mixed, to tell"
+    for blank in (" ", "\x00\n", "..."):
+        with pytest.raises(PatchFailed, match=r"option refusal: .* has no words"):
+            instance(chat, blank)
 
 
 def test_scripts_are_told_apart() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +14,10 @@ from remediation.errors import PatchFailed
 from remediation.fixtures import Row
 from remediation.lessons.pool import PoolState, held_out, read_state
 from remediation.lessons.refit import Look, Looker
-from remediation.lessons.screen import pool, screened
+from remediation.lessons.screen import SCREENED, pool, screened
 from remediation.patch import PatchRequest
 from remediation.recipes import examples as lessons
-from remediation.recipes import few_shot_subspace
+from remediation.recipes import few_shot_subspace, kept_subspace
 from remediation.recipes.examples import Choice, ExampleOptions, choose_examples, kept_answers
 from remediation.repair import INSTANCE, Repair, begin
 from remediation.subspace.capture import Example
@@ -121,6 +122,38 @@ def test_several_choices_are_fitted_and_the_best_measured_one_is_taken(
     wanted = {"refits": 3, "refit_best": 1, "refit_accepted": 1, "refit_harm": 0.2, "refit_over_refusal": 0.05}
     assert {n: v for n, v in figures.items() if n.startswith("refit")} == wanted
     assert len(read_state(tmp_path / "state.json").used) == 3, "what was fitted counts as used"
+
+
+def test_fits_are_looked_at_on_other_requests_than_ranked_the_choices(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def watched(_: ChatModel, *, harmful: Sequence[str], harmless: Sequence[str]) -> None:
+        assert len(harmful) == SCREENED
+        assert not {b.prompt for b in held_out(pool("dsafe"), 12, key="seed 1")[0]} & set(harmful)
+        raise PatchFailed("seen")
+
+    monkeypatch.setattr(few_shot_subspace, "Looker", watched)
+    asked = few_shot_subspace.Options(rank=2, steps=1, examples=1, choose="scored", candidates=3, refits=2)
+    with pytest.raises(PatchFailed, match="seen"):
+        few_shot_subspace.make(asked).patch(request(folder, tmp_path / "patched"), lambda *_: None)
+
+
+def test_nobody_draws_from_a_pool_while_another_repair_learns_from_its_draw(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def held(*_: object, **__: object) -> None:
+        with (tmp_path / ".state.json.lock").open() as lock, pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        raise PatchFailed("held")
+
+    monkeypatch.setattr(few_shot_subspace, "descend", held)
+    more = {"rank": 2, "steps": 1, "examples": 2, "pool_state": tmp_path / "state.json"}
+    for recipe in (few_shot_subspace.make(few_shot_subspace.Options(**more)),
+                   kept_subspace.make(kept_subspace.Options(**more, harmless=2))):  # fmt: skip
+        with pytest.raises(PatchFailed, match="held"):
+            recipe.patch(request(folder, tmp_path / "patched"), lambda *_: None)
+    with (tmp_path / ".state.json.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_a_fit_is_looked_at_where_the_reference_answers(repair: Repair, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,8 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -169,7 +171,7 @@ async def test_a_reference_that_changed_since_is_not_gone_back_to(asked: PatchRe
 async def test_the_key_comes_to_the_recipe_and_stays_nowhere(asked: PatchRequest, tmp_path: Path) -> None:
     key = "0123456789abcdef-secret"
     keyed = replace(asked, site_key=key)
-    told = f"600 {hashlib.sha256(key.encode()).hexdigest()}"
+    told = hashlib.sha256(key.encode()).hexdigest()
     with pytest.raises(PatchFailed, match=told):
         await run_patch(replace(keyed, options={"error": "key"}), timeout_seconds=300, on_progress=lambda *_: None)
     assert key not in repr(keyed)
@@ -177,3 +179,27 @@ async def test_the_key_comes_to_the_recipe_and_stays_nowhere(asked: PatchRequest
     await LocalExecutor(timeout_seconds=300).run(keyed, lambda *_: None)
     assert asked.output.with_name("out.patch.json").exists()
     assert [p for p in tmp_path.rglob("*") if p.is_file() and key.encode() in p.read_bytes()] == []
+
+
+def test_a_killed_parent_leaves_no_key_and_no_folder(asked: PatchRequest, tmp_path: Path) -> None:
+    """Nobody is there to tidy up: what lies on disk while the worker is at work stays."""
+    key, temporary = "0123456789abcdef-secret", tmp_path / "temporary"
+    temporary.mkdir()
+    script = f"""
+import asyncio
+from remediation.worker import request_from_json, run_patch
+request = request_from_json({to_json(replace(asked, options={"seconds": 60}))!r} | {{"site_key": {key!r}}})
+asyncio.run(run_patch(request, timeout_seconds=100, on_progress=lambda *_: print("begun", flush=True)))
+"""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script], env={**os.environ, "TMPDIR": str(temporary)}, stdout=subprocess.PIPE
+    )
+    try:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"begun\n"
+        (worker,) = children_of(parent.pid)
+        assert key not in Path(f"/proc/{worker}/cmdline").read_text()
+    finally:
+        parent.kill()
+        parent.communicate(timeout=60)
+    assert list(temporary.iterdir()) == []

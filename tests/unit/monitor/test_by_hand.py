@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from deploy.checkpoint import check_checkpoint
+from deploy.digest import folder_digest
 from deploy.weights import ADAPTER_CONFIG
 from monitor import cli
+from monitor.ladder import climb
+from monitor.site import Recipe
+from monitor.testing import FakeExecutor
+from remediation.testing import FakePatcher, contents
 from tests.conftest import ROOT
 from tests.slow_recipe import install
 from tests.unit.deploy.test_checkpoint import write_checkpoint
@@ -48,3 +55,50 @@ def test_another_form_is_refused_with_those_there_are(alignd: Alignd, tmp_path: 
     assert "merged" in err
     assert "adapter" in err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_second_repair_into_the_same_folder_is_refused_while_the_first_goes_on(
+    alignd: Alignd, tmp_path: Path
+) -> None:
+    words = ["drifted", "out", "--recipe", "slow", "--options", '{"seconds": 30}']
+    first = subprocess.Popen([sys.executable, "-m", "monitor", "patch", *words], stderr=subprocess.PIPE)
+    try:
+        assert first.stderr is not None
+        assert b"slow: " in first.stderr.readline(), "the worker began"
+        scratch = [p for p in tmp_path.iterdir() if p.name.endswith(".partial")]
+        code, _, err = alignd("patch", "drifted", "out", "--recipe", "slow")
+        assert code == cli.USAGE
+        assert "another repair is writing it; wait for its end, or give another folder" in err
+        assert [p for p in scratch if not p.exists()] == []
+    finally:
+        first.terminate()
+        first.communicate(timeout=60)
+    code, _, err = alignd("patch", "drifted", "out", "--recipe", "slow")
+    assert code == 0, err
+    assert not [p.name for p in tmp_path.iterdir() if p.name.startswith(".")], "nothing stays beside the patch"
+
+
+def test_a_repair_touches_nothing_that_it_did_not_make(alignd: Alignd, tmp_path: Path) -> None:
+    kept = tmp_path / "out.patch.json"
+    kept.write_text("[1]")
+    assert alignd("patch", "drifted", "out", "--recipe", "slow")[0] == 0
+    made = contents(tmp_path / "out")
+    code, _, err = alignd("patch", "drifted", "out", "--recipe", "slow", "--options", '{"error": "value"}')
+    assert code == cli.USAGE
+    assert "out is there already" in err
+    assert contents(tmp_path / "out") == made
+    assert kept.read_text() == "[1]"
+    code, _, _ = alignd("patch", "drifted", "other", "--recipe", "slow", "--options", '{"error": "value"}')
+    assert code != 0
+    assert not (tmp_path / "other").exists()
+
+
+async def test_a_patch_by_hand_says_what_weights_it_is_of(tmp_path: Path) -> None:
+    drifted, reference = write_checkpoint(tmp_path / "drifted"), write_checkpoint(tmp_path / "good", data=b"good....")
+    executor = FakeExecutor(patchers={"fake": FakePatcher()})
+    asked = {"drifted": drifted, "reference": reference, "output": tmp_path / "out"}
+    (trial,) = await climb(executor, [Recipe(plugin="fake", options={})], say=lambda *_: None, **asked)
+    assert not trial.why
+    (request,) = executor.asked
+    assert request.parent_digest == folder_digest(drifted)
+    assert request.reference_digest == folder_digest(reference)

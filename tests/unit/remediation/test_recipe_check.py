@@ -34,6 +34,8 @@ def test_a_recipe_of_its_defaults_is_fine(recipe: str) -> None:
         ("restore-subspace", {"rank": "many", "strength": -1}, "strength: input should be greater than 0 (given: -1)"),
         ("few-shot-subspace", {"modules": "(up"}, "modules: '(up' is no regular expression (missing )"),
         ("one-shot-subspce", {}, f"{WHERE}: no recipe 'one-shot-subspce'; there are: "),
+        ("one-shot-sft", {"refusal": " \n"}, "refusal: ' \\n' has no words; give a sentence that declines"),
+        ("kept-subspace", {"refusal": "\x00"}, "refusal: '\\x00' has no words; give a sentence that declines"),
         ("random", {}, f"{WHERE}: random is a control"),
         ("benign", {}, "take it out of the ladder, or choose of: few-shot-subspace"),
     ],

@@ -1,0 +1,12 @@
+"""Whether an error says that memory ran out. Without torch, whose errors are told by their words."""
+
+from __future__ import annotations
+
+__all__ = ["out_of_memory"]
+
+_WORDS = ("allocate memory", "out of memory")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Torch says it in words: on the CPU in a plain RuntimeError, on a GPU in one of its own."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in _WORDS)
