@@ -38,7 +38,7 @@ RANK = 8
 
 def write_distribution(folder: Path) -> Path:
     """Write the metadata by which vLLM finds the plugin, as an installed wheel would have them."""
-    project = tomllib.loads((ROOT / "vllm_plugin" / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "deploy" / "vllm_plugin" / "pyproject.toml").read_text())["project"]
     info = folder / f"alignd_vllm-{project['version']}.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
@@ -118,7 +118,7 @@ class PluginHost:
             "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_WAIT_POLICY": "PASSIVE",
             "VLLM_PLUGINS": "alignd", "ALIGND_VLLM_RELEASES": str(self.folder / "store"),
             "ALIGND_VLLM_STATE": str(self.folder / "state"),
-            "PYTHONPATH": f"{self.folder / 'installed'}:{ROOT / 'vllm_plugin'}", **(environment or {}),
+            "PYTHONPATH": f"{self.folder / 'installed'}:{ROOT / 'deploy' / 'vllm_plugin'}", **(environment or {}),
         }  # fmt: skip
         with (self.folder / "log").open("ab") as out:
             self.process = subprocess.Popen(

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("monitor", "probes", "remediation", "deploy", "vllm_plugin/alignd_vllm")
-SOURCES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py"))
+PACKAGES = ("monitor", "probes", "remediation", "deploy", "deploy/vllm_plugin/alignd_vllm")
+SOURCES = sorted({p for package in PACKAGES for p in (ROOT / package).rglob("*.py")})
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 LINES_MAX = 300
 FUNCTION_LINES_MAX = 50

@@ -19,7 +19,7 @@ from alignd_vllm.plugin import AligndPlugin, VllmServer, require_version
 from alignd_vllm.routes import Refusals
 from tests.adapter_site import AdapterSite
 
-ROOT = Path(__file__).resolve().parents[3] / "vllm_plugin"
+ROOT = Path(__file__).resolve().parents[3] / "deploy" / "vllm_plugin"
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
