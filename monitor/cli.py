@@ -230,7 +230,7 @@ def patch(
 def serve(context: typer.Context) -> None:
     """Serve releases with vLLM on this host; `alignd serve --help` lists the options."""
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "deploy.vllm.supervisor", *context.args])  # noqa: S606
+    os.execv(sys.executable, [sys.executable, "-m", "deploy.vllm.serve", *context.args])  # noqa: S606
 
 
 @app.command()

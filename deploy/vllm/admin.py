@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from deploy.errors import CheckpointError, StageError
+from deploy.errors import CheckpointError, DeployerUnavailable, StageError
 
 __all__ = ["Verbs", "admin", "admin_token"]
 
@@ -62,6 +62,8 @@ def admin(supervisor: Verbs, token: str) -> Starlette:
                 return JSONResponse({"error": "checkpoint", "message": str(error)}, status_code=409)
             except StageError as error:
                 return JSONResponse({"error": "stage", "message": str(error)}, status_code=409)
+            except DeployerUnavailable as error:
+                return JSONResponse({"error": "front", "message": str(error)}, status_code=503)
 
         return Route(path, endpoint, methods=[method])
 

@@ -79,6 +79,8 @@ class VllmProcessDeployer:
             raise CheckpointError(message)
         if said.get("error") == "stage":
             raise StageError(message)
+        if said.get("error") == "front":
+            raise DeployerUnavailable(message)
         raise DeployerUnavailable(f"{where}: {message}; check token_file and the supervisor's log")
 
 

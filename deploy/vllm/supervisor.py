@@ -1,4 +1,4 @@
-"""The supervisor: keeps vLLM servers up, one of them behind the front, and does what the deployer asks.
+"""The supervisor: keeps vLLM servers up, one of them behind a front, and does what the deployer asks.
 
 It lives apart from the daemon, so a daemon that dies changes nothing of what is served. What is to be served is
 written down before it is done and asserted again at the next start.
@@ -6,27 +6,23 @@ written down before it is done and asserted again at the next start.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import logging
 import os
-import signal
-import socket
-import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
-import uvicorn
-from starlette.applications import Starlette
 
 from deploy.checkpoint import find_release, verify_release
 from deploy.errors import DeployError, StageError
-from deploy.vllm.admin import admin, admin_token
-from deploy.vllm.child import Child, ChildCommand, start_child, this_dtype, vllm_command
+from deploy.vllm.child import Child, ChildCommand, start_child
 from deploy.vllm.front import Front
+from deploy.vllm.relay import RelayFront
 
-__all__ = ["Supervisor", "main", "serve"]
+__all__ = ["Supervisor"]
 
 log = logging.getLogger("alignd.supervisor")
 
@@ -38,9 +34,33 @@ class Supervisor:
     """Owns the server processes. One change at a time; reading the state never waits."""
 
     def __init__(
-        self, *, releases: Path, state: Path, name: str, command: ChildCommand, start_seconds: float = 600.0
+        self,
+        *,
+        releases: Path,
+        state: Path,
+        name: str,
+        command: ChildCommand,
+        start_seconds: float = 600.0,
+        front: Front | None = None,
+        window_seconds: float | None = None,
     ) -> None:
-        """Take the release store, a folder for state and logs, the served name and how to start a server."""
+        """Take the release store, a folder for state and logs, the served name and how to start a server.
+
+        Args:
+            releases: Release store.
+            state: Folder for desired state and logs.
+            name: Served model name.
+            command: How to start a server.
+            start_seconds: How long one may take to come up.
+            front: What stands before the servers; without one the supervisor relays users' requests itself.
+            window_seconds: Where memory is for one server only: for how long users may be without a release while
+                another one is staged; then the old one is brought back. ``None``: servers stand side by side.
+        """
+        self.front: Front = front or RelayFront()
+        self._window_seconds = window_seconds
+        self._window_ends = 0.0
+        self._steered: Child | None = None
+        self._flipping = asyncio.Lock()
         self._releases = releases
         self._state = state
         self._name = name
@@ -52,7 +72,17 @@ class Supervisor:
 
     @property
     def active(self) -> Child | None:
-        """The server that takes traffic, if it runs."""
+        """The server that takes traffic, as the front says.
+
+        Raises:
+            DeployerUnavailable: The front can't be asked.
+        """
+        child = self.front.serving
+        return child if child and child.running else None
+
+    @property
+    def _ready(self) -> Child | None:
+        """The server that should take traffic, if it runs."""
         child = self._children.get(self._desired)
         return child if child and child.running else None
 
@@ -85,11 +115,20 @@ class Supervisor:
 
         A release that is up takes over at once, however long another one's staging takes.
         """
-        up = self._children.get(release_id)
-        if not (up and up.running):
+        child = self._children.get(release_id)
+        if not (child and child.running):
             async with self._lock:
-                await self._up(release_id)
-        self._write_desired(release_id)
+                child = await self._up(release_id)
+        async with self._flipping:
+            before = self._desired
+            self._write_desired(release_id)
+            try:
+                await self._switch(child)
+            except DeployError:
+                self._write_desired(before)
+                with suppress(DeployError):
+                    await self._switch(self._ready)
+                raise
         log.info("promoted release %s", release_id)
         return self._served(release_id)
 
@@ -103,12 +142,13 @@ class Supervisor:
             if release_id == self._desired:
                 raise StageError(f"release {release_id} takes traffic; promote another one first")
             if child := self._children.pop(release_id, None):
-                await child.stop(drain_seconds=60.0)
+                await self.front.drain(child, seconds=60.0)
+                await child.stop(drain_seconds=0.0)
         return self.state()
 
     async def metrics(self) -> str | None:
         """Return the active server's own metrics; ``None`` where there is none, or it does not show them."""
-        if (child := self.active) is None:
+        if (child := self._ready) is None:
             return None
         try:
             async with httpx.AsyncClient(timeout=_METRICS_SECONDS) as http:
@@ -118,20 +158,21 @@ class Supervisor:
         return page.text if page.status_code == httpx.codes.OK else None
 
     async def keep_up(self) -> None:
-        """Bring the desired release up now and whenever its server dies, with growing pauses."""
+        """Bring the desired release up and before users now and whenever its server dies, with growing pauses."""
         pause = 1.0
         while True:
             await self._bury()
-            if self._desired and not self.active:
-                try:
+            try:
+                if self._missing():
                     async with self._lock:
-                        if not self.active:
+                        if self._missing():
                             await self._up(self._desired)
-                    pause = 1.0
-                except (DeployError, OSError) as error:
-                    log.error("restart_failed %s", error)
-                    pause = min(pause * 2, _BACKOFF_SECONDS_MAX)
-            await asyncio.sleep(pause if self._desired and not self.active else 0.5)
+                await self._steer()
+                pause = 1.0
+            except (DeployError, OSError) as error:
+                log.error("restart_failed %s", error)
+                pause = min(pause * 2, _BACKOFF_SECONDS_MAX)
+            await asyncio.sleep(pause if self._missing() else 0.5)
 
     async def aclose(self) -> None:
         """Stop all servers."""
@@ -139,16 +180,49 @@ class Supervisor:
             await asyncio.gather(*(c.stop(drain_seconds=30.0) for c in self._children.values()))
             self._children.clear()
 
-    async def _up(self, release_id: str) -> None:
+    async def _up(self, release_id: str) -> Child:
         await self._bury()
-        if release_id in self._children:
-            return
+        if child := self._children.get(release_id):
+            return child
         release = find_release(self._releases, release_id)
         await asyncio.to_thread(verify_release, release)
-        self._children[release_id] = await start_child(
+        if self._window_seconds is not None:
+            await self._make_room()
+        child = await start_child(
             release, command=self._command, name=self._name, logs=self._state / "logs",
             timeout_seconds=self._start_seconds,
         )  # fmt: skip
+        self._window_ends = time.monotonic() + (self._window_seconds or 0.0)
+        self._children[release_id] = child
+        return child
+
+    async def _make_room(self) -> None:
+        """Stop what runs, for there is memory for one server; users are told to come back."""
+        stopped, self._children = self._children, {}
+        try:
+            async with self._flipping:
+                await self._switch(None)
+        except DeployError:
+            self._children = stopped
+            raise
+        for child in stopped.values():
+            log.warning("maintenance_began release %s is stopped to make room", child.release.id)
+            await self.front.drain(child, seconds=60.0)
+            await child.stop(drain_seconds=0.0)
+
+    def _missing(self) -> bool:
+        """Whether the desired release should be up and is not; another one may be looked at in its place for a time."""
+        looked_at = time.monotonic() < self._window_ends and any(c.running for c in self._children.values())
+        return bool(self._desired) and not self._ready and not looked_at
+
+    async def _steer(self) -> None:
+        async with self._flipping:
+            if self._ready is not self._steered:
+                await self._switch(self._ready)
+
+    async def _switch(self, child: Child | None) -> None:
+        self._steered = child
+        await self.front.switch(child)
 
     async def _bury(self) -> None:
         """Forget servers that died, and end what they left behind: it still holds their memory."""
@@ -180,82 +254,3 @@ class Supervisor:
             os.fsync(out.fileno())
         scratch.rename(self._state / "desired.json")
         self._desired = release_id
-
-
-class _Server(uvicorn.Server):
-    def install_signal_handlers(self) -> None:
-        """Leave the signals to ``serve``."""
-
-
-async def serve(supervisor: Supervisor, *, state: Path, host: str, port: int, admin_port: int) -> None:
-    """Run front, admin and servers until SIGTERM or SIGINT; then drain and stop everything.
-
-    Raises:
-        StageError: A port is taken.
-    """
-    front = Front(lambda: supervisor.active)
-    token = admin_token(state)
-    listeners = [_listen(host, port, "--port"), _listen("127.0.0.1", admin_port, "--admin-port")]
-    servers = [_server(front.app), _server(admin(supervisor, token))]
-    stop = asyncio.Event()
-    tasks = [asyncio.create_task(s._serve(sockets=[at])) for s, at in zip(servers, listeners, strict=True)]
-    keeper = asyncio.create_task(supervisor.keep_up())
-    loop = asyncio.get_running_loop()
-    for sig in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(sig, stop.set)
-    await stop.wait()
-    keeper.cancel()
-    for server in servers:
-        server.should_exit = True
-    await asyncio.gather(*tasks, keeper, return_exceptions=True)
-    await supervisor.aclose()
-    await front.aclose()
-
-
-def _server(app: Starlette) -> _Server:
-    return _Server(
-        uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=60)
-    )
-
-
-def _listen(host: str, port: int, option: str) -> socket.socket:
-    try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except (OSError, OverflowError) as error:
-        raise StageError(f"{host}:{port} can't be taken ({error}); give {option} a free one") from error
-
-
-def main() -> None:
-    """Parse the command line and serve."""
-    parser = argparse.ArgumentParser(prog="alignd serve", description="Serve releases with vLLM on this host.")
-    parser.add_argument("--releases", type=Path, required=True, help="release store")
-    parser.add_argument("--state", type=Path, required=True, help="folder for desired state, token and logs")
-    parser.add_argument("--name", required=True, help="served model name")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8000, help="users' port")
-    parser.add_argument("--admin-port", type=int, default=8001, help="loopback port of the deployer")
-    parser.add_argument("--max-model-len", type=int, default=2048)
-    parser.add_argument("--max-num-seqs", type=int, default=64)
-    parser.add_argument("--dtype", default="", help="vLLM's --dtype; empty: what this machine serves fastest")
-    given = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would write a line for each request of the users
-    command = vllm_command(
-        name=given.name, max_model_len=given.max_model_len, dtype=given.dtype or this_dtype(),
-        max_num_seqs=given.max_num_seqs,
-    )  # fmt: skip
-
-    async def run() -> None:
-        supervisor = Supervisor(releases=given.releases, state=given.state, name=given.name, command=command)
-        await serve(supervisor, state=given.state, host=given.host, port=given.port, admin_port=given.admin_port)
-
-    try:
-        given.state.mkdir(parents=True, exist_ok=True)
-        asyncio.run(run())
-    except (DeployError, OSError) as error:
-        print(f"alignd serve: {error}", file=sys.stderr)
-        raise SystemExit(2) from error
-
-
-if __name__ == "__main__":
-    main()

@@ -82,7 +82,7 @@ class DemoSite:
     async def start_server(self) -> None:
         """Start the supervisor of the model servers."""
         await self.start(
-            "server", "-m", "deploy.vllm.supervisor", "--releases", str(self.releases),
+            "server", "-m", "deploy.vllm.serve", "--releases", str(self.releases),
             "--state", str(self.run / "server"), "--name", NAME,
             "--port", str(self.port), "--admin-port", str(self.admin_port),
         )  # fmt: skip

@@ -21,8 +21,10 @@ from deploy.checkpoint import Release, import_checkpoint
 from deploy.errors import CheckpointError, DeployerUnavailable, StageError
 from deploy.vllm.admin import admin_token
 from deploy.vllm.child import ChildCommand, free_port
+from deploy.vllm.front import Front
 from deploy.vllm.process import Options, VllmProcessDeployer
-from deploy.vllm.supervisor import Supervisor, serve
+from deploy.vllm.serve import serve
+from deploy.vllm.supervisor import Supervisor
 from tests.processes import children_of, cmdline, in_session
 from tests.unit.deploy.test_checkpoint import NOW, write_checkpoint
 
@@ -53,12 +55,19 @@ def fake_with_a_worker(release: Release, port: int) -> tuple[str, ...]:
 
 
 @asynccontextmanager
-async def site(folder: Path, *, command: ChildCommand | None = None) -> AsyncIterator[Site]:
+async def site(
+    folder: Path,
+    *,
+    command: ChildCommand | None = None,
+    front: Front | None = None,
+    window_seconds: float | None = None,
+) -> AsyncIterator[Site]:
     store, state = folder / "store", folder / "state"
     state.mkdir(exist_ok=True)
     port, admin_port = free_port(), free_port()
     supervisor = Supervisor(
-        releases=store, state=state, name="m", start_seconds=20.0, command=command or fake,
+        releases=store, state=state, name="m", start_seconds=20.0, command=command or fake, front=front,
+        window_seconds=window_seconds,
     )  # fmt: skip
     task = asyncio.create_task(serve(supervisor, state=state, host="127.0.0.1", port=port, admin_port=admin_port))
     options = Options(admin_url=f"http://127.0.0.1:{admin_port}", token_file=state / "admin-token")
@@ -250,7 +259,7 @@ def test_serve_says_in_a_line_why_it_does_not_start(tmp_path: Path, fault: str, 
         (tmp_path / "desired.json").write_text("")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1] if fault == "port" else free_port()
-        command = [sys.executable, "-m", "deploy.vllm.supervisor", "--releases", str(tmp_path), "--state", str(state),
+        command = [sys.executable, "-m", "deploy.vllm.serve", "--releases", str(tmp_path), "--state", str(state),
                    "--name", "m", "--port", str(port), "--admin-port", str(free_port())]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 2
