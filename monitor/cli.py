@@ -25,6 +25,7 @@ from monitor.commands.pause import pause, resume
 from monitor.commands.probe import probe
 from monitor.commands.reproduce import reproduce
 from monitor.commands.simulate import simulate
+from monitor.commands.stack import stack
 from monitor.errors import ConfigError, MonitorError, NotMeasured, PluginError, StoreBusy, UnknownIncident
 from monitor.policy import Mode, Order
 from monitor.settings import Settings, load_settings
@@ -151,6 +152,7 @@ app.command()(resume)
 app.command()(reproduce)
 app.command()(simulate)
 app.command()(explain)
+app.command()(stack)
 
 
 @app.command()
