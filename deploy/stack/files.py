@@ -110,9 +110,10 @@ def _paths(method: str) -> list[str]:
 def _haproxy_routes() -> str:
     # Lines of one name are alternatives, conditions of one rule must all hold: methods and paths have two names.
     return "\n".join(
-        f"    acl {method.lower()} method {method}\n    acl {method.lower()}_path path -m str {' '.join(_paths(method))}"
+        f"    acl {method.lower()} method {method}\n"
+        f"    acl {method.lower()}_path path -m str {' '.join(_paths(method))}"
         for method in ("GET", "POST")
-    )
+    )  # fmt: skip
 
 
 def _haproxy_servers(upstream: str) -> str:
