@@ -109,6 +109,22 @@ async def test_no_request_fails_or_is_answered_late_by_the_old_server(program: P
             assert answered <= {name, "abc"[("abc".index(name) + 1) % 3]}, "never by the one before"
 
 
+async def test_a_connection_that_outlived_its_release_answers_nobody_else(program: Program) -> None:
+    """With two servers in the file, the third release gets an address whose last request is in flight still."""
+    async with site(program, edit=("\n    server amber 127.0.0.1:9 disabled", "")) as s, httpx.AsyncClient() as http:
+        a, b, c = s.children
+        await s.front.switch(a)
+        s.hold["a"].clear()
+        url = f"http://127.0.0.1:{s.haproxy.port}/v1/completions"
+        late = asyncio.create_task(http.post(url, json={}))
+        await asyncio.sleep(0.1)
+        await s.front.switch(b)
+        await s.front.switch(c)
+        s.hold["a"].set()
+        assert (await late).text == "a"
+        assert await s.asked(http) == {"c"}
+
+
 async def test_a_drain_waits_for_requests_in_flight(program: Program) -> None:
     async with site(program) as s, httpx.AsyncClient() as http:
         a, b, c = s.children
@@ -234,12 +250,15 @@ async def test_no_socket_makes_it_claim_what_is_not_so(
 async def test_the_deployer_keeps_its_port_behind_haproxy(tmp_path: Path, program: Program) -> None:
     first, second, changed = (release(tmp_path, n) for n in ("first", "second", "changed"))
     (changed.path / "config.json").write_text("{}")
-    async with haproxy(program("haproxy")) as h, supervised(tmp_path, front=HaproxyFront(h.socket)) as s:
-        await check_deployer(s.deployer, first, second, changed=changed)
+    async with haproxy(program("haproxy")) as h, httpx.AsyncClient() as http:
         url = f"http://127.0.0.1:{h.port}/v1/completions"
-        async with httpx.AsyncClient() as http:
-            assert (await http.post(url, json={})).json()["system_fingerprint"] == first.id
-            assert (await s.deployer.state()).active == first.id
+
+        async def answers() -> str:
+            return str((await http.post(url, json={})).json()["system_fingerprint"])
+
+        async with supervised(tmp_path, front=HaproxyFront(h.socket)) as s:
+            await check_deployer(s.deployer, first, second, changed=changed)
+            assert (await answers(), (await s.deployer.state()).active) == (first.id, first.id)
             h.stop()
             await asyncio.sleep(0.6)
             with pytest.raises(DeployerUnavailable, match="start HAProxy"):
@@ -249,8 +268,8 @@ async def test_the_deployer_keeps_its_port_behind_haproxy(tmp_path: Path, progra
             await h.start()
             await asyncio.sleep(0.8)
             assert (await s.deployer.state()).active == first.id, "a promotion that failed is not done later"
-            assert (await http.post(url, json={})).json()["system_fingerprint"] == first.id
+            assert await answers() == first.id
             assert (await s.deployer.promote(second)).takes_traffic
-            assert (await http.post(url, json={})).json()["system_fingerprint"] == second.id
-
-
+            assert await answers() == second.id
+        gone = await http.post(url, json={})
+        assert (gone.status_code, gone.headers["retry-after"]) == (503, "1"), "HAProxy outlives the supervisor"
