@@ -87,6 +87,7 @@ def render(name: str, values: StackValues) -> str:
 def _words(values: StackValues) -> dict[str, str]:
     given = {
         "NAME": values.name, "HOST": values.host, "PORT": str(values.port), "SOCKET": str(values.socket),
+        "SERVERS_FILE": str(values.socket.with_name("servers")), "RUN": str(values.socket.parent),
         "FIGURES_PORT": str(values.figures_port), "PROGRAM": str(values.program), "CONFIG": str(values.config),
         "RELEASES": str(values.releases), "STATE": str(values.state), "USER": values.user,
         "UPSTREAM": values.upstream or "127.0.0.1:8000", "ADAPTER": values.adapter or values.name,
@@ -119,7 +120,7 @@ def _haproxy_routes() -> str:
 def _haproxy_servers(upstream: str) -> str:
     if upstream:
         return f"    server only {upstream}"
-    # Out of service until the supervisor says where each leads: a HAProxy that starts afresh serves nothing stale.
+    # Out of service until the supervisor says where each leads.
     return "\n".join(f"    server {name} 127.0.0.1:9 disabled" for name in _SLOTS)
 
 

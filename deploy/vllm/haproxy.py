@@ -35,6 +35,7 @@ class HaproxyFront:
         self._change_seconds = change_seconds
         self._aim: Child | None = None
         self._serving: Child | None = None
+        self._kept = ""
         self._fault = "it was not asked yet"
         self._lock = asyncio.Lock()
         self._closing = asyncio.Event()
@@ -120,6 +121,7 @@ class HaproxyFront:
             taking = [s for s in slots if s.takes_traffic]
             if not commands and [s.port for s in taking] == ([aim.port] if aim else []):
                 self._serving, self._fault = aim, ""
+                await self._keep(slots)
                 return "; ".join(done)
             if time.monotonic() > end:
                 wanted = f"to port {aim.port}" if aim else "nowhere"
@@ -133,6 +135,21 @@ class HaproxyFront:
                 done += commands
             else:
                 await asyncio.sleep(0.05)
+
+    async def _keep(self, slots: tuple[Slot, ...]) -> None:
+        """Write down what HAProxy does, where its file has it read at a start: a reload then loses no request."""
+        now = repr(slots)
+        if now == self._kept:
+            return
+        text = await self._tell("show servers state")
+        self._kept = now
+        file = self._socket.with_name("servers")
+        scratch = file.with_name("servers.partial")
+        try:
+            scratch.write_text(f"{text}\n", encoding="utf-8")
+            scratch.rename(file)
+        except OSError as error:
+            log.warning("servers_not_kept %s: %s; HAProxy answers 503 for a moment after a restart", file, error)
 
     async def _slots(self) -> tuple[Slot, ...]:
         return parse_slots(await self._tell(f"show servers state {self._backend}"), where=self._where)

@@ -177,10 +177,10 @@ class RelayFront:
                 async with self._request(scope, body, child) as answer:
                     await self._pass_on(answer, send)
                     return
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-                continue  # nothing was answered; the server is gone, or had closed this connection
             except TimeoutError:
                 raise _Refused(504, f"no answer in {self._answer_seconds:g} s") from None
+            except aiohttp.ClientConnectionError:
+                continue  # nothing was answered; the server is gone, or had closed this connection
             except aiohttp.ClientError as error:
                 raise _Refused(502, f"the server broke HTTP ({type(error).__name__})") from error
             finally:
