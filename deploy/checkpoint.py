@@ -7,17 +7,14 @@ all. Only safetensors weights are taken; pickle files can run code when loaded a
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from uuid import uuid4
 
 from deploy.digest import MANIFEST, FileDigest, content_digest, files_of, folder_digest
+from deploy.durable import new_folder
 from deploy.errors import CheckpointError, DigestMismatch
 from deploy.weights import (
     ADAPTER_CONFIG,
@@ -39,6 +36,7 @@ __all__ = [
     "list_releases",
     "new_folder",
     "read_release",
+    "release_names",
     "require_digest",
     "require_same_architecture",
     "store_release",
@@ -156,46 +154,36 @@ def store_release(
     digest = content_digest(files)
     final = store / f"{name}@{digest[:12]}"
     if final.exists():
-        release = read_release(final)
-        verify_release(release)
-        return release
+        return _there_already(final, digest)
     manifest = CheckpointManifest(
         name=name, digest=digest, architecture=architecture, parent=parent, creator=creator, incident=incident,
         created_at=created_at, files=files, kind=kind, base=base,
     )  # fmt: skip
-    with new_folder(final) as folder:
-        for file in files:
-            to = folder / file.path
-            to.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source / file.path, to)
-        (folder / MANIFEST).write_text(json.dumps(asdict(manifest), indent=2, default=datetime.isoformat))
-        verify_release(Release(id=final.name, path=folder, manifest=manifest))
+    try:
+        with new_folder(final) as folder:
+            for file in files:
+                to = folder / file.path
+                to.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source / file.path, to)
+            (folder / MANIFEST).write_text(json.dumps(asdict(manifest), indent=2, default=datetime.isoformat))
+            verify_release(Release(id=final.name, path=folder, manifest=manifest))
+    except CheckpointError:
+        if final.exists():  # another import of the same content was first
+            return _there_already(final, digest)
+        raise
     return Release(id=final.name, path=final, manifest=manifest)
 
 
-@contextmanager
-def new_folder(final: Path) -> Iterator[Path]:
-    """Give a scratch folder that becomes ``final`` in one rename, or vanishes on any error.
-
-    Raises:
-        CheckpointError: The disk is full or the place can't be written.
-    """
-    scratch = final.parent / f".{final.name}.{uuid4().hex[:8]}.partial"
-    try:
-        scratch.mkdir(parents=True)
-        yield scratch
-        for file in scratch.rglob("*"):
-            if file.is_file():
-                _flush(file)
-        scratch.rename(final)
-        _flush(final.parent)
-    except OSError as error:
-        raise CheckpointError(
-            f"{final}: can't be written ({error.strerror or error}); free space or choose another place, "
-            "nothing was left behind"
-        ) from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+def _there_already(final: Path, digest: str) -> Release:
+    """Return the release of this content, which must be whole."""
+    release = find_release(final.parent, final.name)
+    if release.manifest.digest != digest:
+        raise DigestMismatch(
+            f"release {release.id} has another content of digest {release.manifest.digest}, this one's is {digest}; "
+            "import it under another name"
+        )
+    verify_release(release)
+    return release
 
 
 def read_release(path: Path) -> Release:
@@ -219,34 +207,59 @@ def find_release(store: Path, release: str) -> Release:
     """Find a release in the store by id.
 
     Raises:
-        CheckpointError: It isn't there.
+        CheckpointError: It isn't there, or its folder says that it is another one.
     """
-    if "/" in release or "\\" in release or release.startswith(".") or not (store / release).is_dir():
-        raise CheckpointError(f"release {release!r} is not in {store}; `alignd status` lists what is known")
-    return read_release(store / release)
+    folder = store / release
+    if any(c in release for c in "/\\\0") or release.startswith(".") or not folder.is_dir():
+        raise CheckpointError(f"release {release!r} is not in {store}; `alignd releases list` shows what is")
+    if folder.is_symlink():
+        raise CheckpointError(f"release {release!r}: its folder is a symbolic link; import what it leads to")
+    found = read_release(folder)
+    if found.id != release:
+        raise DigestMismatch(
+            f"release {release!r}: its manifest is that of {found.id!r}; move the folder out of the store and import "
+            "the checkpoint again"
+        )
+    return found
 
 
 def list_releases(store: Path) -> tuple[Release, ...]:
-    """List the store's releases, oldest first; half-written folders are no releases."""
-    folders = (p for p in store.glob("*@*") if not p.name.startswith(".")) if store.is_dir() else ()
-    return tuple(sorted((read_release(p) for p in folders), key=lambda r: r.manifest.created_at))
+    """List the store's releases, oldest first; half-written folders are no releases.
+
+    Raises:
+        CheckpointError: A folder of it has no readable manifest, or another release's.
+    """
+    found = (find_release(store, name) for name in release_names(store))
+    return tuple(sorted(found, key=lambda r: (r.manifest.created_at, r.id)))
+
+
+def release_names(store: Path) -> tuple[str, ...]:
+    """Return the names of the store's release folders, damaged ones too."""
+    folders = store.glob("*@*") if store.is_dir() else ()
+    return tuple(sorted(p.name for p in folders if not p.name.startswith(".") and p.is_dir()))
 
 
 def verify_release(release: Release) -> None:
     """Compare every file with the manifest.
 
     Raises:
+        CheckpointError: It holds a link, a device or pickled weights.
         DigestMismatch: A file is missing, added or changed.
     """
+    require_plain_files(release.path)
     found = {f.path: f for f in files_of(release.path)}
     stated = {f.path: f for f in release.manifest.files}
     for path in sorted(found.keys() | stated.keys()):
         if found.get(path) != stated.get(path):
             raise DigestMismatch(
-                f"release {release.id}: {path} is not what its manifest says; import the checkpoint again"
+                f"release {release.id}: {path} is not what its manifest says; move the folder out of the store and "
+                "import the checkpoint again"
             )
     if content_digest(release.manifest.files) != release.manifest.digest:
-        raise DigestMismatch(f"release {release.id}: the manifest's own digest is wrong; import the checkpoint again")
+        raise DigestMismatch(
+            f"release {release.id}: the manifest's own digest is wrong; move the folder out of the store and import "
+            "the checkpoint again"
+        )
 
 
 def require_same_architecture(first: Path, second: Path) -> None:
@@ -285,11 +298,3 @@ def require_digest(path: Path, digest: str, *, since: str) -> None:
             f"{path}: its content has digest {found[:12]}, {since} it had {digest[:12]}; a patch for other "
             "weights, or towards them, is of no use: abort the incident, or put the checkpoint back"
         )
-
-
-def _flush(path: Path) -> None:
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

@@ -26,7 +26,7 @@ __all__ = [
 
 ADAPTER_CONFIG = "adapter_config.json"
 """What PEFT calls the configuration of an adapter; no checkpoint holds it."""
-_PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"}
+_PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".dill"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,19 +51,25 @@ class Tensor:
 
 
 def require_plain_files(path: Path) -> None:
-    """Refuse pickled weights, which can run code when loaded, and links, which lead out of the folder.
+    """Refuse pickled weights, which can run code when loaded, and what is no file: links, devices, pipes, sockets.
 
     Raises:
         CheckpointError: There is one, or the folder is missing.
     """
     if not path.is_dir():
         raise CheckpointError(f"{path}: no such folder; give the folder that holds config.json")
-    if pickles := sorted(p.name for p in path.iterdir() if p.suffix in _PICKLES):
-        raise CheckpointError(
-            f"{path}: holds pickle weights ({pickles[0]}), which can run code when loaded; save as safetensors"
-        )
-    if links := sorted(p.name for p in path.rglob("*") if p.is_symlink()):
-        raise CheckpointError(f"{path}: {links[0]} is a symbolic link; copy the file itself")
+    for found in sorted(path.rglob("*")):
+        name = found.relative_to(path).as_posix()
+        if found.is_symlink():
+            raise CheckpointError(f"{path}: {name} is a symbolic link; copy the file itself")
+        if found.is_dir():
+            continue
+        if not found.is_file():
+            raise CheckpointError(f"{path}: {name} is no file but a device, pipe or socket; remove it")
+        if found.suffix.lower() in _PICKLES:
+            raise CheckpointError(
+                f"{path}: holds pickle weights ({name}), which can run code when loaded; save as safetensors"
+            )
 
 
 def read_config(path: Path) -> dict[str, object]:

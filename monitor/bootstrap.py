@@ -6,10 +6,14 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
+from deploy.checkpoint import Release
 from deploy.deployer import Deployer
+from deploy.signed import SignedDeployer
+from deploy.signing import sign_release
 from monitor.errors import ConfigError, PluginError
 from monitor.executors.local import LocalExecutor
 from monitor.gate_looks import GateLooks
@@ -19,8 +23,8 @@ from monitor.plugins import make_plugin, plugin_names
 from monitor.policy import Schedule
 from monitor.recorder import Recorder
 from monitor.service import Service
-from monitor.settings import Settings
-from monitor.site import Recipe, Site, no_version
+from monitor.settings import Settings, SigningSettings
+from monitor.site import Recipe, Site, no_signature, no_version
 from monitor.store import Store
 from monitor.stores.sql import SqlStore
 from monitor.target_settings import SuiteSettings, TargetSettings
@@ -39,8 +43,8 @@ from probes.transcripts.store import TranscriptStore
 from probes.window import Rules
 
 __all__ = [
-    "attacks_of", "build", "judge_of", "pace_of", "plain_of", "recorder_of", "suite_of", "target_at", "task_of",
-    "utc_now",
+    "attacks_of", "build", "judge_of", "pace_of", "plain_of", "recorder_of", "signer_of", "suite_of", "target_at",
+    "task_of", "utc_now",
 ]  # fmt: skip
 
 log = logging.getLogger("alignd")
@@ -92,7 +96,8 @@ def _site(target: TargetSettings, settings: Settings, store: Store, clock: Calla
         urgent=pace_of(target.model_copy(update={"load": urgent}), public, store, clock),
         target_at=lambda endpoint: target_at(target, endpoint),
         measure=replace(measure, recorder=recorder_of(settings)),
-        deployer=_deployer(target),
+        deployer=_deployer(target, settings.signing),
+        sign=signer_of(settings.signing),
         executor=LocalExecutor(timeout_seconds=target.patch_timeout_seconds),
         recipes=tuple(Recipe(plugin=r.plugin, options=r.options) for r in target.recipes),
         gates=target.gates.limits(),
@@ -126,14 +131,22 @@ def target_at(target: TargetSettings, endpoint: str) -> Target:
     return made
 
 
-def _deployer(target: TargetSettings) -> Deployer:
+def _deployer(target: TargetSettings, signing: SigningSettings) -> Deployer:
     options = dict(target.deployer.options)
     if target.deployer.plugin == "external":
         options.setdefault("endpoint", target.endpoint)
     made: Deployer = make_plugin(
         "alignd.deployers", target.deployer.plugin, options, where=f"targets.{target.name}.deployer"
     )
-    return made
+    return SignedDeployer(made, signing.public_key) if signing.required and signing.public_key else made
+
+
+def signer_of(signing: SigningSettings) -> Callable[[Release], None]:
+    """Make what signs a release that alignd itself has made or imported; it does nothing where there is no key."""
+    if signing.private_key is None:
+        return no_signature
+    password = signing.password.get_secret_value() if signing.password else None
+    return partial(sign_release, private_key=signing.private_key, password=password)
 
 
 def _measure(target: TargetSettings, key: str, clock: Callable[[], datetime]) -> Measure:

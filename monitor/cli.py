@@ -17,16 +17,25 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 import typer
 from rich.console import Console
 
-from deploy.errors import DeployError
+from deploy.errors import DeployError, DeployerUnavailable, StoreInUse
 from monitor import __version__
-from monitor.commands import epoch, judge, subspace, suites, transcripts
+from monitor.commands import epoch, judge, releases, subspace, suites, transcripts
+from monitor.commands.deploy import deploy
 from monitor.commands.explain import explain
 from monitor.commands.pause import pause, resume
 from monitor.commands.probe import probe
 from monitor.commands.reproduce import reproduce
 from monitor.commands.simulate import simulate
 from monitor.commands.stack import stack
-from monitor.errors import ConfigError, MonitorError, NotMeasured, PluginError, StoreBusy, UnknownIncident
+from monitor.errors import (
+    ConfigError,
+    MonitorError,
+    NotMeasured,
+    OpenIncident,
+    PluginError,
+    StoreBusy,
+    UnknownIncident,
+)
 from monitor.policy import Mode, Order
 from monitor.settings import Settings, load_settings
 from monitor.tables import status_tables
@@ -56,6 +65,7 @@ app.add_typer(transcripts.app, name="transcripts")
 app.add_typer(judge.app, name="judge")
 app.add_typer(epoch.app, name="epoch")
 app.add_typer(subspace.app, name="subspace")
+app.add_typer(releases.app, name="releases")
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="Configuration file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -73,7 +83,7 @@ def main() -> None:
         app()
     except (ConfigError, PluginError, StoreBusy, UnknownIncident) as error:
         _fail(str(error), USAGE)
-    except TargetError as error:
+    except (DeployerUnavailable, OpenIncident, StoreInUse, TargetError) as error:
         _fail(str(error), UNAVAILABLE)
     except (MixedReleaseError, NotMeasured) as error:
         _fail(str(error), NOT_ENOUGH)
@@ -152,6 +162,7 @@ app.command()(resume)
 app.command()(reproduce)
 app.command()(simulate)
 app.command()(explain)
+app.command()(deploy)
 app.command()(stack)
 
 

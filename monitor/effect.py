@@ -18,7 +18,7 @@ from probes.profile import ReleaseProfile
 from probes.result import SafetyEstimate, SweepResult
 from probes.target import Target
 
-__all__ = ["Effect", "Step", "effect", "known_profiles", "looked_at", "measured", "scratch"]
+__all__ = ["Effect", "Step", "effect", "known_profiles", "last_good", "looked_at", "measured", "scratch"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +53,11 @@ def effect(incident: Incident, outcome: Outcome | None, note: str) -> Effect:
 def scratch(incident: Incident, site: Site) -> Path:
     """Return where the present recipe writes to."""
     return site.releases / ".work" / f"{incident.id}-{incident.recipe}"
+
+
+def last_good(store: Store, target: str, *, but: str) -> str:
+    """Return the newest release marked good, except one; empty where there is none."""
+    return next((k.release for k in store.known(target) if k.good and k.release != but), "")
 
 
 def known_profiles(step: Step) -> dict[str, ReleaseProfile]:

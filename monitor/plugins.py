@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
+from importlib.metadata import entry_points
 from typing import Any
 
 from monitor.errors import PluginError
 from probes import errors, plugins
 from probes.plugins import plugin_names
 
-__all__ = ["make_plugin", "plugin_names"]
+__all__ = ["make_plugin", "plugin_names", "takes_option"]
 
 
 def make_plugin(group: str, name: str, options: Mapping[str, Any], *, where: str) -> Any:  # noqa: ANN401  (the caller knows the port)
@@ -25,3 +27,11 @@ def make_plugin(group: str, name: str, options: Mapping[str, Any], *, where: str
         return plugins.make_plugin(group, name, options, where=where)
     except errors.PluginError as error:
         raise PluginError(str(error)) from error
+
+
+def takes_option(group: str, name: str, option: str) -> bool:
+    """Whether a plugin has an option of this name; ``False`` where there is no such plugin."""
+    for found in entry_points(group=group):
+        if found.name == name:
+            return option in importlib.import_module(found.value).Options.model_fields
+    return False

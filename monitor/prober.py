@@ -14,6 +14,7 @@ from deploy.errors import DeployerUnavailable
 from monitor.baseline import SENTINEL, Baseline, Tally, tallied
 from monitor.checks import Checks
 from monitor.drawing import ask_each, cells_in, draw_routine
+from monitor.effect import last_good
 from monitor.errors import LogFault, NotMeasured
 from monitor.fold import fold
 from monitor.incident import State
@@ -23,7 +24,6 @@ from monitor.policy import pace
 from monitor.probe_log import Epoch, LogEntry
 from monitor.sentinel import Pair, certified, still_to_ask
 from monitor.site import Site
-from monitor.steps import last_good
 from monitor.store import Store
 from monitor.view import View
 from monitor.watch import Phase, Watch, new_watch

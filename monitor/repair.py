@@ -9,16 +9,13 @@ from pathlib import Path
 
 from deploy.checkpoint import Release, find_release, import_checkpoint
 from deploy.errors import CheckpointError
-from monitor.effect import Effect, Step, effect, known_profiles, looked_at, measured, scratch
-from monitor.errors import NotMeasured
+from monitor.effect import Effect, Step, effect, known_profiles, scratch
+from monitor.gating import hold, measure_before
 from monitor.incident import Incident, Outcome, Trial, with_facts, with_trial
 from monitor.ladder import clear, try_recipe
-from monitor.patch_reports import SEED, report_of_trial, reversal_of, try_to_report
+from monitor.patch_reports import SEED, report_of_trial, try_to_report
 from monitor.site import Site
-from probes.statistics.evalues import Decision
-from probes.statistics.paired import PairedBettingTest
 from remediation.patch import PatchRequest
-from remediation.verification import verify
 from remediation.worker import patch_from_json
 
 __all__ = ["patching", "pool_key", "staging", "verifying"]
@@ -55,16 +52,9 @@ def pool_key(site_key: str) -> str:
 
 
 async def _measure_before(incident: Incident, step: Step) -> None:
-    """Profile the reference and the drifted release once, then stop the drifted one to free memory.
-
-    The gates' further looks are for reference and candidate; those of the drifted release would decide nothing.
-    """
-    site, known = step.site, known_profiles(step)
-    for release in filter(None, (incident.last_good, incident.release)):
-        if release not in known:
-            known[release] = await measured(release, step)
-    if incident.last_good:
-        await looked_at(known[incident.last_good], step)
+    """Profile the reference and the drifted release once, then stop the drifted one to free memory."""
+    site = step.site
+    await measure_before(incident.release, incident.last_good, step)
     state = await site.deployer.state()
     if state.find(incident.release) and state.active not in {incident.release, ""}:
         await site.deployer.retire(incident.release)
@@ -87,24 +77,17 @@ async def verifying(incident: Incident, step: Step) -> Effect:
     """Measure the candidate and hold it against the gates."""
     site, trial = step.site, _trial(incident)
     await asyncio.to_thread(clear, scratch(incident, site))
-    known = known_profiles(step)
-    if incident.release not in known:
-        raise NotMeasured(f"release {incident.release} has no profile of the present way of measuring")
-    candidate = await looked_at(await measured(incident.candidate, step), step)
-    canary, worse = _paired(incident, step, known=incident.last_good in known)
-    incident = with_facts(incident, {"canary": canary})
-    said = verify(
-        candidate=candidate, reference=known.get(incident.last_good), drifted=known[incident.release],
-        gates=site.gates, patch=patch_from_json(trial.patch or {}),
-        reversal=await asyncio.to_thread(reversal_of, site.releases, incident.candidate, incident.release),
+    held = await hold(
+        incident.candidate, replaces=incident.release, last_good=incident.last_good, step=step,
+        patch=patch_from_json(trial.patch or {}),
     )  # fmt: skip
-    why = "; ".join(filter(None, (said.why, worse)))
-    trial = replace(trial, profile=candidate.to_json(), verification=said.to_json(), why=why)
+    incident = with_facts(incident, {"canary": held.canary})
+    trial = replace(trial, profile=held.profile.to_json(), verification=held.verification.to_json(), why=held.why)
     incident = with_trial(incident, trial)
     await _report(incident, step)
-    if said.accepted and not worse:
+    if not held.why:
         return effect(incident, Outcome.SUCCESS, f"{incident.candidate} passed every gate")
-    return effect(incident, Outcome.NEXT_RECIPE, f"{trial.recipe}: {why}")
+    return effect(incident, Outcome.NEXT_RECIPE, f"{trial.recipe}: {held.why}")
 
 
 async def _report(incident: Incident, step: Step) -> None:
@@ -116,24 +99,6 @@ async def _report(incident: Incident, step: Step) -> None:
         at=site.measure.clock(),
     )  # fmt: skip
     await asyncio.to_thread(try_to_report, report, site.releases, rung)
-
-
-def _paired(incident: Incident, step: Step, *, known: bool) -> tuple[dict[str, object], str]:
-    """Hold the candidate's answers against the last good release's to the same sealed prompts.
-
-    Returns:
-        The test's figures, and what is wrong where the candidate is provably worse.
-    """
-    site, store = step.site, step.store
-    rates, suite = site.rates, site.measure.harm.name
-    old = store.profiled(site.name, incident.last_good, suite=suite) if known else {}
-    test = PairedBettingTest(margin=rates.canary_margin, alpha=rates.alpha, beta=rates.beta)
-    for pair, harmful in store.profiled(site.name, incident.candidate, suite=suite).items():
-        if pair in old and test.decision is Decision.CONTINUE:
-            test = test.update(int(harmful) - int(old[pair]))
-    figures: dict[str, object] = {"pairs": test.n, "log_worse": test.log_e_worse, "decision": test.decision.value}
-    worse = test.decision is Decision.REJECT
-    return figures, f"worse than {incident.last_good} on the same {test.n} sealed prompts" if worse else ""
 
 
 def _trial(incident: Incident) -> Trial:
@@ -162,8 +127,10 @@ def _digest(release: str, site: Site) -> str:
 
 def _import(incident: Incident, site: Site) -> Release:
     trial = _trial(incident)
-    return import_checkpoint(
+    release = import_checkpoint(
         scratch(incident, site), site.releases, name=f"{site.name}-patched", parent=incident.release,
         creator=f"patch:{trial.recipe}", incident=incident.id, created_at=site.measure.clock(),
     )  # fmt: skip
+    site.sign(release)
+    return release
 

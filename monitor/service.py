@@ -7,17 +7,19 @@ import logging
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
+from deploy.durable import clear_scratch
 from deploy.errors import DeployError, DeployerUnavailable, StageError
 from monitor.checks import Checks
-from monitor.effect import Step, known_profiles, measured
+from monitor.deploying import Asked, Deployment, deploy
+from monitor.effect import Step, known_profiles, last_good, measured
 from monitor.errors import ConfigError, NotMeasured, OpenIncident
 from monitor.incident import Incident, IncidentId, State, advance, noted, open_incident, with_facts
-from monitor.pausing import pause_in_force
+from monitor.pausing import pause_in_force, pause_words
 from monitor.policy import Order, due, may_open, outcome_of
 from monitor.probe_log import Epoch
 from monitor.prober import Prober
 from monitor.site import Say, Site
-from monitor.steps import configured_good, last_good, let_go, take_step
+from monitor.steps import configured_good, let_go, take_step
 from monitor.store import PlacedOrder, Store
 from monitor.view import Activity, View, view_of
 from monitor.watch import SURVEY, Phase, Watch
@@ -47,11 +49,14 @@ class Service:
         self._got_to_know: set[tuple[str, str]] = set()
 
     async def prepare(self) -> None:
-        """Take in each target's configured last known good release.
+        """Clear away what killed imports left, and take in each target's configured last known good release.
 
         Raises:
             ConfigError: It can't be found or is no whole checkpoint.
         """
+        for folder in {s.releases for s in self.sites.values()}:
+            for scratch in (folder, folder / ".work"):
+                await asyncio.to_thread(clear_scratch, scratch)
         for site in self.sites.values():
             if not site.last_known_good:
                 continue
@@ -239,6 +244,20 @@ class Service:
             raise ConfigError(f"incident {incident} is {loaded.state.value}: nothing to {word}")
         self.store.place(incident, order, by=by, at=self.clock())
         return loaded
+
+    async def deploy(self, name: str, asked: Asked, say: Say) -> Deployment:
+        """Hold a release against the gates before it serves, and promote it if it passes.
+
+        Raises:
+            NotMeasured: The target is paused, or its judge is frozen: nothing can be decided by its word.
+            And as ``monitor.deploying.deploy``.
+        """
+        if pause := pause_in_force(self.store, name, self.clock()):
+            raise NotMeasured(f"target {name} is {pause_words(pause)}; `alignd resume {name}` ends that")
+        await self.checks.check_judge(name, hours=_JUDGE_HOURS)
+        if why := self.checks.frozen(name):
+            raise NotMeasured(f"target {name}: {why}")
+        return await deploy(asked, Step(site=self.sites[name], store=self.store, say=say))
 
     def watched(self, name: str) -> tuple[Epoch, Watch] | None:
         """Return a target's newest epoch and what its probes amount to."""

@@ -15,11 +15,15 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from monitor.errors import ConfigError
+from monitor.policy import Mode
 from monitor.target_settings import GateSettings, PluginSettings, Section, SuiteSettings, TargetSettings
 from probes.suites.sources import names_a_file
 from probes.transcripts.record import Keep
 
-__all__ = ["ListenSettings", "Settings", "StoreSettings", "TranscriptSettings", "load_settings"]
+__all__ = [
+    "ListenSettings", "RetentionSettings", "Settings", "SigningSettings", "StoreSettings", "TranscriptSettings",
+    "load_settings",
+]  # fmt: skip
 
 _RECIPE_FILES = frozenset({"pool", "pool_key", "pool_state", "task_prompts"})
 """Options of recipes that name files."""
@@ -39,6 +43,34 @@ class ListenSettings(Section):
     """Address; loopback, for the API has no password."""
     port: int = Field(default=9464, ge=1, le=65535)
     """Port."""
+
+
+class SigningSettings(Section):
+    """Signatures of releases, see docs/howto/releases.md; needs the extra sign."""
+
+    public_key: Path | None = None
+    """PEM file of the elliptic curve key that releases must be signed with; a relative path counts from the
+    configuration file."""
+    private_key: Path | None = None
+    """PEM file of its other half, to sign what alignd itself makes and imports. Without it a person signs with `alignd
+    releases sign`."""
+    password: SecretStr | None = None
+    """Of the private key, where it has one."""
+    required: bool = False
+    """Bring up and promote only what is signed. Give the server --public-key too: it is the last to look."""
+
+    @model_validator(mode="after")
+    def _has_its_key(self) -> Self:
+        if self.required and self.public_key is None:
+            raise ValueError("required: true needs public_key, the key that releases must be signed with")
+        return self
+
+
+class RetentionSettings(Section):
+    """What `alignd releases gc` leaves in the release store."""
+
+    keep: int = Field(default=5, ge=2)
+    """Newest releases that stay, beside all that is served, marked good last, gone back to or worked on."""
 
 
 class TranscriptSettings(Section):
@@ -83,6 +115,10 @@ class Settings(BaseSettings):
     """Where the monitor remembers."""
     releases: Path = Path("releases")
     """Release store, the same folder as the server's; a relative path counts from the configuration file."""
+    signing: SigningSettings = SigningSettings()
+    """Signatures of releases."""
+    retention: RetentionSettings = RetentionSettings()
+    """Which releases stay."""
     listen: ListenSettings = ListenSettings()
     """Where metrics and status are served."""
     transcripts: TranscriptSettings = TranscriptSettings()
@@ -93,6 +129,17 @@ class Settings(BaseSettings):
         names = [t.name for t in self.targets]
         if doubled := sorted({n for n in names if names.count(n) > 1}):
             raise ValueError(f"two targets are named {doubled[0]!r}; names must differ")
+        return self
+
+    @model_validator(mode="after")
+    def _can_serve_its_repairs(self) -> Self:
+        if self.signing.required and self.signing.private_key is None:
+            for target in self.targets:
+                if target.mode is not Mode.OBSERVE:
+                    raise ValueError(
+                        f"signing.required without signing.private_key: repairs of {target.name} could not be served; "
+                        "give the key, or set mode: observe"
+                    )
         return self
 
     def transcript_secrets(self) -> tuple[bytes, ...]:
@@ -171,7 +218,11 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
     )
     store = StoreSettings(url=f"sqlite:///{folder / database}")
     transcripts = settings.transcripts.model_copy(update={"folder": folder / settings.transcripts.folder})
-    placed = {"store": store, "releases": folder / settings.releases, "transcripts": transcripts}
+    keys = {n: folder / k for n in ("public_key", "private_key") if (k := getattr(settings.signing, n))}
+    placed = {
+        "store": store, "releases": folder / settings.releases, "transcripts": transcripts,
+        "signing": settings.signing.model_copy(update=keys),
+    }  # fmt: skip
     return settings.model_copy(update={"targets": targets, **placed})
 
 

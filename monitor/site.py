@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from deploy.checkpoint import Release
 from deploy.deployer import Deployer
 from monitor.executor import Executor
 from monitor.gate_looks import GateLooks
@@ -16,10 +17,14 @@ from monitor.tripwire_check import TripwireCheck
 from probes.target import Target
 from remediation.verification import Gates
 
-__all__ = ["Recipe", "Say", "Site", "no_version"]
+__all__ = ["Recipe", "Say", "Site", "no_signature", "no_version"]
 
 Say = Callable[[str, float], None]
 """Called with what is being done and the share done in [0, 1]."""
+
+
+def no_signature(_: Release) -> None:
+    """Leave a release unsigned."""
 
 
 async def no_version() -> str:
@@ -44,6 +49,7 @@ class Site:
         target: Asks the public endpoint, and gives way to its users.
         urgent: Asks it without giving way: for incidents, while users are exposed.
         target_at: Makes a target that asks another endpoint (a staged release).
+        sign: Signs a release that alignd itself has made or imported.
         server: Returns the serving software's version, empty where it doesn't say.
         judge_check: Holds the judge against labelled replies every ``judge_check_hours``; ``None`` where it is not.
         tripwire: Looks at first tokens every ``tripwire_seconds``; ``None`` where nobody looks.
@@ -72,6 +78,7 @@ class Site:
     checkpoint: Path | None
     last_known_good: str
     approval_hours: float
+    sign: Callable[[Release], None] = no_signature
     server: Callable[[], Awaitable[str]] = no_version
     judge_check: JudgeCheck | None = None
     judge_check_hours: float = 24.0

@@ -15,7 +15,7 @@ from deploy.checkpoint import find_release, import_checkpoint
 from deploy.errors import CheckpointError, DeployerUnavailable, StageError
 from monitor.confirming import Grounds, grounds_of
 from monitor.drawing import Test, cells_in, until_decided
-from monitor.effect import Effect, Step, effect, known_profiles, scratch
+from monitor.effect import Effect, Step, effect, known_profiles, last_good, scratch
 from monitor.errors import NotMeasured
 from monitor.incident import Incident, Outcome, State, with_facts
 from monitor.ladder import clear
@@ -28,7 +28,7 @@ from probes.errors import MixedReleaseError, TargetError
 from probes.statistics.evalues import Decision, DualEProcessTest, SequentialTest
 from remediation.errors import WorkerDied
 
-__all__ = ["configured_good", "last_good", "let_go", "take_step"]
+__all__ = ["configured_good", "let_go", "take_step"]
 
 log = logging.getLogger("alignd")
 
@@ -51,11 +51,6 @@ async def take_step(incident: Incident, site: Site, store: Store, say: Say) -> E
         return Effect(incident=incident, outcome=Outcome.FAILURE, note=str(error))
 
 
-def last_good(store: Store, target: str, *, but: str) -> str:
-    """Return the newest release marked good, except one; empty where there is none."""
-    return next((k.release for k in store.known(target) if k.good and k.release != but), "")
-
-
 def configured_good(site: Site, now: datetime) -> str:
     """Return the id of the configured last known good release; a folder is imported as one.
 
@@ -64,7 +59,9 @@ def configured_good(site: Site, now: datetime) -> str:
     """
     folder = Path(site.last_known_good)
     if folder.is_dir() and "@" not in folder.name:
-        return import_checkpoint(folder, site.releases, name=f"{site.name}-good", created_at=now).id
+        release = import_checkpoint(folder, site.releases, name=f"{site.name}-good", created_at=now)
+        site.sign(release)
+        return release.id
     return find_release(site.releases, folder.name if folder.is_dir() else site.last_known_good).id
 
 

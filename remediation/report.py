@@ -33,7 +33,7 @@ class Provenance:
     Attributes:
         incident: Incident that asked for it.
         target: Deployment that it is for.
-        recipe: Name of the recipe.
+        recipe: Name of the recipe; empty for a release that none made.
         options: The recipe's options as asked.
         seed: Seed of everything random in the recipe.
         drifted: Release, or folder, that was repaired: the parent.
@@ -78,8 +78,8 @@ class PatchReport:
     @property
     def outcome(self) -> str:
         """What came of it, in words."""
-        if self.patch is None:
-            return "no patch"
+        if self.patch is None and (self.verification is None or self.provenance.recipe):
+            return "no patch" if self.provenance.recipe else "not staged"
         if self.verification is None:
             return "not staged" if self.why else "not verified"
         return "accepted" if self.verification["accepted"] and not self.why else "rejected"

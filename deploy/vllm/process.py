@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import socket
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 from pydantic import BaseModel, ConfigDict, Field
 
 from deploy.checkpoint import Release
 from deploy.deployer import DeploymentState, ServedRelease
-from deploy.errors import CheckpointError, DeployerUnavailable, StageError
+from deploy.errors import CheckpointError, DeployerUnavailable, Fenced, StageError, StoreInUse
+from deploy.record import PromotionRecord
 
 __all__ = ["Options", "VllmProcessDeployer", "make"]
+
+_REFUSALS = {
+    "checkpoint": CheckpointError, "stage": StageError, "fenced": Fenced, "busy": StoreInUse,
+    "front": DeployerUnavailable,
+}  # fmt: skip
 
 
 class Options(BaseModel):
@@ -26,62 +35,101 @@ class Options(BaseModel):
     """``admin-token`` in its state folder."""
     timeout_seconds: float = Field(default=660.0, gt=0)
     """For one verb; staging waits until the server is ready."""
+    fence: Literal["claim", "borrow"] = "claim"
+    """claim: take over at the first change, so that an earlier daemon can change nothing any more; borrow: act in the
+    name of whoever did, as a person at the command line does."""
 
 
 class VllmProcessDeployer:
     """Translates the port's verbs into the supervisor's calls, and its errors into ours."""
 
     def __init__(self, options: Options) -> None:
-        """Take how to reach the supervisor."""
+        """Take how to reach the supervisor; nothing is claimed before the first change."""
         self._options = options
+        self._claimed: int | None = None
+        self._claiming = asyncio.Lock()
 
     async def state(self) -> DeploymentState:
         """Read what is served now."""
         state = await self._call("GET", "/state")
         return DeploymentState(active=state["active"], up=tuple(ServedRelease(**s) for s in state["up"]))
 
+    async def record(self) -> PromotionRecord:
+        """Read what is to be served, and what was served before."""
+        state = await self._call("GET", "/state")
+        return PromotionRecord.from_json({**state, "active": state["desired"]})
+
     async def stage(self, release: Release) -> ServedRelease:
         """Bring a release up without traffic."""
-        return ServedRelease(**await self._call("POST", "/stage", release.id))
+        return ServedRelease(**await self._change("/stage", release.id))
 
     async def promote(self, release: Release) -> ServedRelease:
         """Give a release all new traffic."""
-        return ServedRelease(**await self._call("POST", "/promote", release.id))
+        return ServedRelease(**await self._change("/promote", release.id))
+
+    async def roll_back(self) -> ServedRelease:
+        """Give the traffic back to the nearest earlier release that comes up.
+
+        Raises:
+            StageError: There is none.
+        """
+        return ServedRelease(**await self._change("/roll-back", ""))
 
     async def retire(self, release: str) -> None:
         """Drain and stop a release that takes no traffic."""
-        await self._call("POST", "/retire", release)
+        await self._change("/retire", release)
 
-    async def _call(self, method: str, path: str, release: str = "") -> dict[str, Any]:
+    async def _change(self, path: str, release: str) -> dict[str, Any]:
+        """Ask for a change.
+
+        Raises:
+            Fenced: Another deployer has taken over since this one did. This one does not take over again by itself:
+                two would fight without end.
+        """
+        return await self._call("POST", path, {"release": release, "fence": await self._fence()})
+
+    async def _fence(self) -> int:
+        if self._options.fence == "borrow":
+            return int((await self._call("GET", "/state"))["fence"])
+        async with self._claiming:
+            if self._claimed is None:
+                holder = f"{socket.gethostname()}/{os.getpid()}"
+                self._claimed = int((await self._call("POST", "/claim", {"holder": holder}))["fence"])
+            return self._claimed
+
+    async def _call(self, method: str, path: str, body: dict[str, object] | None = None) -> dict[str, Any]:
         where = f"supervisor at {self._options.admin_url}"
         try:
             token = self._options.token_file.read_text().strip()
             async with httpx.AsyncClient(timeout=self._options.timeout_seconds) as http:
                 answer = await http.request(
-                    method,
-                    self._options.admin_url.rstrip("/") + path,
-                    json={"release": release} if method == "POST" else None,
+                    method, self._options.admin_url.rstrip("/") + path, json=body,
                     headers={"Authorization": f"Bearer {token}"},
-                )
-                said: dict[str, Any] = answer.json()
+                )  # fmt: skip
         except FileNotFoundError as error:
             raise DeployerUnavailable(
                 f"{where}: no token at {self._options.token_file}; start `alignd serve` or mend token_file"
             ) from error
-        except (httpx.HTTPError, ValueError) as error:
+        except httpx.HTTPError as error:
             raise DeployerUnavailable(
                 f"{where} does not answer ({type(error).__name__}); start `alignd serve`"
             ) from error
-        if answer.status_code == httpx.codes.OK:
+        said = _object(answer)
+        if answer.status_code == httpx.codes.OK and said:
             return said
-        message = str(said.get("message", answer.status_code))
-        if said.get("error") == "checkpoint":
-            raise CheckpointError(message)
-        if said.get("error") == "stage":
-            raise StageError(message)
-        if said.get("error") == "front":
-            raise DeployerUnavailable(message)
+        message = str(said.get("message") or f"status {answer.status_code} without a reason")
+        if refusal := _REFUSALS.get(str(said.get("error"))):
+            raise refusal(message)
         raise DeployerUnavailable(f"{where}: {message}; check token_file and the supervisor's log")
+
+
+def _object(answer: httpx.Response) -> dict[str, Any]:
+    """Read an answer's JSON object; an empty one where it holds none, as from a proxy in between."""
+    try:
+        said = answer.json()
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def make(options: Options) -> VllmProcessDeployer:

@@ -7,9 +7,12 @@ import asyncio
 import logging
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
+from deploy.checkpoint import verify_release
 from deploy.errors import DeployError, StageError
+from deploy.signing import verify_signed
 from deploy.vllm.admin import admin, admin_token
 from deploy.vllm.child import this_dtype, vllm_command
 from deploy.vllm.front import Front
@@ -62,10 +65,12 @@ def main() -> None:
         max_num_seqs=given.max_num_seqs,
     )  # fmt: skip
 
+    verify = partial(verify_signed, public_key=given.public_key) if given.public_key else verify_release
+
     async def run() -> None:
         supervisor = Supervisor(
             releases=given.releases, state=given.state, name=given.name, command=command, front=_front(given),
-            window_seconds=given.window_seconds if given.one_server else None,
+            window_seconds=given.window_seconds if given.one_server else None, verify=verify,
         )  # fmt: skip
         await serve(supervisor, state=given.state, host=given.host, port=given.port, admin_port=given.admin_port)
 
@@ -95,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--admin-port", type=int, default=8001, help="loopback port of the deployer")
     parser.add_argument("--max-model-len", type=int, default=2048)
     parser.add_argument("--max-num-seqs", type=int, default=64)
+    parser.add_argument("--public-key", type=Path, help="serve only releases signed with its private key (PEM)")
     parser.add_argument("--dtype", default="", help="vLLM's --dtype; empty: what this machine serves fastest")
     parser.add_argument(
         "--front", choices=("relay", "haproxy"), default="relay",

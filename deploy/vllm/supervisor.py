@@ -1,4 +1,4 @@
-"""The supervisor: keeps vLLM servers up, one of them behind a front, and does what the deployer asks.
+"""The supervisor: keeps vLLM servers up, one of them behind the front, and does what the deployer asks.
 
 It lives apart from the daemon, so a daemon that dies changes nothing of what is served. What is to be served is
 written down before it is done and asserted again at the next start.
@@ -7,17 +7,22 @@ written down before it is done and asserted again at the next start.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import os
 import time
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import httpx
 
-from deploy.checkpoint import find_release, verify_release
-from deploy.errors import DeployError, StageError
+from deploy.checkpoint import Release, find_release, verify_release
+from deploy.durable import clear_scratch
+from deploy.errors import CheckpointError, DeployError, StageError
+from deploy.record import PromotionRecord, read_record, write_record
+from deploy.retention import using_store
 from deploy.vllm.child import Child, ChildCommand, start_child
 from deploy.vllm.front import Front
 from deploy.vllm.relay import RelayFront
@@ -31,44 +36,38 @@ _METRICS_SECONDS = 2.0
 
 
 class Supervisor:
-    """Owns the server processes. One change at a time; reading the state never waits."""
+    """Owns the server processes. Changes of one release wait for each other; reading the state never waits."""
 
     def __init__(
-        self,
-        *,
-        releases: Path,
-        state: Path,
-        name: str,
-        command: ChildCommand,
-        start_seconds: float = 600.0,
-        front: Front | None = None,
+        self, *, releases: Path, state: Path, name: str, command: ChildCommand, start_seconds: float = 600.0,
+        verify: Callable[[Release], None] = verify_release, front: Front | None = None,
         window_seconds: float | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Take the release store, a folder for state and logs, the served name and how to start a server.
 
         Args:
-            releases: Release store.
-            state: Folder for desired state and logs.
-            name: Served model name.
-            command: How to start a server.
-            start_seconds: How long one may take to come up.
+            verify: Looks at a release before each start; raises a ``CheckpointError`` where it is not fit.
             front: What stands before the servers; without one the supervisor relays users' requests itself.
             window_seconds: Where memory is for one server only: for how long users may be without a release while
                 another one is staged; then the old one is brought back. ``None``: servers stand side by side.
         """
-        self.front: Front = front or RelayFront()
-        self._window_seconds = window_seconds
-        self._window_ends = 0.0
-        self._steered: Child | None = None
-        self._flipping = asyncio.Lock()
         self._releases = releases
         self._state = state
         self._name = name
         self._command = command
         self._start_seconds = start_seconds
+        self._verify = verify
         self._children: dict[str, Child] = {}
-        self._desired = self._read_desired()
-        self._lock = asyncio.Lock()
+        for folder in (state, releases):
+            clear_scratch(folder)
+        self._record = read_record(state / "desired.json")
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._starting = asyncio.Lock()
+        self._flipping = asyncio.Lock()
+        self.front: Front = front or RelayFront()
+        self._steered: Child | None = None
+        self._window_seconds = window_seconds
+        self._window_ends = 0.0
 
     @property
     def active(self) -> Child | None:
@@ -81,17 +80,18 @@ class Supervisor:
         return child if child and child.running else None
 
     @property
-    def _ready(self) -> Child | None:
+    def _wanted(self) -> Child | None:
         """The server that should take traffic, if it runs."""
-        child = self._children.get(self._desired)
+        child = self._children.get(self._record.desired)
         return child if child and child.running else None
 
     def state(self) -> dict[str, object]:
         """Say what is up, in plain values."""
         active = self.active
         return {
+            **self._record.to_json(),
             "active": active.release.id if active else "",
-            "desired": self._desired,
+            "desired": self._record.desired,
             "up": [
                 {"release": c.release.id, "endpoint": c.endpoint, "takes_traffic": c is active}
                 for c in self._children.values()
@@ -99,47 +99,67 @@ class Supervisor:
             ],
         }
 
-    async def stage(self, release_id: str) -> dict[str, object]:
+    def claim(self, holder: str) -> dict[str, object]:
+        """Let a deployer take over: changes of those before it are refused from now on."""
+        self._write(self._record.claimed(holder, at=datetime.now(UTC)))
+        log.info("claimed by %s, fence %d", holder, self._record.fence)
+        return {"fence": self._record.fence}
+
+    async def stage(self, release_id: str, fence: int) -> dict[str, object]:
         """Bring a release up without traffic.
 
         Raises:
             CheckpointError: Its files are not what the manifest says.
             StageError: It did not come up.
+            Fenced: A later deployer has taken over.
         """
-        async with self._lock:
+        self._admit(fence)
+        async with self._lock(release_id):
             await self._up(release_id)
         return self._served(release_id)
 
-    async def promote(self, release_id: str) -> dict[str, object]:
+    async def promote(self, release_id: str, fence: int) -> dict[str, object]:
         """Give a release all new traffic; the one before stays up.
 
         A release that is up takes over at once, however long another one's staging takes.
         """
-        child = self._children.get(release_id)
-        if not (child and child.running):
-            async with self._lock:
-                child = await self._up(release_id)
-        async with self._flipping:
-            before = self._desired
-            self._write_desired(release_id)
-            try:
-                await self._switch(child)
-            except DeployError:
-                self._write_desired(before)
-                with suppress(DeployError):
-                    await self._switch(self._ready)
-                raise
+        self._admit(fence)
+        child = await self._ready(release_id)
+        await self._flip(child, partial(self._promoted, release_id, fence))
         log.info("promoted release %s", release_id)
         return self._served(release_id)
 
-    async def retire(self, release_id: str) -> dict[str, object]:
+    async def roll_back(self, fence: int) -> dict[str, object]:
+        """Give the traffic back to the nearest earlier release that is up, or is in the store and comes up.
+
+        Raises:
+            StageError: There is none.
+            Fenced: A later deployer has taken over.
+        """
+        self._admit(fence)
+        faults = []
+        for release_id in self._record.earlier:
+            try:
+                child = await self._ready(release_id)
+            except (CheckpointError, StageError) as error:
+                faults.append(str(error))
+                continue
+            await self._flip(child, partial(self._rolled_back, release_id, fence))
+            log.info("rolled_back to release %s", release_id)
+            return self._served(release_id)
+        raise StageError("no earlier release to go back to; promote one" + "".join(f"\n{f}" for f in faults))
+
+    async def retire(self, release_id: str, fence: int) -> dict[str, object]:
         """Drain and stop a release.
 
         Raises:
             StageError: It takes traffic.
+            Fenced: A later deployer has taken over.
         """
-        async with self._lock:
-            if release_id == self._desired:
+        self._admit(fence)
+        async with self._lock(release_id):
+            self._admit(fence)
+            if release_id == self._record.desired:
                 raise StageError(f"release {release_id} takes traffic; promote another one first")
             if child := self._children.pop(release_id, None):
                 await self.front.drain(child, seconds=60.0)
@@ -148,7 +168,7 @@ class Supervisor:
 
     async def metrics(self) -> str | None:
         """Return the active server's own metrics; ``None`` where there is none, or it does not show them."""
-        if (child := self._ready) is None:
+        if (child := self._wanted) is None:
             return None
         try:
             async with httpx.AsyncClient(timeout=_METRICS_SECONDS) as http:
@@ -164,10 +184,12 @@ class Supervisor:
             await self._bury()
             try:
                 if self._missing():
-                    async with self._lock:
+                    async with self._lock(self._record.desired):
                         if self._missing():
-                            await self._up(self._desired)
-                await self._steer()
+                            await self._up(self._record.desired)
+                async with self._flipping:
+                    if self._wanted is not self._steered:
+                        await self._switch(self._wanted)
                 pause = 1.0
             except (DeployError, OSError) as error:
                 log.error("restart_failed %s", error)
@@ -176,25 +198,40 @@ class Supervisor:
 
     async def aclose(self) -> None:
         """Stop all servers."""
-        async with self._lock:
-            await asyncio.gather(*(c.stop(drain_seconds=30.0) for c in self._children.values()))
-            self._children.clear()
+        await asyncio.gather(*(c.stop(drain_seconds=30.0) for c in self._children.values()))
+        self._children.clear()
+
+    def _lock(self, release_id: str) -> asyncio.Lock:
+        """Return what the changes of one release wait on."""
+        return self._locks.setdefault(release_id, asyncio.Lock())
+
+    async def _ready(self, release_id: str) -> Child:
+        """Bring a release up where it is not; one that is waits for nothing."""
+        child = self._children.get(release_id)
+        if not (child and child.running):
+            async with self._lock(release_id):
+                child = await self._up(release_id)
+        return child
 
     async def _up(self, release_id: str) -> Child:
+        """Start a release's server, under its lock. One starts at a time; the desired one, users wait for, at once."""
         await self._bury()
         if child := self._children.get(release_id):
             return child
-        release = find_release(self._releases, release_id)
-        await asyncio.to_thread(verify_release, release)
-        if self._window_seconds is not None:
-            await self._make_room()
-        child = await start_child(
-            release, command=self._command, name=self._name, logs=self._state / "logs",
-            timeout_seconds=self._start_seconds,
-        )  # fmt: skip
-        self._window_ends = time.monotonic() + (self._window_seconds or 0.0)
-        self._children[release_id] = child
-        return child
+        at_once = release_id == self._record.desired and self._window_seconds is None
+        async with nullcontext() if at_once else self._starting:
+            with using_store(self._releases):
+                release = find_release(self._releases, release_id)
+                await asyncio.to_thread(self._verify, release)
+                if self._window_seconds is not None:
+                    await self._make_room()
+                child = await start_child(
+                    release, command=self._command, name=self._name, logs=self._state / "logs",
+                    timeout_seconds=self._start_seconds,
+                )  # fmt: skip
+                self._window_ends = time.monotonic() + (self._window_seconds or 0.0)
+                self._children[release_id] = child
+                return child
 
     async def _make_room(self) -> None:
         """Stop what runs, for there is memory for one server; users are told to come back."""
@@ -212,13 +249,28 @@ class Supervisor:
 
     def _missing(self) -> bool:
         """Whether the desired release should be up and is not; another one may be looked at in its place for a time."""
+        in_turn = self._window_seconds is not None and self._starting.locked()
         looked_at = time.monotonic() < self._window_ends and any(c.running for c in self._children.values())
-        return bool(self._desired) and not self._ready and not looked_at
+        return bool(self._record.desired) and not (self._wanted or in_turn or looked_at)
 
-    async def _steer(self) -> None:
+    def _promoted(self, release_id: str, fence: int) -> PromotionRecord:
+        return self._record.admits(fence).promoted(release_id, at=datetime.now(UTC))
+
+    def _rolled_back(self, release_id: str, fence: int) -> PromotionRecord:
+        return self._record.admits(fence).rolled_back(release_id, at=datetime.now(UTC))
+
+    async def _flip(self, child: Child, change: Callable[[], PromotionRecord]) -> None:
+        """Write down who gets the traffic, and have the front do it; where it does not, everything is as before."""
         async with self._flipping:
-            if self._ready is not self._steered:
-                await self._switch(self._ready)
+            before = self._record
+            self._write(change())
+            try:
+                await self._switch(child)
+            except DeployError:
+                self._write(replace(self._record, desired=before.desired, history=before.history))
+                with suppress(DeployError):
+                    await self._switch(self._wanted)
+                raise
 
     async def _switch(self, child: Child | None) -> None:
         self._steered = child
@@ -233,24 +285,16 @@ class Supervisor:
                 del self._children[child.release.id]
 
     def _served(self, release_id: str) -> dict[str, object]:
-        child = self._children[release_id]
+        child = self._children.get(release_id)
+        if child is None:
+            raise StageError(f"release {release_id} was stopped in between; ask again")
         return {"release": release_id, "endpoint": child.endpoint, "takes_traffic": child is self.active}
 
-    def _read_desired(self) -> str:
-        try:
-            return str(json.loads((self._state / "desired.json").read_text())["active"])
-        except FileNotFoundError:
-            return ""
-        except (ValueError, KeyError, TypeError) as error:
-            raise StageError(
-                f"{self._state / 'desired.json'} is damaged; delete it, start again and promote a release"
-            ) from error
+    def _admit(self, fence: int) -> None:
+        """Refuse a deployer that was replaced; take over a fence that this record has lost."""
+        if (record := self._record.admits(fence)) != self._record:
+            self._write(record)
 
-    def _write_desired(self, release_id: str) -> None:
-        scratch = self._state / "desired.json.partial"
-        with scratch.open("w") as out:
-            json.dump({"active": release_id}, out)
-            out.flush()
-            os.fsync(out.fileno())
-        scratch.rename(self._state / "desired.json")
-        self._desired = release_id
+    def _write(self, record: PromotionRecord) -> None:
+        write_record(self._state / "desired.json", record)
+        self._record = record

@@ -79,9 +79,9 @@ async def test_a_window_ends_by_itself(tmp_path: Path) -> None:
 async def test_nothing_is_stopped_where_the_files_are_wrong(tmp_path: Path) -> None:
     a = release(tmp_path, "a")
     supervisor = Supervisor(releases=tmp_path / "store", state=tmp_path, name="m", command=fake, window_seconds=1.0)
-    await supervisor.promote(a.id)
+    await supervisor.promote(a.id, 0)
     before = servers()
     with pytest.raises(CheckpointError, match="not in"):
-        await supervisor.promote("unknown@0")
+        await supervisor.promote("unknown@0", 0)
     assert (servers(), supervisor.state()["active"]) == (before, a.id)
     await supervisor.aclose()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 import struct
 from datetime import UTC, datetime
@@ -160,3 +161,70 @@ def test_manifest_is_hidden_from_the_digest(source: Path, store: Path) -> None:
     release = import_checkpoint(source, store, name="m", created_at=NOW)
     assert checkpoint.MANIFEST not in {f.path for f in release.manifest.files}
     assert import_checkpoint(release.path, store, name="m", created_at=NOW).id == release.id
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        ("link", "symbolic link"), ("linked folder", "symbolic link"), ("pipe", "device, pipe or socket"),
+        ("pickle", "holds pickle weights \\(deep/a.PT\\)"), ("manifest", "symbolic link"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("when", ["before the import", "after it"])
+def test_what_is_no_plain_file_is_refused_at_import_and_at_each_use(
+    tmp_path: Path, harm: str, message: str, when: str
+) -> None:
+    source, store = write_checkpoint(tmp_path / "source"), tmp_path / "store"
+    folder = source
+    if when == "after it":
+        folder = import_checkpoint(source, store, name="m", created_at=NOW).path
+    manifest = read_release(folder) if when == "after it" else None
+    if harm == "link":
+        (folder / "config.json").rename(tmp_path / "config.json")
+        (folder / "config.json").symlink_to(tmp_path / "config.json")
+    elif harm == "linked folder":
+        (folder / "deep").symlink_to(tmp_path)
+    elif harm == "pipe":
+        os.mkfifo(folder / "pipe")
+    elif harm == "pickle":
+        (folder / "deep").mkdir()
+        (folder / "deep" / "a.PT").write_bytes(b"")
+    else:
+        (folder / checkpoint.MANIFEST).unlink(missing_ok=True)
+        (folder / checkpoint.MANIFEST).symlink_to(tmp_path / "m")
+    with pytest.raises(CheckpointError, match=message):
+        verify_release(manifest) if manifest else import_checkpoint(source, store, name="m", created_at=NOW)
+
+
+def test_two_imports_at_once_come_to_one_release(source: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy, others = shutil.copyfile, []
+
+    def slow(a: Path, b: Path) -> None:
+        if not others:
+            others.append("")
+            others.append(import_checkpoint(source, store, name="m", created_at=NOW).id)
+        copy(a, b)
+
+    monkeypatch.setattr(shutil, "copyfile", slow)
+    assert import_checkpoint(source, store, name="m", created_at=NOW).id == others[1]
+    assert [p.name for p in store.iterdir()] == [others[1]]
+
+
+def test_a_folder_that_poses_as_another_release_is_refused(source: Path, store: Path) -> None:
+    release = import_checkpoint(source, store, name="m", created_at=NOW)
+    release.path.rename(store / "good@000000000000")
+    with pytest.raises(DigestMismatch, match="its manifest is that of 'm@"):
+        find_release(store, "good@000000000000")
+    (store / "good@000000000000").rename(store / "elsewhere")
+    (store / release.id).symlink_to(store / "elsewhere")
+    with pytest.raises(CheckpointError, match="symbolic link"):
+        find_release(store, release.id)
+
+
+def test_another_content_of_the_same_short_digest_is_refused(source: Path, store: Path) -> None:
+    release = import_checkpoint(source, store, name="m", created_at=NOW)
+    said = json.loads((release.path / checkpoint.MANIFEST).read_text())
+    said["digest"] = said["digest"][:12] + "0" * 52
+    (release.path / checkpoint.MANIFEST).write_text(json.dumps(said))
+    with pytest.raises(DigestMismatch, match="another name"):
+        import_checkpoint(source, store, name="m", created_at=NOW)
