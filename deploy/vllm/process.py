@@ -18,7 +18,10 @@ from deploy.record import PromotionRecord
 
 __all__ = ["Options", "VllmProcessDeployer", "make"]
 
-_REFUSALS = {"checkpoint": CheckpointError, "stage": StageError, "fenced": Fenced, "busy": StoreInUse}
+_REFUSALS = {
+    "checkpoint": CheckpointError, "stage": StageError, "fenced": Fenced, "busy": StoreInUse,
+    "front": DeployerUnavailable,
+}  # fmt: skip
 
 
 class Options(BaseModel):
