@@ -262,7 +262,7 @@ def test_a_category_left_out_is_a_merge_of_all_others(model: Path) -> None:
     for category in made:
         others = merged([s for c, s in made.items() if c != category])
         for module, basis in found[category].items():
-            assert overlap(basis.u, others[module].basis(4).u) > 0.98, module
+            assert overlap(basis.u, others[module].basis(4).u) > 0.95, module
     assert left_out_bases({"one": made["malware"]}, 4) == {}
 
 
