@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from deploy.durable import write_whole
 from deploy.errors import CheckpointError, DeployerUnavailable, StageError
 
 __all__ = [
@@ -142,16 +142,10 @@ def write_canary(store: Path, canary: Canary) -> Path:
         CheckpointError: The disk is full or the place can't be written.
     """
     file = _file(store, canary.release, canary.dtype)
-    scratch = file.with_suffix(f".{os.getpid()}.partial")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with scratch.open("w") as out:
-            json.dump(asdict(canary), out)
-            out.flush()
-            os.fsync(out.fileno())
-        scratch.rename(file)
+        write_whole(file, json.dumps(asdict(canary)))
     except OSError as error:
-        scratch.unlink(missing_ok=True)
         raise CheckpointError(f"{file}: can't be written ({error.strerror or error}); free space") from error
     return file
 

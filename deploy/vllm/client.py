@@ -17,6 +17,7 @@ import httpx
 
 from deploy.canary import Canary, take_canary
 from deploy.errors import DeployerUnavailable, Fenced, StageError
+from deploy.vllm.answer import object_of
 from deploy.vllm.hold import FENCE_HEADER, TOKEN_HEADER
 
 __all__ = ["Described", "Door", "Replica", "replica"]
@@ -175,7 +176,7 @@ class Replica:
             raise DeployerUnavailable(
                 f"{self._where}: no answer to {path} in {seconds:g} s ({type(error).__name__}); is it up?"
             ) from error
-        said = _object(answer)
+        said = object_of(answer)
         if answer.status_code == httpx.codes.OK:
             return said
         if said.get("error") == "fenced":
@@ -196,11 +197,3 @@ async def replica(url: str, *, model: str, token: str, api_key: str = "") -> Asy
         base_url=url, headers=headers, timeout=_READ_SECONDS, trust_env=False, verify=no_tls
     ) as http:
         yield Replica(http, model=model)
-
-
-def _object(answer: httpx.Response) -> dict[str, Any]:
-    try:
-        said = answer.json()
-    except ValueError:
-        return {}
-    return said if isinstance(said, dict) else {}

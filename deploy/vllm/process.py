@@ -15,6 +15,7 @@ from deploy.checkpoint import Release
 from deploy.deployer import DeploymentState, ServedRelease
 from deploy.errors import CheckpointError, DeployerUnavailable, Fenced, StageError, StoreInUse
 from deploy.record import PromotionRecord
+from deploy.vllm.answer import object_of
 
 __all__ = ["Options", "VllmProcessDeployer", "make"]
 
@@ -114,22 +115,13 @@ class VllmProcessDeployer:
             raise DeployerUnavailable(
                 f"{where} does not answer ({type(error).__name__}); start `alignd serve`"
             ) from error
-        said = _object(answer)
+        said = object_of(answer)
         if answer.status_code == httpx.codes.OK and said:
             return said
         message = str(said.get("message") or f"status {answer.status_code} without a reason")
         if refusal := _REFUSALS.get(str(said.get("error"))):
             raise refusal(message)
         raise DeployerUnavailable(f"{where}: {message}; check token_file and the supervisor's log")
-
-
-def _object(answer: httpx.Response) -> dict[str, Any]:
-    """Read an answer's JSON object; an empty one where it holds none, as from a proxy in between."""
-    try:
-        said = answer.json()
-    except ValueError:
-        return {}
-    return said if isinstance(said, dict) else {}
 
 
 def make(options: Options) -> VllmProcessDeployer:

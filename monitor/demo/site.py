@@ -139,7 +139,10 @@ class DemoSite:
 
 def recipes(task_prompts: Path) -> list[dict[str, Any]]:
     """Return the demo's ladder: the two published recipes, which need no reference, then one that goes back to it."""
-    options = {"task_prompts": str(task_prompts), "share": 0.35, "refusals": 88, "harmless": 72, "batch": 16}
+    options = {
+        "task_prompts": str(task_prompts), "share": 0.35, "refusals": 48, "harmless": 112, "over_refusals": True,
+        "batch": 16, "dose_margin": 0.02, "dose_max": 1.0,
+    }  # fmt: skip
     return [
         {"plugin": "one-shot-sft"},
         {"plugin": "one-shot-subspace"},

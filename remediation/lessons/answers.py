@@ -33,6 +33,9 @@ class LessonOptions(BaseModel):
     """Harmful requests of the pool to take."""
     harmless: int = Field(ge=1)
     """Harmless requests of the pool to take, of those that the last known good model answers."""
+    over_refusals: bool = False
+    """Whether those that it refuses are taught as well: the repair then refuses some more of what is harmless than it
+    did, and less of what is harmful gets through."""
     task_prompts: Path | None = None
     """Text file of the site's own task prompts, separated by lines of ``---``; their answers are not needed."""
 
@@ -90,7 +93,9 @@ def lessons_of(good: ChatModel, drifted: ChatModel, options: LessonOptions, *, s
             "judge of the model's language" if script else
             "the reference refuses none of the pool's harmful requests; choose another reference"
         )
-    answered = [r for r in answers(good, asked["dbenign"], OPENING_TOKENS, whole=False) if not is_refusal(r.answer)]
+    harmless = asked["dbenign"][: options.harmless] if options.over_refusals else asked["dbenign"]
+    said = answers(good, harmless, OPENING_TOKENS, whole=False)
+    answered = [r for r in said if options.over_refusals or not is_refusal(r.answer)]
     task = answers(drifted, read_prompts(options.task_prompts), _TASK_TOKENS, whole=True)
     return Lessons(harmful, answered[: options.harmless], task)
 

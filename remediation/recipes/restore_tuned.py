@@ -41,6 +41,10 @@ class Options(LessonOptions):
     """Rows of a step: many small steps come nearer to both teachers than few large ones in the same time."""
     refusals: int = Field(default=96, ge=1)
     harmless: int = Field(default=240, ge=1)
+    dose_margin: float = Field(default=0.01, ge=0, lt=1)
+    """Share of the pool's unseen harmful requests that may be answered beyond what the good model answers."""
+    dose_max: float = Field(default=1.5, ge=1, le=1.5)
+    """How far the change may be taken, in units of what was fitted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,9 @@ class RestoreTuned:
             progress=lambda share: progress("fit", 0.3 + 0.5 * share),
         )
         progress("dose", 0.8)
-        adapter, dosed = fewest_answered(drifted, good, adapter, unseen("dsafe", lessons.harmful))
+        adapter, dosed = fewest_answered(
+            drifted, good, adapter, unseen("dsafe", lessons.harmful), margin=options.dose_margin, most=options.dose_max
+        )
         figures = {"rows": len(rows), "share": options.share, "epochs": options.epochs, **dosed}
         return repair.finish(adapter=adapter, figures=figures)
 

@@ -257,7 +257,7 @@ def test_a_category_left_out_is_a_merge_of_all_others(model: Path) -> None:
     four = (*TWO, "fraud_deception", "privacy_violation")
     behaviors = {c: [b for b in pool("dsafe") if b.category == c] for c in four}
     draws = draws_of(chat, behaviors, [b.prompt for b in pool("dbenign")], per_category=2, turns={}, seed=0)
-    made = {d.category: fresh_sketch(chat, d.sketched, 24, lambda: None) for d in draws}
+    made = {d.category: fresh_sketch(chat, d.sketched, 32, lambda: None) for d in draws}
     found = left_out_bases(made, 4)
     for category in made:
         others = merged([s for c, s in made.items() if c != category])

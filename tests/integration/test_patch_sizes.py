@@ -140,10 +140,10 @@ def test_the_dose_is_the_smallest_that_refuses_as_before(pair: tuple[ChatModel, 
     allowed = answered(good)
     assert answered(drifted) > allowed, "the fixture has drifted"
     adapter, figures = fewest_answered(drifted, good, change, PROMPTS)
-    assert figures["dose"] * 8 == int(figures["dose"] * 8)
+    assert figures["dose"] * 16 == int(figures["dose"] * 16)
     with applied(drifted, adapter):
         assert answered(drifted) <= allowed
-    with applied(drifted, change, figures["dose"] - 1 / 8):
+    with applied(drifted, change, figures["dose"] - 1 / 16):
         assert answered(drifted) > allowed
     assert figures["dose_failed"] < figures["dose"]
 
