@@ -1,7 +1,8 @@
 """Blue/green on real parts: two vLLM servers behind HAProxy, under steady traffic.
 
-``python -m tests.benchmarks.rollout_bluegreen`` prints the figures as one JSON object on its last line. Each answer
-names the release that gave it; one asked for after a promotion had returned must be by the promoted one.
+``python -m tests.benchmarks.rollout_bluegreen`` prints its figures as one JSON object; ``rollout`` runs it among
+others. Each answer names the release that gave it; one asked for after a promotion had returned must be by the promoted
+one.
 """
 
 from __future__ import annotations
@@ -9,109 +10,80 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import statistics
 import tempfile
 import time
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import httpx
 
 from tests.haproxy_host import haproxy
+from tests.traffic import Traffic
 from tests.vllm_host import NAME, Host
 
-__all__ = ["Traffic", "measure"]
+__all__ = ["measure"]
 
-_BODY = {"model": NAME, "prompt": "Name a river.", "max_tokens": 16, "temperature": 0, "ignore_eos": True}
-
-
-@dataclass(slots=True)
-class Traffic:
-    """Users that ask without a pause, and what they got.
-
-    Attributes:
-        answers: Time of asking (monotonic seconds), HTTP status (0: no answer), release.
-    """
-
-    url: str
-    answers: list[tuple[float, int, str]] = field(default_factory=list)
-    over: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def user(self) -> None:
-        """Ask until it is over."""
-        async with httpx.AsyncClient(timeout=120) as http:
-            while not self.over.is_set():
-                asked_at, status, release = time.monotonic(), 0, ""
-                with suppress(httpx.HTTPError, ValueError):
-                    answer = await http.post(self.url, json=_BODY)
-                    status, release = answer.status_code, answer.json().get("system_fingerprint", "")
-                self.answers.append((asked_at, status, release))
-
-    async def more(self, n: int) -> None:
-        """Wait for so many more answers."""
-        wanted = len(self.answers) + n
-        while len(self.answers) < wanted:
-            await asyncio.sleep(0.02)
+_ASKED: Mapping[str, Any] = {
+    "model": NAME, "messages": [{"role": "user", "content": "Name a river."}], "max_tokens": 16, "temperature": 0,
+    "ignore_eos": True,
+}  # fmt: skip
 
 
-async def measure(folder: Path, *, users: int = 4, flips: int = 6) -> dict[str, float]:
+async def measure(folder: Path, *, rounds: int = 10) -> dict[str, object]:
     """Promote to and fro under traffic.
 
     Args:
         folder: For store, state and logs.
-        users: Requests in flight.
-        flips: Promotions and roll-backs between two releases that are up.
+        rounds: Promotions there, each with a roll-back.
 
     Returns:
-        Counts, and seconds of the slowest promotion.
+        ``bluegreen_failed_requests``, ``bluegreen_wrong_release_answers``, ``bluegreen_answers``;
+        ``bluegreen_flip_seconds`` and ``bluegreen_rollback_seconds``, the longest, with their medians.
     """
     program = shutil.which("haproxy", path="/usr/sbin:/usr/bin:/bin")
     if program is None:
-        raise SystemExit("rollout_bluegreen: HAProxy is not installed")
+        raise SystemExit("rollout_bluegreen: HAProxy is not installed; it is Debian's package haproxy")
     async with haproxy(program) as proxy:
         host = Host.make(folder)
         host.options = ("--front", "haproxy", "--haproxy-socket", str(proxy.socket))
-        traffic = Traffic(f"http://127.0.0.1:{proxy.port}/v1/completions")
+        url = f"http://127.0.0.1:{proxy.port}/v1"
         try:
-            return await _flips(host, traffic, users, flips)
+            await host.serve(host.a)
+            async with (
+                httpx.AsyncClient(base_url=url, timeout=120, trust_env=False) as users,
+                Traffic(users, _ASKED, named_by="system_fingerprint") as traffic,
+            ):
+                return await _flips(host, traffic, rounds)
         finally:
             await asyncio.to_thread(host.end)
 
 
-async def _flips(host: Host, traffic: Traffic, users: int, flips: int) -> dict[str, float]:
-    spans: list[tuple[float, float, str]] = []
-    seconds: list[float] = []
-    await host.serve(host.a)
-    async with asyncio.TaskGroup() as group:
-        for _ in range(users):
-            group.create_task(traffic.user())
-        await traffic.more(20)
-        await host.deployer.stage(host.b)
-        for i in range(flips):
-            began, release = time.monotonic(), (host.b, host.a)[i % 2]
-            await host.deployer.promote(release)
-            promoted = time.monotonic()
-            seconds.append(promoted - began)
-            await traffic.more(20)
-            # What was asked for just before the next promotion may be answered by the next release.
-            spans.append((promoted, max(at for at, _, _ in traffic.answers), release.id))
-        traffic.over.set()
+async def _flips(host: Host, traffic: Traffic, rounds: int, *, between: int = 20) -> dict[str, object]:
+    steps: list[tuple[float, float, str]] = []
+    took: dict[str, list[float]] = {"flip": [], "rollback": []}
+    began = time.monotonic()
+    await traffic.more(between)
+    await host.deployer.stage(host.b)
+    for turn in range(2 * rounds):
+        steps.append((began, asked := time.monotonic(), (host.a, host.b)[turn % 2].id))
+        await (host.deployer.roll_back() if turn % 2 else host.deployer.promote(host.b))
+        began = time.monotonic()
+        took[("flip", "rollback")[turn % 2]].append(began - asked)
+        await traffic.more(between)
+    steps.append((began, time.monotonic(), host.a.id))
     return {
-        "bluegreen_requests": len(traffic.answers),
-        "bluegreen_failed_requests": sum(status != 200 for _, status, _ in traffic.answers),
-        "bluegreen_flip_seconds": round(max(seconds), 3),
-        "bluegreen_wrong_release_answers": sum(
-            said != release
-            for since, until, release in spans
-            for at, status, said in traffic.answers
-            if since <= at <= until and status
-        ),
-    }
+        "bluegreen_failed_requests": traffic.failed(), "bluegreen_wrong_release_answers": traffic.wrong(steps),
+        "bluegreen_answers": len(traffic.answers),
+        **{f"bluegreen_{verb}_seconds": round(max(seconds), 3) for verb, seconds in took.items()},
+        **{f"bluegreen_{verb}_seconds_median": round(statistics.median(seconds), 3) for verb, seconds in took.items()},
+    }  # fmt: skip
 
 
 def main() -> None:
-    """Print the figures."""
-    with tempfile.TemporaryDirectory() as folder:
+    """Print the JSON object."""
+    with tempfile.TemporaryDirectory(prefix="alignd-rollout-") as folder:
         print(json.dumps(asyncio.run(measure(Path(folder)))))
 
 
