@@ -34,6 +34,7 @@ SYSTEM_PARTS = {
     "prometheus": "prometheus",
     "prometheus-alertmanager": "prometheus-alertmanager",
     "haproxy": "haproxy",
+    "nginx-light": "nginx",
     "chromium": "chromium",
     "postgresql": "pg_ctlcluster",
 }

@@ -26,6 +26,7 @@ from monitor.commands.pause import pause, resume
 from monitor.commands.probe import probe
 from monitor.commands.reproduce import reproduce
 from monitor.commands.simulate import simulate
+from monitor.commands.stack import stack
 from monitor.errors import (
     ConfigError,
     MonitorError,
@@ -162,6 +163,7 @@ app.command()(reproduce)
 app.command()(simulate)
 app.command()(explain)
 app.command()(deploy)
+app.command()(stack)
 
 
 @app.command()

@@ -46,6 +46,7 @@ class Host:
     Attributes:
         sessions: Session of each server that was seen; its processes stay in it, whoever their parent is.
         shared: Shared memory that they had mapped.
+        options: Further options of `alignd serve`.
     """
 
     folder: Path
@@ -53,6 +54,7 @@ class Host:
     b: Release
     port: int
     admin_port: int
+    options: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
     sessions: set[int] = field(default_factory=set)
     shared: set[Path] = field(default_factory=set)
@@ -91,7 +93,7 @@ class Host:
             command = [
                 sys.executable, "-m", "deploy.vllm.serve", "--releases", str(self.folder / "releases"),
                 "--state", str(self.folder / "state"), "--name", NAME, "--port", str(self.port),
-                "--admin-port", str(self.admin_port), "--dtype", "float32", "--max-model-len", "1024",
+                "--admin-port", str(self.admin_port), "--dtype", "float32", "--max-model-len", "1024", *self.options,
             ]  # fmt: skip
             # What opens admin routes in vLLM must not get through to it.
             env = {**os.environ, "VLLM_SERVER_DEV_MODE": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}

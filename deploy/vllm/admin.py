@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from deploy.durable import write_whole
-from deploy.errors import CheckpointError, Fenced, StageError, StoreInUse
+from deploy.errors import CheckpointError, DeployerUnavailable, Fenced, StageError, StoreInUse
 
 __all__ = ["Verbs", "admin", "admin_token"]
 
@@ -130,6 +130,9 @@ def _route(path: str, verb: _Verb, token: str, *, method: str = "POST", needs: t
             log.warning("refused %s %s: %s", path, asked.release, error)
             word = next(word for kind, word in _REFUSALS if isinstance(error, kind))
             return _refused(409, word, str(error))
+        except DeployerUnavailable as error:
+            log.warning("refused %s %s: %s", path, asked.release, error)
+            return _refused(503, "front", str(error))
 
     return Route(path, endpoint, methods=[method])
 

@@ -19,7 +19,10 @@ from deploy.vllm.answer import object_of
 
 __all__ = ["Options", "VllmProcessDeployer", "make"]
 
-_REFUSALS = {"checkpoint": CheckpointError, "stage": StageError, "fenced": Fenced, "busy": StoreInUse}
+_REFUSALS = {
+    "checkpoint": CheckpointError, "stage": StageError, "fenced": Fenced, "busy": StoreInUse,
+    "front": DeployerUnavailable,
+}  # fmt: skip
 
 
 class Options(BaseModel):

@@ -21,6 +21,7 @@ from deploy.checkpoint import Release, import_checkpoint
 from deploy.errors import CheckpointError, DeployerUnavailable, StageError
 from deploy.vllm.admin import admin_token
 from deploy.vllm.child import ChildCommand, free_port
+from deploy.vllm.front import Front
 from deploy.vllm.process import Options, VllmProcessDeployer
 from deploy.vllm.serve import serve
 from deploy.vllm.supervisor import Supervisor
@@ -54,12 +55,19 @@ def fake_with_a_worker(release: Release, port: int) -> tuple[str, ...]:
 
 
 @asynccontextmanager
-async def site(folder: Path, *, command: ChildCommand | None = None) -> AsyncIterator[Site]:
+async def site(
+    folder: Path,
+    *,
+    command: ChildCommand | None = None,
+    front: Front | None = None,
+    window_seconds: float | None = None,
+) -> AsyncIterator[Site]:
     store, state = folder / "store", folder / "state"
     state.mkdir(exist_ok=True)
     port, admin_port = free_port(), free_port()
     supervisor = Supervisor(
-        releases=store, state=state, name="m", start_seconds=20.0, command=command or fake,
+        releases=store, state=state, name="m", start_seconds=20.0, command=command or fake, front=front,
+        window_seconds=window_seconds,
     )  # fmt: skip
     task = asyncio.create_task(serve(supervisor, state=state, host="127.0.0.1", port=port, admin_port=admin_port))
     options = Options(admin_url=f"http://127.0.0.1:{admin_port}", token_file=state / "admin-token")

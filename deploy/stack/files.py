@@ -1,0 +1,130 @@
+"""Writes the files of a host, filled in: every proxy has the allow-list of the supervisor's own front."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from deploy.errors import StageError
+from deploy.vllm.front import ALLOWED, BODY_BYTES_MAX, RETRY_AFTER_SECONDS
+
+__all__ = ["FILES", "StackValues", "render", "write_stack"]
+
+FILES = (
+    "haproxy.cfg", "nginx.conf", "litellm.yaml", "alignd.service", "alignd-serve.service", "alignd-haproxy.service",
+)  # fmt: skip
+_SLOTS = ("blue", "green", "amber")
+"""One serves, one is kept warm, and one is free for the next release while the other two have requests in flight."""
+_PLAIN = re.compile(r"[A-Za-z0-9._:/@\[\]-]+")
+"""What may stand in a configuration file without a word on quoting."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackValues:
+    """What differs from host to host.
+
+    Attributes:
+        name: Public model name.
+        host: Address that users reach.
+        port: Port that users reach.
+        upstream: ``host:port`` of one vLLM server that stays; empty where ``alignd serve`` runs the servers.
+        adapter: Model name that LiteLLM puts in place of the public one, e.g. ``prod@0123456789ab``.
+        socket: HAProxy's admin socket.
+        figures_port: Loopback port of HAProxy's own metrics.
+        program: The ``alignd`` to run.
+        config: The daemon's configuration file.
+        releases: Release store.
+        state: The supervisor's state folder.
+        user: Account that runs all of it.
+    """
+
+    name: str
+    host: str = "127.0.0.1"
+    port: int = 8000
+    upstream: str = ""
+    adapter: str = ""
+    socket: Path = Path("/run/alignd-haproxy/admin.sock")
+    figures_port: int = 8404
+    program: Path = Path("/opt/alignd/bin/alignd")
+    config: Path = Path("/etc/alignd/alignd.yaml")
+    releases: Path = Path("/var/lib/alignd/releases")
+    state: Path = Path("/var/lib/alignd/serve")
+    user: str = "alignd"
+
+
+def write_stack(folder: Path, values: StackValues) -> tuple[Path, ...]:
+    """Write every file into a folder; what stands there is left alone.
+
+    Raises:
+        StageError: A value can't stand in such a file, a file is there already, or the folder can't be written.
+    """
+    texts = {name: render(name, values) for name in FILES}
+    if there := [name for name in FILES if (folder / name).exists()]:
+        raise StageError(f"{folder / there[0]} is there already; give another folder, or remove it")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StageError(f"{folder} can't be written ({error.strerror or error}); give another folder") from error
+    return tuple(folder / name for name in FILES)
+
+
+def render(name: str, values: StackValues) -> str:
+    """Return the text of one of ``FILES``.
+
+    Raises:
+        StageError: A value can't stand in it.
+    """
+    text = files("deploy.stack").joinpath(name).read_text(encoding="utf-8")
+    for word, value in _words(values).items():
+        text = text.replace(f"@{word}@", value)
+    return text
+
+
+def _words(values: StackValues) -> dict[str, str]:
+    given = {
+        "NAME": values.name, "HOST": values.host, "PORT": str(values.port), "SOCKET": str(values.socket),
+        "SERVERS_FILE": str(values.socket.with_name("servers")), "RUN": str(values.socket.parent),
+        "FIGURES_PORT": str(values.figures_port), "PROGRAM": str(values.program), "CONFIG": str(values.config),
+        "RELEASES": str(values.releases), "STATE": str(values.state), "USER": values.user,
+        "UPSTREAM": values.upstream or "127.0.0.1:8000", "ADAPTER": values.adapter or values.name,
+    }  # fmt: skip
+    for word, value in given.items():
+        if not _PLAIN.fullmatch(value):
+            raise StageError(f"{word.lower()} {value!r}: use letters, digits and . _ : / @ - only")
+    return given | {
+        "BODY_BYTES": str(BODY_BYTES_MAX),
+        "RETRY_AFTER": str(RETRY_AFTER_SECONDS),
+        "ROUTES": _haproxy_routes(),
+        "SERVERS": _haproxy_servers(values.upstream),
+        "REQUEST_LINES": _nginx_routes(),
+    }
+
+
+def _paths(method: str) -> list[str]:
+    return [path for path, its in ALLOWED.items() if its == method]
+
+
+def _haproxy_routes() -> str:
+    # Lines of one name are alternatives, conditions of one rule must all hold: methods and paths have two names.
+    return "\n".join(
+        f"    acl {method.lower()} method {method}\n"
+        f"    acl {method.lower()}_path path -m str {' '.join(_paths(method))}"
+        for method in ("GET", "POST")
+    )  # fmt: skip
+
+
+def _haproxy_servers(upstream: str) -> str:
+    if upstream:
+        return f"    server only {upstream}"
+    # Out of service until the supervisor says where each leads.
+    return "\n".join(f"    server {name} 127.0.0.1:9 disabled" for name in _SLOTS)
+
+
+def _nginx_routes() -> str:
+    return "\n".join(
+        rf'    "~^{method} {re.escape(path)}(\?[^ ]*)? HTTP/1\.[01]$" 0;' for path, method in ALLOWED.items()
+    )

@@ -1,0 +1,87 @@
+"""The files of a host: whole, filled in, with one allow-list, and nothing written over."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from deploy.errors import StageError
+from deploy.stack.files import FILES, StackValues, render, write_stack
+from deploy.vllm.front import ALLOWED
+
+VALUES = StackValues(name="my-model", adapter="prod@0123456789ab")
+
+
+def test_every_word_is_filled_in(tmp_path: Path) -> None:
+    written = write_stack(tmp_path / "new", VALUES)
+    assert [p.name for p in written] == list(FILES)
+    for path in written:
+        assert not re.search(r"@[A-Z_]+@", path.read_text()), path
+
+
+def test_nothing_is_written_over(tmp_path: Path) -> None:
+    (tmp_path / "nginx.conf").write_text("mine")
+    with pytest.raises(StageError, match=r"nginx\.conf is there already"):
+        write_stack(tmp_path, VALUES)
+    assert [p.name for p in tmp_path.iterdir()] == ["nginx.conf"]
+    assert (tmp_path / "nginx.conf").read_text() == "mine"
+    with pytest.raises(StageError, match="can't be written"):
+        write_stack(Path("/proc/x"), VALUES)
+
+
+@pytest.mark.parametrize("bad", ["a b", "a\n  server evil 10.0.0.1:1", 'a"', "a;b", "a'b", "${x}", ""])
+@pytest.mark.parametrize("field", ["name", "host", "user"])
+def test_a_value_can_not_end_its_line(field: str, bad: str) -> None:
+    with pytest.raises(StageError, match="letters, digits"):
+        render("haproxy.cfg", replace(VALUES, **{field: bad}))
+
+
+def test_all_proxies_have_the_list_of_the_front() -> None:
+    haproxy, nginx = render("haproxy.cfg", VALUES), render("nginx.conf", VALUES)
+    for method in ("GET", "POST"):
+        (line,) = re.findall(rf"acl {method.lower()}_path path -m str (.*)", haproxy)
+        assert line.split() == [p for p, m in ALLOWED.items() if m == method]
+    patterns = [re.compile(p) for p in re.findall(r'"~(\S* .*)" 0;', nginx)]
+    for path, method in ALLOWED.items():
+        assert any(p.search(f"{method} {path}?a=b HTTP/1.1") for p in patterns)
+        assert not any(p.search(f"{method} {path}/x HTTP/1.1") for p in patterns)
+    assert len(patterns) == len(ALLOWED)
+
+
+def test_servers_are_out_of_service_until_somebody_says_otherwise() -> None:
+    lines = re.findall(r"^    server (.*)$", render("haproxy.cfg", VALUES), re.MULTILINE)
+    assert len(lines) == 3
+    assert all(line.endswith(" disabled") for line in lines)
+    lines = re.findall(r"^    server (.*)$", render("haproxy.cfg", replace(VALUES, upstream="h:1")), re.MULTILINE)
+    assert lines == ["only h:1"]
+
+
+def test_litellm_knows_the_public_name_alone() -> None:
+    told = yaml.safe_load(render("litellm.yaml", VALUES))
+    (model,) = told["model_list"]
+    assert model["model_name"] == "my-model"
+    assert model["litellm_params"]["model"] == "hosted_vllm/prod@0123456789ab"
+
+
+def test_systemd_takes_the_units(tmp_path: Path) -> None:
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("no systemd here")
+    for name in ("bin/alignd", "haproxy"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    values = replace(VALUES, program=tmp_path / "bin" / "alignd", user="root")
+    units = [p for p in write_stack(tmp_path / "units", values) if p.suffix == ".service"]
+    for unit in units:
+        unit.write_text(unit.read_text().replace("/usr/sbin/haproxy", str(tmp_path / "haproxy")))
+    command = [program, "verify", *map(str, units)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    own = [line for line in done.stderr.splitlines() if "alignd" in line]
+    assert (done.returncode, own) == (0, []), done.stderr
