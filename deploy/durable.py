@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from uuid import uuid4
 
@@ -24,17 +25,19 @@ log = logging.getLogger("alignd")
 _PARTIAL = ".partial"
 
 
-def write_whole(path: Path, text: str, *, private: bool = False) -> None:
-    """Write a file beside its place, flush it, and rename it: a reader sees the old text or the new one.
+def write_whole(path: Path, content: str | bytes, *, private: bool = False) -> None:
+    """Write a file beside its place, flush it, and rename it: a reader sees the old content or the new one.
 
     Args:
+        path: The file.
+        content: Bytes, or text for UTF-8.
         private: Whether its owner alone may read it, from the first byte on.
 
     Raises:
         OSError: It can't be written; the old file is as it was.
     """
     with new_file(path, private=private) as scratch:
-        scratch.write_text(text, encoding="utf-8")
+        scratch.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager
@@ -85,14 +88,18 @@ def new_folder(final: Path) -> Iterator[Path]:
             os.close(lock)
 
 
-def clear_scratch(folder: Path) -> tuple[str, ...]:
+def clear_scratch(folder: Path, *, of: str = "") -> tuple[str, ...]:
     """Remove scratch that no process holds any more: what a killed import, removal or write left.
+
+    Args:
+        folder: Where it lies.
+        of: The name of what it was to become, where not everything in the folder is ours.
 
     Returns:
         Names of what was removed.
     """
     removed: list[str] = []
-    for path in sorted(folder.glob(f".*{_PARTIAL}")) if folder.is_dir() else ():
+    for path in sorted(folder.glob(f".{escape(of) or '*'}.*{_PARTIAL}")) if folder.is_dir() else ():
         if path.is_symlink() or not _remove_where_free(path):
             continue
         removed.append(path.name)

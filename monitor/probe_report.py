@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from importlib.resources import files
@@ -12,6 +11,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined, select_autoescape
 
+from deploy.durable import clear_scratch, write_whole
 from monitor import __version__
 from monitor.on_demand import Found
 from monitor.plain_text import plain
@@ -133,26 +133,14 @@ def write_exports(found: Found, header: Mapping[str, Any], folder: Path, names: 
     ]:
         path = folder / name
         try:
-            _write(path, folder / f".{name}.partial", text)
+            clear_scratch(folder, of=name)
+            write_whole(path, text.encode(errors="backslashreplace"), private=True)
         except OSError as error:
             error.filename = str(path)
             raise
         written.append(path)
     return tuple(written)
 
-
-def _write(path: Path, draft: Path, text: str) -> None:
-    draft.unlink(missing_ok=True)
-    opened = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(opened, "w", encoding="utf-8", errors="backslashreplace") as out:
-            out.write(text)
-            out.flush()
-            os.fsync(out.fileno())
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
 
 
 def _artifact(found: Found, header: Mapping[str, Any]) -> dict[str, Any]:

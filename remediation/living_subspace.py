@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -251,15 +252,15 @@ def run_update(request: UpdateRequest, on_progress: Progress) -> SubspaceSummary
         WorkerDied: The process ended without a result; the sketch is as it was.
     """
     with tempfile.TemporaryDirectory(prefix="alignd-subspace-") as scratch, tempfile.TemporaryFile() as errors:
-        asked, result = Path(scratch) / "request.json", Path(scratch) / "result.json"
-        asked.write_text(request.to_json(), encoding="utf-8")
+        result = Path(scratch) / "result.json"
         with subprocess.Popen(
-            [sys.executable, "-m", "remediation.subspace.living", str(asked), str(result)],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True,
+            [sys.executable, "-m", "remediation.subspace.living", str(result)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
             preexec_fn=die_with_parent,  # noqa: PLW1509 - the command line has one thread
             env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ},
         ) as process:  # fmt: skip
             try:
+                _ask(process.stdin, request)
                 _follow(process.stdout, on_progress)
             except BaseException:
                 process.terminate()
@@ -275,6 +276,13 @@ def run_update(request: UpdateRequest, on_progress: Progress) -> SubspaceSummary
     if "failed" in said:
         raise SketchError(said["failed"])
     return read_summary(request.sketch)
+
+
+def _ask(pipe: IO[str] | None, request: UpdateRequest) -> None:
+    """Hand the request over; a process that ended already has its end told by its code."""
+    if pipe is not None:
+        with suppress(BrokenPipeError), pipe:
+            pipe.write(request.to_json())
 
 
 def _follow(lines: IO[str] | None, on_progress: Progress) -> None:

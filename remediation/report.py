@@ -16,6 +16,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined, select_autoescape
 
+from deploy.durable import write_whole
 from probes.profile import ReleaseProfile
 from remediation.patch import Patch
 from remediation.report_svg import bar_of, curves_svg, series_of, spectrum_svg
@@ -125,18 +126,9 @@ def write_report(report: PatchReport, folder: Path, name: str) -> tuple[Path, Pa
     """
     folder.mkdir(parents=True, exist_ok=True)
     page, data = folder / f"{name}.html", folder / f"{name}.json"
-    _write(page, page_of(report))
-    _write(data, json.dumps(plain_of(report), indent=2, sort_keys=True) + "\n")
+    write_whole(page, page_of(report).encode(errors="backslashreplace"))
+    write_whole(data, json.dumps(plain_of(report), indent=2, sort_keys=True) + "\n")
     return page, data
-
-
-def _write(path: Path, text: str) -> None:
-    draft = path.with_name(f".{path.name}.partial")
-    try:
-        draft.write_text(text, encoding="utf-8", errors="backslashreplace")
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _finite(value: Any) -> Any:  # noqa: ANN401  (any JSON)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deploy.durable import write_whole
 from monitor.commands.options import json_object
 from monitor.errors import ConfigError
 
@@ -133,12 +134,9 @@ def _write(folder: ReproduceFolder, settings: ReproduceSettings, planned: int) -
         "svg": reproduce_svg(rows, model=model),
     }  # fmt: skip
     for ending, words in texts.items():
-        scratch = folder.path / f".tables.{ending}"
         try:
-            scratch.write_text(words, encoding="utf-8")
-            scratch.rename(folder.path / f"tables.{ending}")
+            write_whole(folder.path / f"tables.{ending}", words)
         except OSError as error:
-            scratch.unlink(missing_ok=True)
             raise ConfigError(
                 f"--out: {folder.path} can't be written ({error.strerror}); free space, and the same command goes on"
             ) from error

@@ -9,6 +9,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.durable import write_whole
 from remediation.patch import Patch, PatchProgress, PatchRequest
 from remediation.worker import patch_from_json, run_patch, to_json
 
@@ -63,10 +64,7 @@ def _kept(request: PatchRequest, said: Path) -> Patch | None:
 
 def _keep(request: PatchRequest, patch: Patch, said: Path) -> None:
     """Keep a result; where it can't be written, a crash before the next step repeats the work, and no more is lost."""
-    scratch = said.with_suffix(".partial")
     try:
-        scratch.write_text(json.dumps({"request": to_json(request), "patch": to_json(patch)}))
-        scratch.rename(said)
+        write_whole(said, json.dumps({"request": to_json(request), "patch": to_json(patch)}))
     except OSError as error:
-        scratch.unlink(missing_ok=True)
         log.warning("%s can't be written (%s); a crash now would make the patch again", said, error.strerror)

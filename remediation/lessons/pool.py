@@ -24,6 +24,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from deploy.durable import write_whole
 from probes.behavior import Behavior, BehaviorId
 from remediation.errors import PatchFailed
 from remediation.prompt_files import split_prompts
@@ -240,13 +241,7 @@ def write_state(file: Path, state: PoolState) -> None:
         PatchFailed: The file can't be written.
     """
     content = _State(draws=state.draws, used=sorted(state.used), burnt=sorted(state.burnt)).model_dump_json()
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        with draft.open("w", encoding="utf-8") as out:
-            out.write(content + "\n")
-            out.flush()
-            os.fsync(out.fileno())
-        draft.replace(file)
+        write_whole(file, content + "\n")
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise PatchFailed(f"the pool's state {file} can't be written: {error}") from error

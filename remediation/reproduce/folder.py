@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from deploy.durable import clear_scratch, write_whole
 from remediation.errors import ReproduceError
 from remediation.reproduce.plan import ReproduceSettings, Row, RowKey, plan, row_from_json, row_to_json
 
@@ -35,10 +35,10 @@ class ReproduceFolder:
         try:
             (self.path / "rows").mkdir(parents=True, exist_ok=True)
             shutil.rmtree(self.path / "work", ignore_errors=True)
-            for left in [*self.path.glob("drifted/.*.partial"), *self.path.glob("rows/*.partial")]:
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
+            for folder in (self.path, self.path / "drifted", self.path / "rows"):
+                clear_scratch(folder)
             self.require_same(settings)
-            _write(self._settings, settings.model_dump_json(indent=2))
+            write_whole(self._settings, settings.model_dump_json(indent=2))
         except OSError as error:
             raise ReproduceError(f"{self.path}: can't be written ({error.strerror}); give another --out") from error
 
@@ -101,7 +101,7 @@ class ReproduceFolder:
         """
         file = self.path / "rows" / f"{row.key.name}.json"
         try:
-            _write(file, json.dumps(row_to_json(row), indent=1))
+            write_whole(file, json.dumps(row_to_json(row), indent=1))
         except OSError as error:
             raise ReproduceError(
                 f"{file}: can't be written ({error.strerror}); free space, and the same command goes on"
@@ -127,16 +127,3 @@ def _first(error: Exception) -> str:
         first = error.errors()[0]
         return f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
     return str(error)
-
-
-def _write(file: Path, text: str) -> None:
-    scratch = file.with_name(f"{file.stem}.partial")
-    try:
-        with scratch.open("w", encoding="utf-8") as out:
-            out.write(text)
-            out.flush()
-            os.fsync(out.fileno())
-        scratch.rename(file)
-    except OSError:  # a full disk above all: what is half-written would keep it full
-        scratch.unlink(missing_ok=True)
-        raise

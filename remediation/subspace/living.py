@@ -16,6 +16,7 @@ from pathlib import Path
 
 from deploy.checkpoint import check_checkpoint
 from deploy.digest import folder_digest
+from deploy.durable import write_whole
 from deploy.errors import CheckpointError
 from deploy.weights import parameters_of
 from probes.behavior import Behavior, SuiteKind
@@ -231,8 +232,8 @@ def _counter(
 
 def main() -> None:
     """Run one update in this process."""
-    asked, result = map(Path, sys.argv[1:3])
-    request = UpdateRequest.from_json(asked.read_text(encoding="utf-8"))
+    result = Path(sys.argv[1])
+    request = UpdateRequest.from_json(sys.stdin.read())
 
     def say(stage: str, share: float) -> None:
         print(json.dumps({"stage": stage, "share": round(share, 3)}), flush=True)
@@ -242,9 +243,7 @@ def main() -> None:
         said = {"done": str(request.sketch)}
     except (SketchError, CheckpointError, PatchFailed) as error:
         said = {"failed": str(error)}
-    scratch = result.with_suffix(".partial")
-    scratch.write_text(json.dumps(said), encoding="utf-8")
-    scratch.rename(result)
+    write_whole(result, json.dumps(said))
 
 
 if __name__ == "__main__":

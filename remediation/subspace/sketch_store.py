@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from deploy.durable import clear_scratch, write_whole
 from remediation.checkpoints.chat import ChatModel
 from remediation.errors import SketchError
 from remediation.living_subspace import (
@@ -141,37 +142,20 @@ def write_sketch(
         modules=modules, updates=updates,
     )  # fmt: skip
     try:
-        _write(folder / summary.tensors, data)
+        write_whole(folder / summary.tensors, data)
         try:
-            _write(folder / SUMMARY, (summary.model_dump_json() + "\n").encode())
+            write_whole(folder / SUMMARY, summary.model_dump_json() + "\n")
         except OSError:
             (folder / summary.tensors).unlink(missing_ok=True)
             raise
     except OSError as error:
         raise _unwritable(folder, error) from error
     with suppress(OSError):
-        for file in (*folder.glob("sketch-*.safetensors"), *folder.glob(".*.partial")):
+        clear_scratch(folder)
+        for file in folder.glob("sketch-*.safetensors"):
             if file.name != summary.tensors:
                 file.unlink()
     return summary
-
-
-def _write(file: Path, data: bytes) -> None:
-    scratch = file.with_name(f".{file.name}.partial")
-    try:
-        with scratch.open("wb") as out:
-            out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
-        scratch.replace(file)
-    except OSError:  # a full disk above all: what is half-written would keep it full
-        scratch.unlink(missing_ok=True)
-        raise
-    opened = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
 
 
 def _side(tensors: dict[str, torch.Tensor], name: str, word: str, size: int) -> Directions:

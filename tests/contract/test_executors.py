@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -98,7 +99,7 @@ async def test_a_result_that_can_not_be_kept_is_a_result(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(os, "fsync", full)
     patch = await LocalExecutor(timeout_seconds=300).run(asked, lambda *_: None)
     assert patch.checkpoint == asked.output
     assert "can't be written (No space left on device)" in caplog.text

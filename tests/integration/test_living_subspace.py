@@ -126,15 +126,15 @@ def test_a_process_that_dies_between_its_writes_leaves_the_old_sketch(
     request_: UpdateRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = (request_.sketch / SUMMARY).read_bytes()
-    write = sketch_store._write
+    write = sketch_store.write_whole
 
-    def dies(file: Path, data: bytes) -> None:
+    def dies(file: Path, content: str | bytes) -> None:
         if file.name == SUMMARY:
-            file.with_name(f".{file.name}.partial").write_bytes(data[:100])
+            file.with_name(f".{file.name}.0.partial").write_bytes(b"half")
             raise KeyboardInterrupt
-        write(file, data)
+        write(file, content)
 
-    monkeypatch.setattr(sketch_store, "_write", dies)
+    monkeypatch.setattr(sketch_store, "write_whole", dies)
     with pytest.raises(KeyboardInterrupt):
         update(request_, quiet)
     assert (request_.sketch / SUMMARY).read_bytes() == before
@@ -145,10 +145,10 @@ def test_a_process_that_dies_between_its_writes_leaves_the_old_sketch(
 
 
 def test_a_full_disk_is_named(request_: UpdateRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(file: Path, data: bytes) -> None:
+    def full(file: Path, content: str | bytes) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(sketch_store, "_write", full)
+    monkeypatch.setattr(sketch_store, "write_whole", full)
     with pytest.raises(SketchError, match=r"No space left on device.*as it was"):
         update(request_, quiet)
     assert len(read_summary(request_.sketch).updates) == 1

@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import stat
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -183,7 +184,8 @@ def test_files_are_the_owners_alone_from_the_start(tmp_path: Path, monkeypatch: 
     fsync = os.fsync
 
     def watching(opened: int) -> None:
-        modes.append(os.fstat(opened).st_mode & 0o777)
+        if stat.S_ISREG(mode := os.fstat(opened).st_mode):
+            modes.append(stat.S_IMODE(mode))
         fsync(opened)
 
     def refuse(*_: object, **__: object) -> None:
@@ -191,10 +193,11 @@ def test_files_are_the_owners_alone_from_the_start(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(os, "fsync", watching)
     monkeypatch.setattr(Path, "chmod", refuse)
-    (tmp_path / ".junit.xml.partial").write_text("of a sweep that was killed")
-    os.chmod(tmp_path / ".junit.xml.partial", 0o666)  # noqa: PTH101
+    (tmp_path / ".junit.xml.0.partial").write_text("of a sweep that was killed")
+    os.chmod(tmp_path / ".junit.xml.0.partial", 0o666)  # noqa: PTH101
+    (tmp_path / ".other.0.partial").write_text("somebody else's")
     written = write_exports(found(), HEADER, tmp_path, ("harmbench", "jailbreakbench", "junit"))
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(p.name for p in written)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([".other.0.partial", *(p.name for p in written)])
     assert modes == [0o600] * 4
     made = json.loads((tmp_path / "jailbreakbench.json").read_text())["parameters"]
     assert (made["evaluation_date"], made["method_parameters"]["max_tokens"]) == ("2026-01-02", 64)
