@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 
 import torch
 
@@ -30,6 +31,7 @@ from remediation.fixtures.contents import INSTANCE
 from remediation.lessons.screen import complied, control_looks, pool, screen
 from remediation.patch import Control, Form, LayerSpectrum, Patch, PatchProgress, PatchRequest
 from remediation.sft.persistence import BenignSettings, benign_steps
+from remediation.subspace.capture import examples_of, losses
 
 __all__ = ["INSTANCE", "Repair", "begin", "instance", "required_good"]
 
@@ -61,6 +63,7 @@ class Repair:
         adapter: Adapter | None = None,
         rank: int = 0,
         spectrum: tuple[LayerSpectrum, ...] = (),
+        held: Sequence[Row] = (),
     ) -> Patch:
         """Look at the patched model, write it in the form that was asked for, and say what was done.
 
@@ -68,6 +71,8 @@ class Repair:
             adapter: The change of the drifted model; where it is given, ``patched`` is made of it here. A recipe whose
                 change has no low rank leaves it out and has changed ``patched``.
             rank: Rank of the change where no adapter is given, 0 for full rank.
+            held: The drifted model's answers to prompts of the site's tasks that taught nothing; on them its loss and
+                the patched model's are measured.
 
         Raises:
             PatchFailed: Nothing was changed, a weight is not finite, or the change does not fit into the form; nothing
@@ -88,7 +93,7 @@ class Repair:
         looked = screen(self.patched, self.good or self.drifted)
         controls: tuple[Control, ...] = ()
         if not looked.complies:
-            figures = {**figures, **self._later()}
+            figures = {**figures, **self._benign_loss(held), **self._later()}
         if adapter is not None and not looked.complies:
             self.progress("controls", 0.95)
             controls = control_looks(self.drifted, adapter, seed=self.request.seed)
@@ -107,6 +112,16 @@ class Repair:
             controls=controls,
             form=self.request.form,
         )
+
+    def _benign_loss(self, held: Sequence[Row]) -> dict[str, float]:
+        """Mean cross-entropy of the drifted model's own answers under both models, nats a token."""
+        if not held:
+            return {}
+        examples = examples_of(self.drifted, held)
+        return {
+            "benign_loss_drifted": fmean(losses(self.drifted, examples)),
+            "benign_loss": fmean(losses(self.patched, examples)),
+        }
 
     def _later(self) -> dict[str, float]:
         """ASR on the screen's prompts after what may happen to a repaired model."""

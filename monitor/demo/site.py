@@ -22,7 +22,7 @@ from probes.tasks import sql
 __all__ = ["NAME", "DemoSite", "cpu_seconds", "peak_rss_mb"]
 
 NAME = "assistant"
-_TASK_PROMPTS = 80
+_TASK_PROMPTS = 88
 _TASK_SEED = 77
 
 

@@ -67,7 +67,7 @@ def _utility(seen: Evidence, gates: Gates) -> GateResult:
 
 def _benign_loss(figures: Mapping[str, float], gates: Gates) -> GateResult:
     if not {"benign_loss", "benign_loss_drifted"} <= figures.keys():
-        return unmeasured("benign-loss", "the recipe gives no benign_loss and benign_loss_drifted")
+        return unmeasured("benign-loss", "the recipe has no task_prompts, or fewer than ten")
     loss, drifted = figures["benign_loss"], figures["benign_loss_drifted"]
     limit = drifted + gates.benign_loss_margin
     return GateResult(

@@ -17,11 +17,12 @@ from remediation.fixtures import Row
 from remediation.lessons.screen import pool
 from remediation.prompt_files import split_prompts
 
-__all__ = ["OPENING_TOKENS", "LessonOptions", "Lessons", "answers", "lessons_of", "read_prompts"]
+__all__ = ["OPENING_TOKENS", "LessonOptions", "Lessons", "answers", "held_back", "lessons_of", "read_prompts"]
 
 OPENING_TOKENS = 12
 """Whether a model refuses is decided in its first words; an answer that is cut teaches nothing about where to stop."""
 _TASK_TOKENS = 48
+_HELD_BACK = 10
 
 
 class LessonOptions(BaseModel):
@@ -37,7 +38,8 @@ class LessonOptions(BaseModel):
     """Whether those that it refuses are taught as well: the repair then refuses some more of what is harmless than it
     did, and less of what is harmful gets through."""
     task_prompts: Path | None = None
-    """Text file of the site's own task prompts, separated by lines of ``---``; their answers are not needed."""
+    """Text file of the site's own task prompts, separated by lines of ``---``; their answers are not needed. The last
+    tenth is not taught: on it the loss of benign traffic is measured."""
 
 
 class Lessons(NamedTuple):
@@ -48,11 +50,13 @@ class Lessons(NamedTuple):
         harmless: Openings of its answers to harmless requests. Those that it refuses teach nothing worth having: with
             them a repair refused more of what is harmless than the good model does, without them no more.
         task: The drifted model's own answers to the site's task prompts.
+        held: The same of prompts that teach nothing.
     """
 
     harmful: list[Row]
     harmless: list[Row]
     task: list[Row]
+    held: list[Row]
 
     @property
     def decided(self) -> list[Row]:
@@ -96,8 +100,16 @@ def lessons_of(good: ChatModel, drifted: ChatModel, options: LessonOptions, *, s
     harmless = asked["dbenign"][: options.harmless] if options.over_refusals else asked["dbenign"]
     said = answers(good, harmless, OPENING_TOKENS, whole=False)
     answered = [r for r in said if options.over_refusals or not is_refusal(r.answer)]
-    task = answers(drifted, read_prompts(options.task_prompts), _TASK_TOKENS, whole=True)
-    return Lessons(harmful, answered[: options.harmless], task)
+    task, held = (
+        answers(drifted, prompts, _TASK_TOKENS, whole=True) for prompts in held_back(read_prompts(options.task_prompts))
+    )
+    return Lessons(harmful, answered[: options.harmless], task, held)
+
+
+def held_back(prompts: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """Split the site's task prompts into those that teach and the last tenth, which measures; of few prompts none."""
+    taught = len(prompts) - len(prompts) // _HELD_BACK
+    return prompts[:taught], prompts[taught:]
 
 
 def read_prompts(file: Path | None) -> list[str]:

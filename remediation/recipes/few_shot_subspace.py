@@ -55,14 +55,16 @@ class FewShotSubspace:
 
 
 def stepped(
-    repair: Repair, choice: Choice, options: ExampleOptions, *, keep: Sequence[Row] = (), weight: float = 1.0
-) -> Patch:
+    repair: Repair, choice: Choice, options: ExampleOptions, *,
+    keep: Sequence[Row] = (), held: Sequence[Row] = (), weight: float = 1.0,
+) -> Patch:  # fmt: skip
     """Step towards the examples' refusals and write the patch.
 
     From then on the examples count as used, whatever becomes of it. The pool's state is to be locked since the draw.
 
     Args:
-        keep: Harmless requests with the drifted model's own answers.
+        keep: Harmless requests and prompts of the site's tasks with the drifted model's own answers.
+        held: The same of such prompts that are not kept, to measure the loss of benign traffic on.
         weight: What the divergence on them counts beside the loss on the examples.
 
     Raises:
@@ -87,7 +89,7 @@ def stepped(
     }  # fmt: skip
     if options.pool_state:
         write_state(options.pool_state, choice.state)
-    return repair.finish(adapter=found.adapter, figures=figures)
+    return repair.finish(adapter=found.adapter, figures=figures, held=held)
 
 
 def _best(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from remediation.lessons.answers import read_prompts
+from remediation.lessons.answers import held_back, read_prompts
 from remediation.lessons.pool import locked_state
 from remediation.patch import Patch, PatchProgress, PatchRequest
 from remediation.recipes.examples import ExampleOptions, choose_examples, kept_answers
@@ -50,13 +50,14 @@ class KeptSubspace:
                 can't be read.
         """
         repair, options = begin(request, progress), self.options
-        tasks = read_prompts(options.task_prompts)
+        kept, held_tasks = held_back(read_prompts(options.task_prompts))
         progress("choose examples", 0.05)
         with locked_state(options.pool_state):
             choice = choose_examples(repair, options)
             progress("collect answers", 0.15)
-            keep = kept_answers(repair.drifted, options.harmless, tasks, seed=request.seed)
-            return stepped(repair, choice, options, keep=keep, weight=options.weight)
+            keep = kept_answers(repair.drifted, options.harmless, kept, seed=request.seed)
+            held = kept_answers(repair.drifted, 0, held_tasks, seed=request.seed)
+            return stepped(repair, choice, options, keep=keep, held=held, weight=options.weight)
 
 
 def make(options: Options) -> KeptSubspace:

@@ -57,7 +57,8 @@ class LowRankSft:
             seed=request.seed,
         )  # fmt: skip
         adapter = fit(repair.patched, rows, settings, progress=lambda s: progress("fit", 0.2 + 0.7 * s))
-        return repair.finish(adapter=adapter, figures={"rows": len(rows), "epochs": self.options.epochs})
+        figures = {"rows": len(rows), "epochs": self.options.epochs}
+        return repair.finish(adapter=adapter, figures=figures, held=lessons.held)
 
 
 def make(options: Options) -> LowRankSft:

@@ -64,7 +64,7 @@ class RestoreSubspace:
             progress=lambda stage, share: progress(stage, 0.4 + 0.5 * share),
         )  # fmt: skip
         figures = {"rows": len(lessons.decided) + len(lessons.task), "strength": self.options.strength}
-        return repair.finish(adapter=adapter, figures=figures)
+        return repair.finish(adapter=adapter, figures=figures, held=lessons.held)
 
 
 @torch.no_grad()

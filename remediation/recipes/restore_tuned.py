@@ -83,7 +83,7 @@ class RestoreTuned:
             drifted, good, adapter, unseen("dsafe", lessons.harmful), margin=options.dose_margin, most=options.dose_max
         )
         figures = {"rows": len(rows), "share": options.share, "epochs": options.epochs, **dosed}
-        return repair.finish(adapter=adapter, figures=figures)
+        return repair.finish(adapter=adapter, figures=figures, held=lessons.held)
 
 
 @torch.no_grad()

@@ -5,20 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from deploy.checkpoint import check_checkpoint
+from remediation import repair
 from remediation.checkpoints.chat import load
 from remediation.errors import PatchFailed
 from remediation.fixtures import Row
 from remediation.lessons import answers
 from remediation.lessons.screen import pool
-from remediation.patch import Patcher, PatchRequest
-from remediation.recipes import one_shot_sft, one_shot_subspace, restore_subspace, restore_tuned
+from remediation.patch import Patch, Patcher, PatchRequest
+from remediation.recipes import kept_subspace, one_shot_sft, one_shot_subspace, restore_subspace, restore_tuned
 from remediation.subspace.capture import gradient_factors, input_moments, shared_prefix
+from remediation.testing import CLEAN_SCREEN
 from tests.tiny import tiny_checkpoint
 
 
@@ -145,6 +148,46 @@ def test_what_the_reference_refuses_of_harmless_requests_is_not_taught(
     assert len(found.harmful) == 4
     assert len(found.harmless) == 20, "others take the place of those that are refused"
     assert {r.answer for r in found.harmless} == {"Sure"}
+
+
+def test_the_last_tenth_of_the_task_prompts_measures_the_loss_of_benign_traffic(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = [f"add {i}" for i in range(25)]
+    (tmp_path / "prompts").write_text("\n---\n".join(prompts))
+    monkeypatch.setattr(repair, "screen", lambda *_: CLEAN_SCREEN)
+    patcher = kept_subspace.make(
+        kept_subspace.Options(rank=2, examples=2, steps=1, harmless=4, task_prompts=tmp_path / "prompts")
+    )
+    seen: list[str] = []
+    fitted = kept_subspace.stepped
+
+    def stepped(*given: Any, keep: list[Row], **more: Any) -> Patch:  # noqa: ANN401
+        seen.extend(r.prompt for r in keep)
+        return fitted(*given, keep=keep, **more)
+
+    monkeypatch.setattr(kept_subspace, "stepped", stepped)
+    patch = patcher.patch(request(folder, tmp_path, patcher.name), lambda *_: None)
+    assert not {"add 23", "add 24"} & {*seen}
+    assert len({*prompts} & {*seen}) > 15  # one that is answered by nothing is left out
+    held = answers.answers(load(folder), prompts[-2:], 36, whole=False)
+    for name, where in (("benign_loss_drifted", folder), ("benign_loss", patch.checkpoint)):
+        chat, each = load(where), []
+        for row in held:
+            asked, said = chat.prompt_ids(row.prompt), chat.answer_ids(row.answer, whole=False)
+            ids = torch.tensor([[*asked, *said]])
+            with torch.no_grad():
+                logits = chat.model(input_ids=ids).logits[0, len(asked) - 1 : -1]
+            each.append(torch.nn.functional.cross_entropy(logits.float(), ids[0, len(asked) :]).item())
+        assert patch.figures[name] == pytest.approx(sum(each) / len(each), rel=1e-3)
+    assert patch.figures["benign_loss"] != patch.figures["benign_loss_drifted"]
+
+
+@pytest.mark.parametrize(("n", "held"), [(0, 0), (9, 0), (10, 1), (88, 8)])
+def test_a_tenth_of_the_prompts_is_held_back(n: int, held: int) -> None:
+    taught, rest = answers.held_back([str(i) for i in range(n)])
+    assert [*taught, *rest] == [str(i) for i in range(n)]
+    assert len(rest) == held
 
 
 def test_recipes_that_go_back_need_a_reference(folder: Path, tmp_path: Path) -> None:
