@@ -10,8 +10,8 @@ from pathlib import Path
 
 from deploy.checkpoint import Release, find_release, list_releases, verify_release
 from deploy.deployer import ServedRelease
+from deploy.offers import reasserting, reversible
 from deploy.retention import InUse, kept, remove_releases, sweeping_store
-from deploy.signed import reversible
 from monitor.deploying import changing, require_no_incident
 from monitor.effect import Step, last_good
 from monitor.errors import ConfigError
@@ -52,6 +52,8 @@ async def in_use(site: Site, store: Store) -> InUse:
         for release in (i.release, i.candidate, i.last_good, *(t.candidate for t in i.trials))
     ]
     warm = [s.release for s in state.up] + ([record.desired, *record.earlier[:1]] if record else [])
+    if (returns := reasserting(site.deployer)) and (wanted := await returns.wanted()):
+        warm.append(wanted.name)
     return InUse(
         active=state.active or (record.desired if record else ""), good=tuple(good), incidents=tuple(named),
         warm=(*warm, Path(site.last_known_good).name),

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from deploy.durable import clear_scratch
 from deploy.errors import DeployError, DeployerUnavailable, StageError
+from deploy.offers import closing
 from monitor.checks import Checks
 from monitor.deploying import Asked, Deployment, deploy
 from monitor.effect import Step, known_profiles, last_good, measured
@@ -273,6 +274,8 @@ class Service:
     async def aclose(self) -> None:
         """Close connections and the store."""
         for site in self.sites.values():
+            if held := closing(site.deployer):
+                await held.aclose()
             await site.target.aclose()
             await site.measure.aclose()
         self.store.close()
