@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.canary import clear_canaries
 from deploy.checkpoint import Release, find_release, list_releases, verify_release
 from deploy.deployer import ServedRelease
 from deploy.offers import reasserting, reversible
@@ -30,10 +31,14 @@ class Sweep:
     Attributes:
         kept: Release id to the reason why it stays.
         gone: What was removed, or would be: release ids and names of scratch.
+        kept_bytes: Size of the releases that stay.
+        freed_bytes: Size of the releases that go.
     """
 
     kept: Mapping[str, str]
     gone: tuple[str, ...]
+    kept_bytes: int
+    freed_bytes: int
 
 
 async def in_use(site: Site, store: Store) -> InUse:
@@ -72,10 +77,13 @@ async def sweep(sites: Mapping[str, Site], store: Store, releases: Path, *, keep
         uses = [await in_use(site, store) for site in sites.values()]
         present = await asyncio.to_thread(list_releases, releases)
         stays = kept(present, uses, keep=keep)
-        gone = tuple(r.id for r in present if r.id not in stays)
+        leaving = [r for r in present if r.id not in stays]
+        gone = tuple(r.id for r in leaving)
         if not dry_run:
             gone = await asyncio.to_thread(remove_releases, releases, gone)
-    return Sweep(kept=stays, gone=gone)
+            await asyncio.to_thread(clear_canaries, releases)
+    freed = _bytes(leaving)
+    return Sweep(kept=stays, gone=gone, kept_bytes=_bytes(present) - freed, freed_bytes=freed)
 
 
 async def promote_by_hand(release_id: str, step: Step, *, by: str, ungated: bool) -> ServedRelease:
@@ -131,6 +139,10 @@ async def roll_back_by_hand(step: Step, *, by: str) -> ServedRelease:
         served = await site.deployer.promote(await asyncio.to_thread(_whole, site.releases, good))
     log.info("rolled_back_by_hand", extra={"target": site.name, "release": served.release, "by": by})
     return served
+
+
+def _bytes(releases: Iterable[Release]) -> int:
+    return sum(f.size for r in releases for f in r.manifest.files)
 
 
 def _whole(releases: Path, release_id: str) -> Release:

@@ -30,6 +30,8 @@ _JUDGE_SECONDS = 60.0
 """Between looks whether a check of the judge is due."""
 _REASSERT_SECONDS = 15.0
 """Between looks whether a server came back without what it should serve: its users get the base, or an error."""
+_SWEEP_SECONDS = 600.0
+"""Between looks whether a sweep of the release store is due: one that had to wait is made up for soon."""
 _PURGE_SECONDS = 86_400.0
 
 
@@ -67,6 +69,8 @@ class Rounds:
             self._round, IntervalTrigger(seconds=_RECONCILE_SECONDS, timezone="UTC"), id="reconcile", max_instances=1,
             coalesce=True, misfire_grace_time=60,
         )  # fmt: skip
+        if self._service.upkeep.retention.sweep_hours is not None:
+            self._every(_SWEEP_SECONDS, "sweep_store", self._service.upkeep.sweep, "releases")
         self._scheduler.add_job(
             self._purge, IntervalTrigger(seconds=_PURGE_SECONDS, timezone="UTC"), id="purge", max_instances=1,
             coalesce=True, misfire_grace_time=3600, next_run_time=self._service.clock(),
