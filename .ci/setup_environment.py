@@ -42,6 +42,7 @@ SYSTEM_PARTS = {
     "nginx-light": "nginx",
     "chromium": "chromium",
     "postgresql": "pg_ctlcluster",
+    "systemd": "systemd-analyze",
 }
 """Debian package and the program that shows it is there."""
 
