@@ -11,6 +11,7 @@ from pathlib import Path
 from deploy.canary import clear_canaries
 from deploy.checkpoint import Release, find_release, list_releases, verify_release
 from deploy.deployer import ServedRelease
+from deploy.errors import StageError
 from deploy.offers import reasserting, reversible
 from deploy.retention import InUse, kept, remove_releases, sweeping_store
 from monitor.deploying import changing, require_no_incident
@@ -121,8 +122,7 @@ async def roll_back_by_hand(step: Step, *, by: str) -> ServedRelease:
     A deployer that keeps a record goes back by it; for others it is the last known good release.
 
     Raises:
-        ConfigError: There is none to go back to.
-        StageError: None comes up.
+        StageError: There is none to go back to, or none comes up.
         DeployerUnavailable: The serving side does not answer.
     """
     site = step.site
@@ -132,8 +132,8 @@ async def roll_back_by_hand(step: Step, *, by: str) -> ServedRelease:
         active = (await site.deployer.state()).active
         good = last_good(step.store, site.name, but=active)
         if not good:
-            raise ConfigError(
-                f"target {site.name}: no release but {active or 'none'} is marked good; `alignd releases promote` puts "
+            raise StageError(
+                f"no release but {active or 'none'} is marked good; `alignd releases promote` puts "
                 "another one into service"
             )
         served = await site.deployer.promote(await asyncio.to_thread(_whole, site.releases, good))

@@ -172,7 +172,7 @@ def test_only_a_release_that_was_found_good_is_promoted_by_hand(alignd: Alignd, 
     assert alignd("releases", "roll-back")[1] == f"{world.good.id} takes the traffic of prod\n"
     assert world.active == world.good.id
     code, _, err = alignd("releases", "roll-back")
-    assert (code, "no release but" in err) == (cli.USAGE, True)
+    assert (code, "target prod: no release but" in err) == (cli.BREACH, True)
 
 
 def test_a_roll_back_does_not_wait_for_an_incident(alignd: Alignd, world: World) -> None:
