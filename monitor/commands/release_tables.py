@@ -14,6 +14,7 @@ __all__ = ["gate_lines", "lines_of", "release_lines", "size_of", "sweep_lines", 
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 _GAP = "  "
+_INDENT = 2
 
 
 def terminal_columns() -> int:
@@ -30,20 +31,23 @@ def size_of(count: float) -> str:
 
 
 def lines_of(rows: Sequence[tuple[str, ...]], *, columns: int) -> list[str]:
-    """Set rows in columns; where they do not fit, the first cell gets a line of its own, with the others below it.
+    """Set rows in columns; a first cell that is too long for that gets a line of its own, with the others below it.
 
     Args:
         columns: Of the terminal; 0 where there is no limit.
     """
-    widths = [max((len(row[i]) for row in rows), default=0) for i in range(len(rows[0]) if rows else 0)]
-
-    def row_of(cells: Sequence[str], its: Sequence[int]) -> str:
-        return _GAP.join(f"{cell:<{width}}" for cell, width in zip(cells, its, strict=True)).rstrip()
-
-    lines = [row_of(row, widths) for row in rows]
-    if not columns or max(map(len, lines), default=0) <= columns:
-        return lines
-    return [line for row in rows for line in (row[0], f"{_GAP}{_GAP}{row_of(row[1:], widths[1:])}".rstrip())]
+    if not rows:
+        return []
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    rest = [_GAP.join(f"{cell:<{w}}" for cell, w in zip(row[1:], widths[1:], strict=True)).rstrip() for row in rows]
+    room = columns - max(map(len, rest)) - len(_GAP) if columns else widths[0]
+    first = max((len(row[0]) for row in rows if len(row[0]) <= room), default=_INDENT)
+    lines: list[str] = []
+    for row, others in zip(rows, rest, strict=True):
+        fits = len(row[0]) <= first
+        lines += [] if fits else [row[0]]
+        lines.append(f"{row[0] if fits else '':<{first}}{_GAP}{others}".rstrip())
+    return [line for line in lines if line]
 
 
 def release_lines(rows: Sequence[Mapping[str, Any]], *, columns: int) -> list[str]:
@@ -90,9 +94,8 @@ def gate_lines(gates: Sequence[Mapping[str, Any]], *, columns: int) -> list[str]
 
 
 def _status(gate: Mapping[str, Any]) -> str:
-    if gate["blocks"]:
-        return f"{gate['status']}, blocks"
-    return "failed, is only reported" if gate["status"] == "failed" else str(gate["status"])
+    """Say ``reported`` of a gate that failed and fails nobody."""
+    return "reported" if gate["status"] == "failed" and not gate["blocks"] else str(gate["status"])
 
 
 def _wrapped(line: str, *, indent: int, columns: int) -> list[str]:

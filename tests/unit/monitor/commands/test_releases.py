@@ -75,7 +75,8 @@ def test_a_stack_that_can_not_be_written_is_a_fault_of_use(alignd: Alignd, tmp_p
     assert alignd("stack", "out")[0] == 0
     for words, said in (
         (("out",), "is there already; give another folder"), (("new", "--name", "a b"), "name 'a b': use letters"),
-        (("/proc/x",), "can't be written"), (("new", "--port", "99999"), "'--port'"), (("new", "--port", "0"), "'--port'"),
+        (("/proc/x",), "can't be written"), (("new", "--port", "99999"), "'--port'"),
+        (("new", "--port", "0"), "'--port'"),
     ):  # fmt: skip
         code, out, err = alignd("stack", *words)
         assert (code, out) == (cli.USAGE, ""), words
