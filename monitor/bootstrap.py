@@ -24,6 +24,7 @@ from monitor.site import Recipe, Site, no_version
 from monitor.store import Store
 from monitor.stores.sql import SqlStore
 from monitor.target_settings import SuiteSettings, TargetSettings
+from monitor.upkeep import Retention
 from monitor.watchers import judge_check_of, rates_of, served_of, tripwire_of
 from probes.behavior import Suite, SuiteKind
 from probes.errors import SuiteError
@@ -63,7 +64,7 @@ def build(settings: Settings, *, clock: Callable[[], datetime] = utc_now) -> Ser
     except (PluginError, ConfigError):
         store.close()
         raise
-    return Service(sites=sites, store=store, clock=clock)
+    return Service(sites=sites, store=store, clock=clock, retention=Retention(**settings.retention.model_dump()))
 
 
 def recorder_of(settings: Settings) -> Recorder:

@@ -18,7 +18,6 @@ import typer
 from rich.console import Console
 
 from deploy.errors import DeployError, DeployerUnavailable, StoreInUse
-from monitor import __version__
 from monitor.commands import epoch, judge, releases, subspace, suites, transcripts
 from monitor.commands.deploy import deploy
 from monitor.commands.explain import explain
@@ -27,6 +26,7 @@ from monitor.commands.probe import probe
 from monitor.commands.reproduce import reproduce
 from monitor.commands.simulate import simulate
 from monitor.commands.stack import stack
+from monitor.commands.version import root, version
 from monitor.errors import (
     ConfigError,
     MonitorError,
@@ -53,11 +53,11 @@ CRASH, USAGE, BREACH, UNAVAILABLE, NOT_ENOUGH = 1, 2, 3, 4, 5
 
 app = typer.Typer(
     name="alignd",
-    help="Keeps served language models safe: watches for drift, rolls back, repairs and redeploys.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.callback()(root)
 config_app = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(suites.app, name="suites")
@@ -164,6 +164,7 @@ app.command()(simulate)
 app.command()(explain)
 app.command()(deploy)
 app.command()(stack)
+app.command()(version)
 
 
 @app.command()
@@ -258,12 +259,6 @@ def demo(
     folder = cache or Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "alignd"
     run_demo = importlib.import_module("monitor.demo.main").run_demo
     raise typer.Exit(run_demo(keep=keep, from_scratch=from_scratch, out=out, cache=folder))
-
-
-@app.command()
-def version() -> None:
-    """Print the version."""
-    print(__version__)
 
 
 def _build(settings: Settings) -> Service:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.canary import clear_canaries
 from deploy.checkpoint import Release, find_release, list_releases, verify_release
 from deploy.deployer import ServedRelease
+from deploy.errors import StageError
+from deploy.offers import reasserting, reversible
 from deploy.retention import InUse, kept, remove_releases, sweeping_store
-from deploy.signed import reversible
 from monitor.deploying import changing, require_no_incident
 from monitor.effect import Step, last_good
 from monitor.errors import ConfigError
@@ -30,10 +32,14 @@ class Sweep:
     Attributes:
         kept: Release id to the reason why it stays.
         gone: What was removed, or would be: release ids and names of scratch.
+        kept_bytes: Size of the releases that stay.
+        freed_bytes: Size of the releases that go.
     """
 
     kept: Mapping[str, str]
     gone: tuple[str, ...]
+    kept_bytes: int
+    freed_bytes: int
 
 
 async def in_use(site: Site, store: Store) -> InUse:
@@ -52,6 +58,8 @@ async def in_use(site: Site, store: Store) -> InUse:
         for release in (i.release, i.candidate, i.last_good, *(t.candidate for t in i.trials))
     ]
     warm = [s.release for s in state.up] + ([record.desired, *record.earlier[:1]] if record else [])
+    if (returns := reasserting(site.deployer)) and (wanted := await returns.wanted()):
+        warm.append(wanted.name)
     return InUse(
         active=state.active or (record.desired if record else ""), good=tuple(good), incidents=tuple(named),
         warm=(*warm, Path(site.last_known_good).name),
@@ -70,10 +78,13 @@ async def sweep(sites: Mapping[str, Site], store: Store, releases: Path, *, keep
         uses = [await in_use(site, store) for site in sites.values()]
         present = await asyncio.to_thread(list_releases, releases)
         stays = kept(present, uses, keep=keep)
-        gone = tuple(r.id for r in present if r.id not in stays)
+        leaving = [r for r in present if r.id not in stays]
+        gone = tuple(r.id for r in leaving)
         if not dry_run:
             gone = await asyncio.to_thread(remove_releases, releases, gone)
-    return Sweep(kept=stays, gone=gone)
+            await asyncio.to_thread(clear_canaries, releases)
+    freed = _bytes(leaving)
+    return Sweep(kept=stays, gone=gone, kept_bytes=_bytes(present) - freed, freed_bytes=freed)
 
 
 async def promote_by_hand(release_id: str, step: Step, *, by: str, ungated: bool) -> ServedRelease:
@@ -111,8 +122,7 @@ async def roll_back_by_hand(step: Step, *, by: str) -> ServedRelease:
     A deployer that keeps a record goes back by it; for others it is the last known good release.
 
     Raises:
-        ConfigError: There is none to go back to.
-        StageError: None comes up.
+        StageError: There is none to go back to, or none comes up.
         DeployerUnavailable: The serving side does not answer.
     """
     site = step.site
@@ -122,13 +132,17 @@ async def roll_back_by_hand(step: Step, *, by: str) -> ServedRelease:
         active = (await site.deployer.state()).active
         good = last_good(step.store, site.name, but=active)
         if not good:
-            raise ConfigError(
-                f"target {site.name}: no release but {active or 'none'} is marked good; `alignd releases promote` puts "
+            raise StageError(
+                f"no release but {active or 'none'} is marked good; `alignd releases promote` puts "
                 "another one into service"
             )
         served = await site.deployer.promote(await asyncio.to_thread(_whole, site.releases, good))
     log.info("rolled_back_by_hand", extra={"target": site.name, "release": served.release, "by": by})
     return served
+
+
+def _bytes(releases: Iterable[Release]) -> int:
+    return sum(f.size for r in releases for f in r.manifest.files)
 
 
 def _whole(releases: Path, release_id: str) -> Release:

@@ -1,4 +1,4 @@
-"""Servers that hold something else than they are meant to: noticed, told, and mended within the rails."""
+"""Servers that serve something else than they are meant to: noticed, told, and mended within the rails."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from deploy.checkpoint import find_release
-from deploy.errors import DeployError
+from deploy.errors import DeployError, DeployerUnavailable, StoreInUse
+from deploy.offers import reasserting
+from monitor.deploying import changing
 from monitor.pausing import pause_in_force
 from monitor.policy import MENDS_MAX, may_mend
 from monitor.served_check import Served, check_served
@@ -38,6 +40,7 @@ class Mending:
         self._store = store
         self._clock = clock
         self._tries: dict[str, _Tries] = {}
+        self._returns: dict[str, _Tries] = {}
         self.served: dict[str, tuple[Served, ...]] = {}
         """What each target's servers hold, as last seen."""
         self.mends: dict[str, int] = dict.fromkeys(sites, 0)
@@ -45,7 +48,35 @@ class Mending:
 
     def given_up(self, name: str) -> bool:
         """Whether a target's servers still hold something else after all attempts: only a person can go on."""
-        return self._tries.get(name, _Tries()).n >= MENDS_MAX
+        return any(tries.get(name, _Tries()).n >= MENDS_MAX for tries in (self._tries, self._returns))
+
+    async def reassert(self, name: str) -> None:
+        """Give what is wanted back to servers that were restarted without it, beside an open incident too.
+
+        An incident's own changes are what is wanted, so there is nothing to decide here. A server that is away is
+        waited for; one that refuses is asked again, ever more seldom, and then left to a person.
+        """
+        site = self._sites[name]
+        if (returns := reasserting(site.deployer)) is None or pause_in_force(self._store, name, self._clock()):
+            return
+        tries = self._returns.get(name, _Tries())
+        try:
+            if not await returns.lost():
+                self._returns.pop(name, None)
+                return
+            if not may_mend(site.mode, tries=tries.n, last=tries.last, now=self._clock()):
+                return
+            async with changing(site):
+                lost = await returns.reassert()
+        except (DeployerUnavailable, StoreInUse) as error:
+            log.info("reassertion_waits", extra={"target": name, "why": str(error)})
+        except DeployError as error:
+            self._returns[name] = _Tries(n=tries.n + 1, last=self._clock())
+            log.warning("not_reasserted", extra={"target": name, "try": tries.n + 1, "why": str(error)})
+        else:
+            self._returns.pop(name, None)
+            self.mends[name] += bool(lost)
+            log.warning("reasserted", extra={"target": name, "replicas": list(lost)})
 
     async def prove(self, name: str) -> None:
         """Ask a target's servers for their canaries; where one that takes traffic is wrong, mend it if that is due."""

@@ -75,6 +75,12 @@ METRICS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "alignd_release_hs_score": ("Measured mean harmfulness score, 1 to 5", ("target", "release", "bound")),
     "alignd_release_over_refusal_ratio": ("Measured over-refusal", ("target", "release", "bound")),
     "alignd_release_task_accuracy_ratio": ("Measured task accuracy", ("target", "release", "bound")),
+    "alignd_store_releases": ("Releases that the last sweep of the store left", ()),
+    "alignd_store_bytes": ("Size of these releases", ()),
+    "alignd_store_removed_releases_total": ("Releases that the daemon's sweeps removed", ()),
+    "alignd_store_freed_bytes_total": ("Size of the releases that the daemon's sweeps removed", ()),
+    "alignd_store_sweeps_failed_total": ("Sweeps that removed nothing, for a server or a release stood in the way", ()),
+    "alignd_store_swept_timestamp_seconds": ("When the store was last swept", ()),
 }  # fmt: skip
 """Every metric's help and labels; the reference page is made of this."""
 
@@ -107,6 +113,7 @@ class _StatusCollector:
 
         status = self._status()
         put("alignd_build_info", 1.0, version=status["version"])
+        _store(put, status["store"])
         for target in status["targets"]:
             _watch(put, target)
             _judge(put, target)
@@ -117,6 +124,18 @@ class _StatusCollector:
 
 
 Put = Callable[..., None]
+
+
+def _store(put: Put, store: Mapping[str, Any]) -> None:
+    if store["sweep_hours"] is None:
+        return
+    put("alignd_store_removed_releases_total", store["removed"])
+    put("alignd_store_freed_bytes_total", store["freed_bytes"])
+    put("alignd_store_sweeps_failed_total", store["failed"])
+    if store["swept_at"]:
+        put("alignd_store_releases", store["releases"])
+        put("alignd_store_bytes", store["bytes"])
+        put("alignd_store_swept_timestamp_seconds", datetime.fromisoformat(store["swept_at"]).timestamp())
 
 
 def _watch(put: Put, target: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
+from deploy.offers import reasserting
 from monitor.errors import StaleIncident
 from monitor.incident import IncidentId
 from monitor.policy import Order, pace
@@ -27,6 +28,10 @@ _FAULT_PAUSE_SECONDS = 10.0
 _ALIVE_SECONDS = 30.0
 _JUDGE_SECONDS = 60.0
 """Between looks whether a check of the judge is due."""
+_REASSERT_SECONDS = 15.0
+"""Between looks whether a server came back without what it should serve: its users get the base, or an error."""
+_SWEEP_SECONDS = 600.0
+"""Between looks whether a sweep of the release store is due: one that had to wait is made up for soon."""
 _PURGE_SECONDS = 86_400.0
 
 
@@ -58,10 +63,14 @@ class Rounds:
                 self._every(site.tripwire_seconds, "look", self._service.look, name)
             if site.served:
                 self._every(site.served_seconds, "prove", self._service.mending.prove, name)
+            if reasserting(site.deployer):
+                self._every(_REASSERT_SECONDS, "reassert", self._service.mending.reassert, name)
         self._scheduler.add_job(
             self._round, IntervalTrigger(seconds=_RECONCILE_SECONDS, timezone="UTC"), id="reconcile", max_instances=1,
             coalesce=True, misfire_grace_time=60,
         )  # fmt: skip
+        if self._service.upkeep.retention.sweep_hours is not None:
+            self._every(_SWEEP_SECONDS, "sweep_store", self._service.upkeep.sweep, "releases")
         self._scheduler.add_job(
             self._purge, IntervalTrigger(seconds=_PURGE_SECONDS, timezone="UTC"), id="purge", max_instances=1,
             coalesce=True, misfire_grace_time=3600, next_run_time=self._service.clock(),

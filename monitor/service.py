@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from deploy.durable import clear_scratch
 from deploy.errors import DeployError, DeployerUnavailable, StageError
+from deploy.offers import closing
 from monitor.checks import Checks
 from monitor.deploying import Asked, Deployment, deploy
 from monitor.effect import Step, known_profiles, last_good, measured
@@ -22,6 +23,7 @@ from monitor.prober import Prober
 from monitor.site import Say, Site
 from monitor.steps import configured_good, let_go, take_step
 from monitor.store import PlacedOrder, Store
+from monitor.upkeep import Retention, Upkeep
 from monitor.view import Activity, View, view_of
 from monitor.watch import SURVEY, Phase, Watch
 from probes.errors import MixedReleaseError, TargetError
@@ -39,13 +41,17 @@ _BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
 class Service:
     """The monitor's verbs. Time is a parameter; all memory that matters is in the store."""
 
-    def __init__(self, *, sites: Mapping[str, Site], store: Store, clock: Callable[[], datetime]) -> None:
-        """Take the watched targets and the store."""
+    def __init__(
+        self, *, sites: Mapping[str, Site], store: Store, clock: Callable[[], datetime],
+        retention: Retention | None = None,
+    ) -> None:  # fmt: skip
+        """Take the watched targets, the store, and when releases may go."""
         self.sites = sites
         self.store = store
         self.clock = clock
         self.activities: dict[str, Activity] = {}
         self.checks = Checks(sites=sites, clock=clock)
+        self.upkeep = Upkeep(sites, store, clock, retention or Retention())
         self.mending = Mending(sites=sites, store=store, clock=clock)
         self.prober = Prober(sites=sites, store=store, clock=clock, checks=self.checks)
         self._got_to_know: set[tuple[str, str]] = set()
@@ -273,6 +279,8 @@ class Service:
     async def aclose(self) -> None:
         """Close connections and the store."""
         for site in self.sites.values():
+            if held := closing(site.deployer):
+                await held.aclose()
             await site.target.aclose()
             await site.measure.aclose()
         self.store.close()

@@ -67,10 +67,13 @@ class SigningSettings(Section):
 
 
 class RetentionSettings(Section):
-    """What `alignd releases gc` leaves in the release store."""
+    """What `alignd releases gc` leaves in the release store, and whether the daemon does the same by itself."""
 
     keep: int = Field(default=5, ge=2)
     """Newest releases that stay, beside all that is served, marked good last, gone back to or worked on."""
+    sweep_hours: float | None = Field(default=None, ge=1)
+    """Hours between the daemon's own sweeps, e.g. 24; none: it never removes a release, for nobody can bring one back
+    that was imported and exists nowhere else. Never where a daemon with other settings uses the same store."""
 
 
 class TranscriptSettings(Section):

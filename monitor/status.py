@@ -32,6 +32,7 @@ def status_json(service: Service, *, series: int = 200) -> dict[str, Any]:
         "version": __version__,
         "at": now.isoformat(),
         "targets": [_target(service, name, series) for name in service.sites],
+        "store": service.upkeep.to_json(),
         "incidents": [incident_json(i, now) for i in service.store.incidents()],
     }
 

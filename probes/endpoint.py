@@ -87,8 +87,12 @@ class Endpoint:
         self._headers = _headers(options)
         self._urls: dict[str, httpx.URL] = {}
 
-    async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    async def post(self, path: str, body: dict[str, Any], *, model_header: str = "") -> dict[str, Any]:
         """Post to a path below the endpoint, e.g. ``/chat/completions``; one beside ``/v1`` begins with ``../``.
+
+        Args:
+            model_header: Header that says which model answered, where a gateway puts another name into ``model``; what
+                stands in it after the last slash takes the place of ``model``.
 
         Raises:
             RetryableTargetError: Time-out, closed connection, 408, 425, 429 or 5xx.
@@ -101,6 +105,8 @@ class Endpoint:
             raise self.permanent("answered with no JSON", "malformed", "is this an OpenAI endpoint?") from error
         if not isinstance(answer, dict):
             raise self.permanent("answered with JSON that is no object", "malformed", "is this an OpenAI endpoint?")
+        if named := response.headers.get(model_header) if model_header else None:
+            return {**answer, "model": named.rpartition("/")[2]}
         return answer
 
     async def text(self, path: str, *, timeout_seconds: float) -> str:

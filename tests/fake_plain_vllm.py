@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 __all__ = ["FakePlainVllm"]
@@ -27,6 +30,10 @@ class FakePlainVllm:
     numbers: bool = True
     adapters: dict[str, str] = field(default_factory=dict)
     running: set[str] = field(default_factory=set)
+    pause_seconds: float = 0.0
+    """Between parts of a stream."""
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    """Bodies of requests for completions, in order."""
 
     def start(self) -> None:
         self.adapters.clear()
@@ -39,6 +46,7 @@ class FakePlainVllm:
         routes = [
             Route("/v1/models", self._models),
             Route("/v1/completions", self._complete, methods=["POST"]),
+            Route("/v1/chat/completions", self._chat, methods=["POST"]),
             Route("/metrics", self._metrics),
             Route("/version", self._version),
         ]
@@ -72,11 +80,37 @@ class FakePlainVllm:
         return PlainTextResponse("Success")
 
     async def _complete(self, request: Request) -> Response:
-        model = (await request.json())["model"]
+        body = await request.json()
+        self.asked.append(body)
+        model = body["model"]
         if model not in {self.base, *self.adapters}:
             return _error(404, f"The model `{model}` does not exist.")
         logprobs = {"token_logprobs": [-0.5 if self.numbers else None]}
-        return JSONResponse({"model": model, "choices": [{"text": model, "logprobs": logprobs}]})
+        choice = {"index": 0, "text": model, "logprobs": logprobs, "finish_reason": "stop"}
+        return JSONResponse({"id": "c", "object": "text_completion", "created": 1, "model": model, "choices": [choice]})
+
+    async def _chat(self, request: Request) -> Response:
+        """Answer with the model's name, in a stream one character after the other."""
+        body = await request.json()
+        self.asked.append(body)
+        model = body["model"]
+        if model not in {self.base, *self.adapters}:
+            return _error(404, f"The model `{model}` does not exist.")
+        same = {"id": "c", "created": 1, "model": model, "system_fingerprint": "of the process"}
+        if body.get("stream"):
+            return StreamingResponse(self._parts(same, model), media_type="text/event-stream")
+        choice = {"index": 0, "message": {"role": "assistant", "content": model}, "finish_reason": "stop"}
+        usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+        return JSONResponse({**same, "object": "chat.completion", "choices": [choice], "usage": usage})
+
+    async def _parts(self, same: dict[str, object], text: str) -> AsyncIterator[str]:
+        for part in (*text, None):
+            delta = {} if part is None else {"content": part}
+            choice = {"index": 0, "delta": delta, "finish_reason": None if part else "stop"}
+            chunk = {**same, "object": "chat.completion.chunk", "choices": [choice]}
+            yield f"data: {json.dumps(chunk)}\n\n"
+            await asyncio.sleep(self.pause_seconds)
+        yield "data: [DONE]\n\n"
 
     async def _metrics(self, request: Request) -> Response:
         labels = f'max_lora="{self.loras_max}",running_lora_adapters="{{}}",waiting_lora_adapters=""'

@@ -21,6 +21,7 @@ from monitor.site import Recipe, Site
 from monitor.store import Store
 from monitor.stores.sql import SqlStore
 from monitor.testing import FakeExecutor
+from monitor.upkeep import Retention
 from probes.attacks.direct import DirectAttack
 from probes.behavior import Behavior, BehaviorId, Suite, SuiteKind
 from probes.errors import RetryableTargetError
@@ -114,6 +115,7 @@ class World:
     prompts: int = 40
     categories: int = 3
     version: str = ""
+    retention: Retention = field(default_factory=Retention)
     amend: Callable[[Site, Store], Site] = lambda site, _: site
     """Adds to the site what a test is about."""
 
@@ -155,7 +157,8 @@ class World:
     def service(self) -> Service:
         """A new process on the same store."""
         store = SqlStore(f"sqlite:///{self.folder}/s.db")
-        return Service(sites={"prod": self.amend(self.site(), store)}, store=store, clock=self.clock)
+        sites = {"prod": self.amend(self.site(), store)}
+        return Service(sites=sites, store=store, clock=self.clock, retention=self.retention)
 
     def site(self) -> Site:
         return Site(

@@ -23,6 +23,7 @@ from deploy.adapter import check_adapter
 from deploy.checkpoint import Release, ReleaseKind, read_release, verify_release
 from deploy.deployer import DeploymentState, ServedRelease
 from deploy.errors import DeployError, DeployerUnavailable, StageError
+from deploy.vllm.adapter_preflight import adapter_fault
 from deploy.vllm.gateways import GatewayOptions, make_steer
 from deploy.vllm.ledger import Ledger
 from deploy.vllm.plain_replica import PlainReplica
@@ -31,9 +32,6 @@ from deploy.vllm.replica import Replica, ReplicaState
 __all__ = ["Options", "ReplicaPort", "VllmAdapterDeployer", "make"]
 
 log = logging.getLogger("alignd.deploy")
-
-_TESTED = ("0.32.",)
-"""vLLM versions whose adapter routes this was tested with, by their beginning."""
 
 
 class Options(BaseModel):
@@ -129,24 +127,7 @@ class VllmAdapterDeployer:
     async def promote(self, release: Release) -> ServedRelease:
         """Give a release the public name on every server; where one refuses, those before it are put back."""
         async with self._lock:
-            states = await self._preflight(release)
-            await self._stage(release, states)
-            before = self._ledger.read()
-            await self._ledger.want(release.id, release.path)
-            done: list[tuple[ReplicaPort, str]] = []
-            try:
-                for replica, state in zip(self._replicas, states, strict=True):
-                    if state.active != release.id:
-                        fence = await self._fence(replica, state)
-                        await replica.activate(release, fence=fence, expect=state.active)
-                        done.append((replica, state.active))
-            except StageError:
-                await self._undo(done, release.id)
-                await self._ledger.want(before.desired, Path(before.path))
-                raise
-            if done:
-                log.info("promoted", extra={"release": release.id, "replicas": [r.url for r, _ in done]})
-            return _served(self._joined(await self._read()), release.id)
+            return await self._promote(release)
 
     async def retire(self, release: str) -> None:
         """Unload a release on every server; the base stays, adapters stand on it."""
@@ -159,25 +140,54 @@ class VllmAdapterDeployer:
                 if release in state.up and release != state.base:
                     await replica.retire(release, fence=await self._fence(replica, state))
 
+    async def wanted(self) -> Path | None:
+        """Return the folder of the release that is to take traffic."""
+        entry = await asyncio.to_thread(self._ledger.read)
+        return Path(entry.path) if entry.desired else None
+
+    async def lost(self) -> tuple[str, ...]:
+        """Return the addresses of servers that were restarted, or left behind by a change, and serve something else."""
+        async with self._lock:
+            return self._lost(await self._read())
+
     async def reassert(self) -> tuple[str, ...]:
-        """Bring every server back to what is wanted; to be called when one was restarted.
+        """Bring every server back to what is wanted, where one lost it."""
+        async with self._lock:
+            wanted = self._ledger.read()
+            if lost := self._lost(await self._read()):
+                log.warning("reasserting", extra={"release": wanted.desired, "replicas": list(lost)})
+                await self._promote(read_release(Path(wanted.path)))
+            return lost
 
-        Returns:
-            Addresses of the servers that served something else.
-
-        Raises:
-            DeployError: One can't be brought back; the others are tried all the same only where nothing was changed.
-        """
-        wanted = self._ledger.read()
-        if not wanted.desired:
-            return ()
-        lost = tuple(
-            r.url for r, s in zip(self._replicas, await self._read(), strict=True) if s.active != wanted.desired
+    def _lost(self, states: Sequence[ReplicaState]) -> tuple[str, ...]:
+        """Say which servers lost what is wanted; all of them on another one, with it at hand, is a person's will."""
+        wanted = self._ledger.read().desired
+        agree = len({s.active for s in states}) == 1
+        return tuple(
+            r.url
+            for r, s in zip(self._replicas, states, strict=True)
+            if wanted and s.active != wanted and not (agree and s.active and wanted in s.up)
         )
-        if lost:
-            log.warning("reasserting", extra={"release": wanted.desired, "replicas": list(lost)})
-            await self.promote(read_release(Path(wanted.path)))
-        return lost
+
+    async def _promote(self, release: Release) -> ServedRelease:
+        states = await self._preflight(release)
+        await self._stage(release, states)
+        before = self._ledger.read()
+        await self._ledger.want(release.id, release.path)
+        done: list[tuple[ReplicaPort, str]] = []
+        try:
+            for replica, state in zip(self._replicas, states, strict=True):
+                if state.active != release.id:
+                    fence = await self._fence(replica, state)
+                    await replica.activate(release, fence=fence, expect=state.active)
+                    done.append((replica, state.active))
+        except StageError:
+            await self._undo(done, release.id)
+            await self._ledger.want(before.desired, Path(before.path))
+            raise
+        if done:
+            log.info("promoted", extra={"release": release.id, "replicas": [r.url for r, _ in done]})
+        return _served(self._joined(await self._read()), release.id)
 
     async def _read(self) -> list[ReplicaState]:
         return list(await asyncio.gather(*(r.state() for r in self._replicas)))
@@ -199,7 +209,7 @@ class VllmAdapterDeployer:
         adapter = release.manifest.kind is ReleaseKind.ADAPTER
         rank = check_adapter(release.path).rank if adapter else 0
         for replica, state in zip(self._replicas, states, strict=True):
-            if fault := _fault(release, state, rank=rank):
+            if fault := adapter_fault(release, state, rank=rank):
                 raise StageError(f"release {release.id}, server {replica.url}: {fault}")
         return states
 
@@ -229,25 +239,6 @@ class VllmAdapterDeployer:
         elif replica.domain not in self._fences:
             self._fences[replica.domain] = await replica.claim(f"{socket.gethostname()}:{os.getpid()}")
         return self._fences[replica.domain]
-
-
-def _fault(release: Release, state: ReplicaState, *, rank: int) -> str:
-    """Say why a server could not serve a release; ``""`` where nothing speaks against it."""
-    manifest = release.manifest
-    full = manifest.kind is ReleaseKind.MERGED
-    faults = {
-        f"runs vLLM {state.vllm}, adapters were tested with {', '.join(v + 'x' for v in _TESTED)}; install that":
-            bool(state.vllm) and not state.vllm.startswith(_TESTED),
-        f"is a full checkpoint, the server runs {state.base}; serve it with deployer vllm-process or vllm-reload":
-            full and release.id != state.base,
-        f"is an adapter for {manifest.base}, the server runs {state.base}; send one that was made for it":
-            not full and manifest.base != state.base,
-        f"has rank {rank}, the server takes up to {state.lora_rank_max}; start vLLM with --max-lora-rank {rank}":
-            0 < state.lora_rank_max < rank,
-        "vLLM was started with --max-loras 1; two releases need --max-loras 2 to answer side by side":
-            not full and state.loras_max == 1,
-    }  # fmt: skip
-    return next((why for why, holds in faults.items() if holds), "")
 
 
 def _served(state: DeploymentState, release: str) -> ServedRelease:

@@ -21,13 +21,23 @@ from starlette.routing import Route
 
 from deploy.durable import write_whole
 from deploy.errors import CheckpointError, DeployerUnavailable, Fenced, StageError, StoreInUse
+from deploy.vllm.refusals import Refusals
 
 __all__ = ["Verbs", "admin", "admin_token"]
 
 log = logging.getLogger("alignd.supervisor")
 
 _TOKEN_LENGTH_MIN = 32
-_REFUSALS = ((CheckpointError, "checkpoint"), (Fenced, "fenced"), (StageError, "stage"), (StoreInUse, "busy"))
+_LOGGED_PATH_CHARACTERS = 80
+_STATUS = {
+    "token": 401, "request": 400, "route": 404, "checkpoint": 409, "fenced": 409, "stage": 409, "busy": 409,
+    "front": 503, "internal": 500,
+}  # fmt: skip
+"""Why a call is refused, as its answer and the counter name it, and how."""
+_REFUSALS = (
+    (CheckpointError, "checkpoint"), (Fenced, "fenced"), (StageError, "stage"), (StoreInUse, "busy"),
+    (DeployerUnavailable, "front"),
+)
 
 Said = dict[str, object]
 
@@ -71,13 +81,14 @@ class Verbs(Protocol):
         """Drain and stop a release."""
         ...
 
-    async def metrics(self) -> str | None:
-        """Return the active server's own metrics; ``None`` where there is none."""
+    async def metrics(self) -> str:
+        """Return what the front refused, and the active server's own metrics where there is one."""
         ...
 
 
 def admin(supervisor: Verbs, token: str) -> Starlette:
-    """Return the admin application; every call needs the token, but for the active server's ``/metrics``."""
+    """Return the admin application; every call needs the token, but for ``/metrics``."""
+    door = _Door(token)
 
     async def state(_: _Asked) -> Said:
         return supervisor.state()
@@ -98,43 +109,60 @@ def admin(supervisor: Verbs, token: str) -> Starlette:
         return await supervisor.roll_back(asked.fence)
 
     async def metrics(_: Request) -> Response:
-        page = await supervisor.metrics()
-        return PlainTextResponse("no release is active\n", status_code=503) if page is None else PlainTextResponse(page)
+        own = door.refused.page("alignd_admin_refused_requests_total", "Calls of the admin port that were refused")
+        return PlainTextResponse(own + await supervisor.metrics())
 
     return Starlette(
         routes=[
             Route("/metrics", metrics),
-            _route("/state", state, token, method="GET"),
-            _route("/claim", claim, token, needs=("holder",)),
-            _route("/stage", stage, token, needs=("release", "fence")),
-            _route("/promote", promote, token, needs=("release", "fence")),
-            _route("/retire", retire, token, needs=("release", "fence")),
-            _route("/roll-back", roll_back, token, needs=("fence",)),
+            door.route("/state", state, method="GET"),
+            door.route("/claim", claim, needs=("holder",)),
+            door.route("/stage", stage, needs=("release", "fence")),
+            door.route("/promote", promote, needs=("release", "fence")),
+            door.route("/retire", retire, needs=("release", "fence")),
+            door.route("/roll-back", roll_back, needs=("fence",)),
         ],
-        exception_handlers={HTTPException: _no_such_route, Exception: _unexpected},
+        exception_handlers={HTTPException: door.no_such_route, Exception: door.unexpected},
     )
 
 
-def _route(path: str, verb: _Verb, token: str, *, method: str = "POST", needs: tuple[str, ...] = ()) -> Route:
-    async def endpoint(request: Request) -> Response:
-        given = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(given.encode(), token.encode()):
-            return _refused(401, "token", "wrong or missing token")
-        try:
-            asked = _read(await request.json(), needs) if needs else _Asked()
-        except (ValueError, TypeError, KeyError):
-            return _refused(400, "request", f"send a JSON object with {' and '.join(needs)}")
-        try:
-            return JSONResponse(await verb(asked))
-        except (CheckpointError, StageError, StoreInUse) as error:
-            log.warning("refused %s %s: %s", path, asked.release, error)
-            word = next(word for kind, word in _REFUSALS if isinstance(error, kind))
-            return _refused(409, word, str(error))
-        except DeployerUnavailable as error:
-            log.warning("refused %s %s: %s", path, asked.release, error)
-            return _refused(503, "front", str(error))
+class _Door:
+    """Lets calls with the token in; what is refused is logged and counted."""
 
-    return Route(path, endpoint, methods=[method])
+    def __init__(self, token: str) -> None:
+        self._token = token
+        self.refused = Refusals(_STATUS)
+
+    def route(self, path: str, verb: _Verb, *, method: str = "POST", needs: tuple[str, ...] = ()) -> Route:
+        async def endpoint(request: Request) -> Response:
+            given = request.headers.get("authorization", "").removeprefix("Bearer ")
+            if not hmac.compare_digest(given.encode(), self._token.encode()):
+                return self._refuse("token", "wrong or missing token", of=path)
+            try:
+                asked = _read(await request.json(), needs) if needs else _Asked()
+            except (ValueError, TypeError, KeyError):
+                return self._refuse("request", f"send a JSON object with {' and '.join(needs)}", of=path)
+            try:
+                return JSONResponse(await verb(asked))
+            except (CheckpointError, StageError, StoreInUse, DeployerUnavailable) as error:
+                word = next(word for kind, word in _REFUSALS if isinstance(error, kind))
+                return self._refuse(word, str(error), of=f"{path} {asked.release}")
+
+        return Route(path, endpoint, methods=[method])
+
+    async def no_such_route(self, request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 404
+        path = request.url.path[:_LOGGED_PATH_CHARACTERS]
+        return self._refuse("route", "no such route or method", of=repr(path), status=status)
+
+    async def unexpected(self, request: Request, error: Exception) -> Response:
+        """Answer what nobody foresaw; the server logs the traceback."""
+        return self._refuse("internal", f"{type(error).__name__}; see the supervisor's log", of=request.url.path)
+
+    def _refuse(self, word: str, message: str, *, of: str, status: int = 0) -> JSONResponse:
+        log.warning("refused %s: %s", of, message)
+        self.refused.add(word)
+        return JSONResponse({"error": word, "message": message}, status_code=status or _STATUS[word])
 
 
 def _read(body: dict[str, object], needs: tuple[str, ...]) -> _Asked:
@@ -144,20 +172,6 @@ def _read(body: dict[str, object], needs: tuple[str, ...]) -> _Asked:
         release=str(found.get("release", "")), fence=int(str(found.get("fence", 0))),
         holder=str(found.get("holder", ""))[:100],
     )  # fmt: skip
-
-
-def _refused(status: int, error: str, message: str) -> JSONResponse:
-    return JSONResponse({"error": error, "message": message}, status_code=status)
-
-
-async def _no_such_route(_: Request, error: Exception) -> Response:
-    status = error.status_code if isinstance(error, HTTPException) else 404
-    return _refused(status, "route", "no such route or method")
-
-
-async def _unexpected(_: Request, error: Exception) -> Response:
-    """Answer what nobody foresaw; the server logs the traceback."""
-    return _refused(500, "internal", f"{type(error).__name__}; see the supervisor's log")
 
 
 def admin_token(state: Path) -> str:

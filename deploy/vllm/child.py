@@ -19,11 +19,12 @@ from deploy.checkpoint import Release
 from deploy.errors import StageError
 from deploy.parent import die_with_parent
 
-__all__ = ["Child", "ChildCommand", "dtype_for", "free_port", "start_child", "this_dtype", "vllm_command"]
+__all__ = ["Child", "ChildCommand", "dtype_for", "figures_of", "free_port", "start_child", "this_dtype", "vllm_command"]
 
 ChildCommand = Callable[[Release, int], Sequence[str]]
 """Makes the command that serves a release on a port."""
 
+_FIGURES_SECONDS = 2.0
 _LOG_LINES = 8
 _WORKERS_SECONDS = 5.0
 """How long the rest of a group may take to end by itself once its server has; it tidies up shared memory then."""
@@ -105,6 +106,16 @@ async def start_child(
         await _end(process)
         raise
     return child
+
+
+async def figures_of(child: Child) -> str:
+    """Return a server's own metrics, in Prometheus' text format; empty where it does not show them in time."""
+    try:
+        async with httpx.AsyncClient(timeout=_FIGURES_SECONDS) as http:
+            page = await http.get(f"http://127.0.0.1:{child.port}/metrics")
+    except httpx.HTTPError:
+        return ""
+    return page.text if page.status_code == httpx.codes.OK else ""
 
 
 def dtype_for(*, gpu: bool, cpuinfo: str) -> str:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from deploy.vllm.child import Child
+from deploy.vllm.refusals import Refusals
 
 __all__ = ["ALLOWED", "BODY_BYTES_MAX", "RETRY_AFTER_SECONDS", "Front"]
 
@@ -40,6 +41,11 @@ class Front(Protocol):
         Raises:
             DeployerUnavailable: The front can't be asked, so nobody knows.
         """
+        ...
+
+    @property
+    def refused(self) -> Refusals | None:
+        """Requests that this process answered in a server's place; ``None`` where another process counts them."""
         ...
 
     async def switch(self, child: Child | None) -> None:

@@ -51,6 +51,11 @@ class HaproxyFront:
             raise self._unavailable(self._fault)
         return self._serving
 
+    @property
+    def refused(self) -> None:
+        """HAProxy counts them itself: ``haproxy_frontend_requests_denied_total``."""
+        return
+
     async def switch(self, child: Child | None) -> None:
         """Send all new requests to this server, and read back that it is so."""
         self._aim = child

@@ -16,6 +16,7 @@ from yarl import URL
 from deploy.vllm.child import Child
 from deploy.vllm.front import ALLOWED, BODY_BYTES_MAX, RETRY_AFTER_SECONDS
 from deploy.vllm.listening import listen, quiet_server
+from deploy.vllm.refusals import Refusals
 
 __all__ = ["RelayFront"]
 
@@ -30,6 +31,11 @@ _HOP_BY_HOP = {
     b"transfer-encoding", b"upgrade", b"host", b"content-length", b"expect",
 }  # fmt: skip
 _PATHS = {path.encode(): method for path, method in ALLOWED.items()}
+_STATUS = {
+    "route": 404, "method": 405, "slow_body": 408, "body_size": 413, "server_broken": 502, "no_release": 503,
+    "server_silent": 504,
+}  # fmt: skip
+"""Why a request is answered here, as the counter names it, and how."""
 _TRIES = 2
 _LOGGED_PATH_CHARACTERS = 80
 
@@ -41,9 +47,10 @@ class _Gone(Exception):
 class _Refused(Exception):
     """The request is answered here."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
-        self.status = status
+        self.reason = reason
+        self.status = _STATUS[reason]
 
 
 class RelayFront:
@@ -66,8 +73,7 @@ class RelayFront:
         self._session: aiohttp.ClientSession | None = None
         self._server: uvicorn.Server | None = None
         self._over = asyncio.Event()
-        self.refused = 0
-        """How many requests asked for what no user may ask for."""
+        self.refused = Refusals(_STATUS)
 
     @property
     def serving(self) -> Child | None:
@@ -114,6 +120,7 @@ class RelayFront:
             self._require_allowed(scope)
             await self._forward(scope, receive, send)
         except _Refused as refusal:
+            self.refused.add(refusal.reason)
             await _answer(send, refusal.status, str(refusal))
         except _Gone:
             return
@@ -124,11 +131,10 @@ class RelayFront:
         method = _PATHS.get(path)
         if method == scope["method"]:
             return
-        self.refused += 1
         log.warning("route_refused %s %r", scope["method"], path[:_LOGGED_PATH_CHARACTERS])
         if method is None:
-            raise _Refused(404, "there is no such route for users")
-        raise _Refused(405, f"ask for it with {method}")
+            raise _Refused("route", "there is no such route for users")
+        raise _Refused("method", f"ask for it with {method}")
 
     async def _forward(self, scope: Message, receive: Receive, send: Send) -> None:
         body = await self._read(scope, receive)
@@ -150,7 +156,7 @@ class RelayFront:
     async def _read(self, scope: Message, receive: Receive) -> bytes:
         for name, value in scope["headers"]:
             if name == b"content-length" and int(value) > BODY_BYTES_MAX:
-                raise _Refused(413, f"the body is larger than {BODY_BYTES_MAX} bytes")
+                raise _Refused("body_size", f"the body is larger than {BODY_BYTES_MAX} bytes")
         body = bytearray()
         try:
             async with asyncio.timeout(self._body_seconds):
@@ -162,9 +168,9 @@ class RelayFront:
                     body += message.get("body", b"")
                     more = message.get("more_body", False)
                     if len(body) > BODY_BYTES_MAX:
-                        raise _Refused(413, f"the body is larger than {BODY_BYTES_MAX} bytes")
+                        raise _Refused("body_size", f"the body is larger than {BODY_BYTES_MAX} bytes")
         except TimeoutError:
-            raise _Refused(408, f"the body did not come in {self._body_seconds:g} s") from None
+            raise _Refused("slow_body", f"the body did not come in {self._body_seconds:g} s") from None
         return bytes(body)
 
     async def _relay(self, scope: Message, body: bytes, send: Send) -> None:
@@ -178,14 +184,14 @@ class RelayFront:
                     await self._pass_on(answer, send)
                     return
             except TimeoutError:
-                raise _Refused(504, f"no answer in {self._answer_seconds:g} s") from None
+                raise _Refused("server_silent", f"no answer in {self._answer_seconds:g} s") from None
             except aiohttp.ClientConnectionError:
                 continue  # nothing was answered; the server is gone, or had closed this connection
             except aiohttp.ClientError as error:
-                raise _Refused(502, f"the server broke HTTP ({type(error).__name__})") from error
+                raise _Refused("server_broken", f"the server broke HTTP ({type(error).__name__})") from error
             finally:
                 child.in_flight -= 1
-        raise _Refused(503, "no release can answer now; ask again")
+        raise _Refused("no_release", "no release can answer now; ask again")
 
     def _request(self, scope: Message, body: bytes, child: Child) -> aiohttp.client._RequestContextManager:
         if self._session is None:

@@ -16,14 +16,12 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-import httpx
-
 from deploy.checkpoint import Release, find_release, verify_release
 from deploy.durable import clear_scratch
 from deploy.errors import CheckpointError, DeployError, StageError
 from deploy.record import PromotionRecord, read_record, write_record
 from deploy.retention import using_store
-from deploy.vllm.child import Child, ChildCommand, start_child
+from deploy.vllm.child import Child, ChildCommand, figures_of, start_child
 from deploy.vllm.front import Front
 from deploy.vllm.relay import RelayFront
 
@@ -32,7 +30,6 @@ __all__ = ["Supervisor"]
 log = logging.getLogger("alignd.supervisor")
 
 _BACKOFF_SECONDS_MAX = 60.0
-_METRICS_SECONDS = 2.0
 
 
 class Supervisor:
@@ -166,16 +163,12 @@ class Supervisor:
                 await child.stop(drain_seconds=0.0)
         return self.state()
 
-    async def metrics(self) -> str | None:
-        """Return the active server's own metrics; ``None`` where there is none, or it does not show them."""
-        if (child := self._wanted) is None:
-            return None
-        try:
-            async with httpx.AsyncClient(timeout=_METRICS_SECONDS) as http:
-                page = await http.get(f"http://127.0.0.1:{child.port}/metrics")
-        except httpx.HTTPError:
-            return None
-        return page.text if page.status_code == httpx.codes.OK else None
+    async def metrics(self) -> str:
+        """Return what the front refused, and the active server's own metrics where there is one that shows them."""
+        refused = self.front.refused
+        text = "Users' requests that the front answered in a server's place"
+        own = refused.page("alignd_front_refused_requests_total", text) if refused else ""
+        return own + (await figures_of(self._wanted) if self._wanted else "")
 
     async def keep_up(self) -> None:
         """Bring the desired release up and before users now and whenever its server dies, with growing pauses."""

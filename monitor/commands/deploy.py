@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from deploy.errors import CheckpointError, StageError
+from monitor.commands.release_tables import gate_lines, terminal_columns
 from monitor.commands.serving import CONFIG, AsJson, ConfigFile, TargetOption, target_of, with_service
 from monitor.errors import ConfigError
 from monitor.settings import Settings, load_settings
@@ -108,13 +109,13 @@ def _say(done: Deployment, *, as_json: bool) -> None:
         print(json.dumps(done.to_json(), indent=2))
         return
     gates: list[dict[str, Any]] = done.held.verification.to_json()["gates"] if done.held else []
-    for gate in gates:
-        print(f"{gate['number']:>4}  {gate['name']:<20} {gate['status']:<13} {gate['detail']}")
+    for line in gate_lines(gates, columns=terminal_columns()):
+        print(line)
     there = done.release.id == done.replaces
     stays = "it is in service already" if there else f"{done.replaces or 'nothing'} stays in service"
     words = {
         "promoted": "is in service already, and passed" if there else f"took the traffic in {done.seconds:.2f} s",
-        "passed": f"passed; {stays}", "failed": f"failed: {done.why}; {stays}",
+        "passed": f"passed; {stays}", "failed": f"failed: {done.why}\n{stays}",
     }  # fmt: skip
     print(f"{done.release.id} {words[done.outcome.value]}")
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import getpass
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from deploy.checkpoint import Release, find_release, import_checkpoint, release_names, verify_release
-from deploy.errors import CheckpointError, DeployerUnavailable
+from deploy.errors import CheckpointError, DeployerUnavailable, Fenced, StageError
 from deploy.signing import sign_release, signature_of, verify_signature
+from monitor.commands.release_tables import release_lines, sweep_lines, terminal_columns
 from monitor.commands.serving import CONFIG, AsJson, ConfigFile, TargetOption, target_of, with_service
 from monitor.errors import ConfigError
 from monitor.settings import Settings, load_settings
@@ -25,7 +29,7 @@ if TYPE_CHECKING:  # so that `--help` stays quick
 
 __all__ = ["app"]
 
-_FAILED = 3
+_FAILED, _UNAVAILABLE = 3, 4
 
 app = typer.Typer(help="Work with the release store and what of it serves.", no_args_is_help=True)
 ReleaseArg = Annotated[str, typer.Argument(help="Release id, see `alignd releases list`.")]
@@ -40,9 +44,10 @@ def list_(config: ConfigFile = CONFIG, *, as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps(rows, indent=2))
         return
-    for row in rows:
-        print(f"{row['release']:<40} {row['kind']:<8} {row['created'][:19]:<20} {row['bytes'] / 1e6:>10.1f} MB  "
-              f"{'; '.join(row['notes']) or '-'}")  # fmt: skip
+    if not rows:
+        _say_empty(settings)
+        return
+    print("\n".join(release_lines(rows, columns=terminal_columns())))
 
 
 @app.command()
@@ -51,7 +56,7 @@ def show(release: ReleaseArg, config: ConfigFile = CONFIG) -> None:
     settings = load_settings(config)
     found = _found(settings, release)
     print(json.dumps({"release": found.id, "path": str(found.path), "signed": _signed(settings, found),
-                      **asdict(found.manifest)}, indent=2, default=str))  # fmt: skip
+                      **asdict(found.manifest)}, indent=2, default=_plain))  # fmt: skip
 
 
 @app.command()
@@ -65,7 +70,9 @@ def verify(
     """
     settings = load_settings(config)
     bad = 0
-    for name in releases or release_names(settings.releases):
+    if not (names := tuple(releases or release_names(settings.releases))):
+        _say_empty(settings)
+    for name in names:
         try:
             found = find_release(settings.releases, name)
             verify_release(found)
@@ -127,21 +134,30 @@ def promote(
     target: TargetOption = "",
     ungated: Annotated[bool, typer.Option("--ungated", help="Promote it although it was not found good.")] = False,
 ) -> None:
-    """Put a release into service that was found good; `alignd deploy` measures one first."""
+    """Put a release into service that was found good; `alignd deploy` measures one first.
+
+    Exit code: 0 it takes the traffic, 2 it was not found good, is not whole or not in the store, 3 it did not come up:
+    what was served before still is, 4 the serving side is away, in use by another change, or under repair.
+    """
     from monitor.keeping import promote_by_hand
 
     settings = load_settings(config)
     name = target_of(settings, target)
     found = _found(settings, release)
-    served = with_service(
-        settings, lambda s: promote_by_hand(found.id, _step(s, name), by=getpass.getuser(), ungated=ungated)
-    )
+    with _told(name):
+        served = with_service(
+            settings, lambda s: promote_by_hand(found.id, _step(s, name), by=getpass.getuser(), ungated=ungated)
+        )
     print(f"{served.release} takes the traffic of {name}")
 
 
 @app.command("roll-back")
 def roll_back(config: ConfigFile = CONFIG, *, target: TargetOption = "") -> None:
-    """Put the release before the present one into service, at once and whatever else is under way."""
+    """Put the release before the present one into service, at once and whatever else is under way.
+
+    Exit code: 0 it takes the traffic, 3 there is none to go back to, or none comes up: what was served before still
+    is, 4 the serving side is away.
+    """
     from monitor.keeping import roll_back_by_hand
 
     settings = load_settings(config)
@@ -152,7 +168,8 @@ def roll_back(config: ConfigFile = CONFIG, *, target: TargetOption = "") -> None
         opened = service.store.incidents(target=name, open_only=True)
         return [served.release, *(f"; incident {i.id} is open, `alignd abort {i.id}` ends it" for i in opened)]
 
-    release, *notes = with_service(settings, verb)
+    with _told(name):
+        release, *notes = with_service(settings, verb)
     print(f"{release} takes the traffic of {name}{''.join(notes)}")
 
 
@@ -164,21 +181,53 @@ def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove the releases that nobody needs, and what killed imports left."""
+    """Remove the releases that nobody needs, and what killed imports left.
+
+    Exit code: 0 done, or nothing to do, 2 a release of the store is damaged or can't be removed, 4 a serving side is
+    away, so that nobody knows what it needs, or a release is in use. Then nothing was removed.
+    """
     from monitor.keeping import sweep
 
     settings = load_settings(config)
     number = keep or settings.retention.keep
-    done = with_service(
-        settings, lambda s: sweep(s.sites, s.store, settings.releases, keep=number, dry_run=dry_run)
-    )
+    if not settings.releases.is_dir():
+        _say_empty(settings)
+        raise typer.Exit(0)
+    with _told():
+        done = with_service(
+            settings, lambda s: sweep(s.sites, s.store, settings.releases, keep=number, dry_run=dry_run)
+        )
     if as_json:
-        print(json.dumps({"kept": dict(done.kept), "gone": done.gone, "dry_run": dry_run}, indent=2))
+        said = {"kept": dict(done.kept), "gone": done.gone, "dry_run": dry_run, "kept_bytes": done.kept_bytes,
+                "freed_bytes": done.freed_bytes}  # fmt: skip
+        print(json.dumps(said, indent=2))
         return
-    for release, why in done.kept.items():
-        print(f"kept     {release}  {why}")
-    for name in done.gone:
-        print(f"{'would go' if dry_run else 'removed'}  {name}")
+    print("\n".join(sweep_lines(done, dry_run=dry_run, columns=terminal_columns())))
+
+
+@contextmanager
+def _told(target: str = "") -> Iterator[None]:
+    """End with the exit code that the commands promise, and name the target."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise ConfigError(str(error)) from error
+    except StageError as error:
+        about = f"target {target}: " if target else ""
+        print(f"alignd: {about}{error}", file=sys.stderr)
+        raise typer.Exit(_UNAVAILABLE if isinstance(error, Fenced) else _FAILED) from error
+
+
+def _say_empty(settings: Settings) -> None:
+    print(
+        f"alignd: no releases in {settings.releases}; `alignd deploy FOLDER` measures and serves one, "
+        "`alignd releases import FOLDER --name NAME` only takes it in",
+        file=sys.stderr,
+    )
+
+
+def _plain(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def _imported(settings: Settings, folder: Path, *, name: str, parent: str, base: str) -> Release:

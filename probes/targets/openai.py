@@ -22,6 +22,8 @@ _TOKENS_MAX = 10**8
 """More than any answer has: a server that counts more does not count."""
 _NAME_CHARACTERS_MAX = 200
 _RELEASE = re.compile(r"[^@\s/]{1,180}@[0-9a-f]{12}")
+_GATEWAY_HEADER = "x-litellm-model-name"
+"""Where LiteLLM says which model answered; it puts the public name into the answer's ``model``."""
 _LOOK_SECONDS = 2.0
 """Longest wait for the server's own figures; a server that is too busy to show them is judged by its latency."""
 
@@ -123,16 +125,19 @@ class OpenAITarget:
 
     async def _ask(self, body: dict[str, Any]) -> dict[str, Any]:
         body = {"model": self._options.model, **body}
+        header = _GATEWAY_HEADER if self._options.release_in_model else ""
         priority = self._priority
         if priority is None:
-            return await self._endpoint.post("/chat/completions", body)
+            return await self._endpoint.post("/chat/completions", body, model_header=header)
         try:
-            return await self._endpoint.post("/chat/completions", {**body, "priority": priority})
+            return await self._endpoint.post(
+                "/chat/completions", {**body, "priority": priority}, model_header=header
+            )
         except PermanentTargetError as error:
             if error.reason != NO_PRIORITY:
                 raise
         self._priority = None
-        return await self._endpoint.post("/chat/completions", body)
+        return await self._endpoint.post("/chat/completions", body, model_header=header)
 
     def _require_model(self, answer: dict[str, Any]) -> None:
         model, asked = answer.get("model"), self._options.model

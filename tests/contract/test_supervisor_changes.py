@@ -14,8 +14,9 @@ import pytest
 
 from deploy.checkpoint import Release
 from deploy.errors import DeployerUnavailable, Fenced, SignatureError, StageError
+from deploy.offers import reversible
 from deploy.record import read_record
-from deploy.signed import SignedDeployer, reversible
+from deploy.signed import SignedDeployer
 from deploy.testing import FakeDeployer
 from deploy.vllm.admin import admin
 from deploy.vllm.process import VllmProcessDeployer

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
 import httpx
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.canary import Canary
 from deploy.checkpoint import Release
 from deploy.deployer import ServedRelease
-from deploy.errors import StageError
+from deploy.errors import DeployError, DeployerUnavailable, StageError
+from deploy.signed import SignedDeployer
 from deploy.testing import FakeDeployer
 from monitor.api import make_api
+from monitor.deploying import changing
 from monitor.policy import MENDS_MAX, Mode
 from monitor.served_check import ServedCheck
 from monitor.service import Service
@@ -127,6 +130,99 @@ async def test_a_paused_target_is_left_alone(tmp_path: Path) -> None:
         asked = deployer.asked
         await again(world, service, n=3)
         assert (deployer.asked, world.promoted) == (asked, [])
+
+
+@dataclass
+class Restarting(FakeDeployer):
+    """Servers that come back without what is wanted, and may refuse it."""
+
+    folder: Path | None = None
+    away: tuple[str, ...] = ()
+    error: DeployError | None = None
+    tries: int = 0
+    closed: bool = False
+
+    async def wanted(self) -> Path | None:
+        return self.folder
+
+    async def lost(self) -> tuple[str, ...]:
+        return self.away
+
+    async def reassert(self) -> tuple[str, ...]:
+        self.tries += 1
+        if self.error:
+            raise self.error
+        lost, self.away = self.away, ()
+        return lost
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+@asynccontextmanager
+async def returning(folder: Path, mode: Mode = Mode.AUTO) -> AsyncIterator[tuple[World, Restarting, Service]]:
+    deployer = Restarting(away=("http://one/v1",))
+
+    def amend(site: Site, _: Store) -> Site:
+        return replace(site, deployer=SignedDeployer(deployer, folder / "key"))
+
+    world = World(folder=folder, mode=mode, deployer=deployer, amend=amend)
+    service = world.service()
+    await service.prepare()
+    yield world, deployer, service
+    await service.aclose()
+    assert deployer.closed
+
+
+async def round_of(world: World, service: Service, *, n: int = 1, seconds: float = 3600) -> None:
+    for _ in range(n):
+        world.clock.now += timedelta(seconds=seconds)
+        await service.mending.reassert("prod")
+
+
+async def test_a_server_that_came_back_without_it_gets_it_again_where_releases_must_be_signed_too(
+    tmp_path: Path,
+) -> None:
+    async with returning(tmp_path) as (world, deployer, service):
+        await round_of(world, service, n=3)
+        assert (deployer.tries, deployer.away, service.mending.mends) == (1, (), {"prod": 1})
+
+
+@pytest.mark.parametrize("why", ["observe", "paused", "somebody else changes it"])
+async def test_what_nobody_may_change_is_not_reasserted(tmp_path: Path, why: str) -> None:
+    async with returning(tmp_path, Mode.OBSERVE if why == "observe" else Mode.AUTO) as (world, deployer, service):
+        if why == "paused":
+            service.store.pause(Pause(target="prod", until=None, by="ann", at=world.clock()))
+        async with changing(service.sites["prod"]) if why.startswith("somebody") else nullcontext():
+            await round_of(world, service, n=3)
+        assert (deployer.tries, deployer.away) == (0, ("http://one/v1",))
+        assert not service.mending.given_up("prod"), "nobody has to be called"
+
+
+async def test_a_server_that_is_away_is_waited_for_and_one_that_refuses_is_left_to_a_person(tmp_path: Path) -> None:
+    async with returning(tmp_path) as (world, deployer, service):
+        deployer.error = DeployerUnavailable("does not answer")
+        await round_of(world, service, n=MENDS_MAX + 2)
+        assert deployer.tries == MENDS_MAX + 2
+        deployer.error = StageError("no")
+        await round_of(world, service)
+        await round_of(world, service, n=5, seconds=1)
+        assert deployer.tries == MENDS_MAX + 3, "pauses grow"
+        await round_of(world, service, n=5)
+        assert deployer.tries == MENDS_MAX + 2 + MENDS_MAX
+        assert status_json(service)["targets"][0]["action_needed"]
+        deployer.away = ()
+        await round_of(world, service)
+        assert not status_json(service)["targets"][0]["action_needed"]
+
+
+async def test_beside_an_open_incident_what_it_wants_is_reasserted(tmp_path: Path) -> None:
+    async with returning(tmp_path) as (world, deployer, service):
+        deployer.away = ()
+        await breach(world, service)
+        deployer.away = ("http://one/v1",)
+        await round_of(world, service)
+        assert deployer.tries == 1
 
 
 async def test_beside_an_open_incident_the_incident_decides(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -91,3 +92,31 @@ def test_missing_system_parts_fail_in_ci_and_are_named_elsewhere(
     monkeypatch.setenv("CI", "true")
     with pytest.raises(setup.SetupError, match="CI may skip no test"):
         setup.install_system_parts()
+
+
+@pytest.mark.parametrize("ci", ["true", ""])
+def test_the_gateway_has_an_environment_of_its_own_which_only_ci_insists_on(
+    setup: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ci: str
+) -> None:
+    commands: list[list[str]] = []
+
+    def run(what: str, command: list[str]) -> str:
+        if len(commands) == 3:
+            raise setup.SetupError(what)
+        commands.append(command)
+        folder.mkdir(parents=True, exist_ok=True)
+        return ""
+
+    folder = tmp_path / "build" / "litellm"
+    monkeypatch.setattr(setup, "run", run)
+    monkeypatch.setattr(setup, "ROOT", tmp_path)
+    monkeypatch.setattr(setup, "LITELLM_VENV", folder)
+    monkeypatch.setenv("CI", ci)
+    setup.install_litellm()
+    setup.install_litellm()
+    assert [c[1:3] for c in commands] == [["-m", "venv"], ["-m", "pip"]], "the second time there is nothing to do"
+    assert commands[1][0] == str(folder / "bin" / "python")
+    (folder / "installed").write_text("of older inputs")
+    with pytest.raises(setup.SetupError) if ci else nullcontext():
+        setup.install_litellm()
+    assert not (folder / "installed").exists()

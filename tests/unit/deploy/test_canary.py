@@ -11,7 +11,18 @@ from typing import Any
 import httpx
 import pytest
 
-from deploy.canary import TEXTS, Canary, difference, max_abs_diff, read_canary, stored_canary, take_canary, write_canary
+from deploy.canary import (
+    TEXTS,
+    Canary,
+    clear_canaries,
+    difference,
+    max_abs_diff,
+    read_canary,
+    stored_canaries,
+    stored_canary,
+    take_canary,
+    write_canary,
+)
 from deploy.errors import CheckpointError, DeployerUnavailable, StageError
 
 CANARY = Canary(
@@ -54,6 +65,19 @@ def test_it_is_kept_beside_the_releases(tmp_path: Path) -> None:
     file.write_text("{")
     with pytest.raises(CheckpointError, match="no readable canary"):
         read_canary(file)
+
+
+def test_canaries_go_with_their_releases(tmp_path: Path) -> None:
+    assert clear_canaries(tmp_path) == ()
+    here, gone = "m.v1@0123456789ab", "m.v1@ba9876543210"
+    (tmp_path / here).mkdir()
+    for release in (here, gone):
+        for dtype in ("float32", ""):
+            write_canary(tmp_path, moved(0.0, release=release, dtype=dtype))
+    (tmp_path / ".canaries" / ".x.1234.partial").write_text("half")
+    assert clear_canaries(tmp_path) == (f"{gone}.float32.json", f"{gone}.unknown.json", ".x.1234.partial")
+    assert len(stored_canaries(tmp_path, here)) == 2
+    assert clear_canaries(tmp_path) == ()
 
 
 async def ask(answer: httpx.Response | httpx.HTTPError) -> Canary:

@@ -172,7 +172,7 @@ async def test_what_is_no_users_route_is_refused_and_counted(path: str, caplog: 
     caplog.set_level(logging.WARNING)
     async with upstream(fine) as up, site(up.port) as s:
         said = await exchange(s.port, post(path))
-        counted = s.front.refused
+        counted = s.front.refused["route"]
     assert said.startswith((b"HTTP/1.1 404 ", b"HTTP/1.1 400 "))
     if said.startswith(b"HTTP/1.1 404 "):
         assert counted == 1

@@ -145,6 +145,23 @@ async def test_a_server_that_lost_its_release_is_not_said_to_serve_it(site: Adap
     assert (await one.state()).active == a.id
 
 
+async def test_a_roll_back_at_the_servers_is_not_undone(site: AdapterSite, pair: list[FakeVllm]) -> None:
+    a, b = site.adapter("a"), site.adapter("b")
+    one = deployer(site, *pair)
+    assert (await one.wanted(), await one.lost()) == (None, ()), "nothing was promoted yet"
+    await one.promote(a)
+    await one.promote(b)
+    assert await one.wanted() == b.path
+    for vllm in pair:
+        fence = (await replica(vllm).state()).fence
+        await replica(vllm).rollback(fence=fence, expect=b.id)
+    assert await actives(*pair) == [a.id, a.id]
+    assert (await one.lost(), await one.reassert()) == ((), ())
+    assert await actives(*pair) == [a.id, a.id], "all servers agree and have what is wanted: somebody meant it"
+    await replica(pair[0]).activate(b, fence=fence, expect=a.id)
+    assert await one.lost() == ("http://two/v1",), "two servers that differ are nobody's will"
+
+
 async def test_a_server_that_restarts_mid_flip_is_brought_back_by_asking_again(
     site: AdapterSite, pair: list[FakeVllm]
 ) -> None:

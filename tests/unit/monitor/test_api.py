@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from monitor.api import make_api
 from monitor.metrics import METRICS
 from monitor.service import Service
+from monitor.upkeep import Retention
 from tests.e2e.test_daemon_checks import TOP, check, drifting, with_judge, with_wire
 from tests.e2e.test_daemon_fake import breach, carry_on
 from tests.fake_site import RATES, World
@@ -28,6 +29,7 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
     world = World(
         folder=tmp_path, rates=replace(RATES, baseline_probes=80),
         amend=lambda site, store: with_judge(drifting())(amend(site, store), store),
+        retention=Retention(sweep_hours=24.0),
     )  # fmt: skip
     service = world.service()
     await check(world, service, 2)
@@ -36,6 +38,7 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
         await service.tick("prod")
     for _ in range(125):
         await service.look("prod")
+    await service.upkeep.sweep()
     yield service
     await service.aclose()
 
@@ -87,7 +90,7 @@ async def test_metrics_say_what_happened(service: Service) -> None:
 
 
 async def test_a_counter_never_falls(tmp_path: Path) -> None:
-    world = World(folder=tmp_path)
+    world = World(folder=tmp_path, retention=Retention(sweep_hours=24.0))
     service = world.service()
     incident = await breach(world, service)
     before = await samples(service)

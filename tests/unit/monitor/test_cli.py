@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor import cli
+from monitor import __version__, cli
 from monitor.incident import IncidentId, Outcome, Trial, advance, open_incident, with_trial
 from monitor.stores.sql import SqlStore
 from tests.unit.monitor.command_line import Alignd, called_in
@@ -190,3 +190,14 @@ def test_a_suite_by_path_is_read_and_a_bad_one_is_named_with_its_key(site: Align
 def test_version_and_help(alignd: Alignd) -> None:
     assert alignd("version")[1].strip() == "0.1.0"
     assert "roll-back" in alignd("--help")[1]
+
+
+@pytest.mark.parametrize("words", [("--version",), ("version",), ("--version", "status")])
+def test_it_says_its_version(alignd: Alignd, words: tuple[str, ...]) -> None:
+    assert alignd(*words) == (0, f"{__version__}\n", "")
+
+
+def test_an_option_that_is_not_there_is_a_fault_of_use(alignd: Alignd) -> None:
+    code, out, err = alignd("--versions")
+    assert (code, out) == (cli.USAGE, "")
+    assert "--version" in err

@@ -67,3 +67,26 @@ async def test_a_model_name_can_be_the_release(asked: str, answered: str, releas
     else:
         assert (await target.complete(PROBE)).release == release
         assert await target.ready() == release
+
+
+@pytest.mark.parametrize(
+    ("named", "by_model", "release"),
+    [
+        ("hosted_vllm/fix@0123456789ab", True, "fix@0123456789ab"), ("fix@0123456789ab", True, "fix@0123456789ab"),
+        ("hosted_vllm/fix@0123456789ab", False, "of the process"), ("hosted_vllm/other", True, None), ("", True, ""),
+    ],
+)  # fmt: skip
+async def test_a_gateway_says_in_a_header_which_release_answered(
+    named: str, release: str | None, *, by_model: bool
+) -> None:
+    """LiteLLM puts the public name into ``model``."""
+    options = Options(name="t", endpoint="http://server/v1", model="prod", release_in_model=by_model)
+    answer = httpx.Response(
+        200, json=whole(model="prod", system_fingerprint="of the process"), headers={"x-litellm-model-name": named}
+    )
+    target = OpenAITarget(options, transport=httpx.MockTransport(lambda _: answer))
+    if release is None:
+        with pytest.raises(PermanentTargetError, match="answered as model 'other'"):
+            await target.complete(PROBE)
+    else:
+        assert (await target.complete(PROBE)).release == release

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.canary import write_canary
 from deploy.checkpoint import release_names
 from deploy.errors import DeployerUnavailable, Fenced
 from deploy.signing import signature_of
@@ -22,6 +23,7 @@ from monitor.settings import Settings, load_settings
 from tests.fake_site import DRIFTED, GOOD, Ways, World, write_checkpoint
 from tests.unit.deploy.test_signing import key_pair
 from tests.unit.monitor.command_line import Alignd, called_in
+from tests.unit.monitor.test_served_check import canary
 
 CONFIG = """
 key: long-enough-secret
@@ -170,7 +172,7 @@ def test_only_a_release_that_was_found_good_is_promoted_by_hand(alignd: Alignd, 
     assert alignd("releases", "roll-back")[1] == f"{world.good.id} takes the traffic of prod\n"
     assert world.active == world.good.id
     code, _, err = alignd("releases", "roll-back")
-    assert (code, "no release but" in err) == (cli.USAGE, True)
+    assert (code, "target prod: no release but" in err) == (cli.BREACH, True)
 
 
 def test_a_roll_back_does_not_wait_for_an_incident(alignd: Alignd, world: World) -> None:
@@ -189,6 +191,7 @@ def test_gc_leaves_what_is_needed_and_says_why(alignd: Alignd, world: World) -> 
     old = [world.release(f"old{n}", Ways()) for n in range(4)]
     newest = [world.release(f"new{n}", Ways()) for n in range(2)]
     (world.folder / "releases" / ".x@0.1234.partial").mkdir()
+    canaries = [write_canary(world.folder / "releases", canary(r.id)) for r in (old[0], world.good)]
     code, out, _ = alignd("releases", "gc", "--keep", "2", "--dry-run")
     assert (code, out.count("would go"), len(release_names(world.folder / "releases"))) == (0, 5, 8)
     world.deployer.down = True
@@ -197,6 +200,7 @@ def test_gc_leaves_what_is_needed_and_says_why(alignd: Alignd, world: World) -> 
     code, out, _ = alignd("releases", "gc", "--keep", "2", "--json")
     assert set(json.loads(out)["gone"]) == {r.id for r in [*old, world.drifted]} | {".x@0.1234.partial"}
     assert set(release_names(world.folder / "releases")) == {r.id for r in [*newest, world.good]}
+    assert [c.exists() for c in canaries] == [False, True]
 
 
 def test_import_and_sign(alignd: Alignd, world: World, tuned: Callable[[Ways], str]) -> None:

@@ -1,0 +1,119 @@
+"""What some deployers offer beside their port, and how it is found, in a wrapper too.
+
+Ask these functions, never a deployer itself: a wrapper has only what the wrapped one has.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from deploy.deployer import Deployer, ServedRelease
+from deploy.record import PromotionRecord
+
+__all__ = ["Closing", "Reasserting", "Reversible", "Wrapper", "closing", "reasserting", "reversible"]
+
+
+@runtime_checkable
+class Reversible(Protocol):
+    """A deployer whose serving side remembers what it served before."""
+
+    async def record(self) -> PromotionRecord:
+        """Read what is to be served, and what was served before.
+
+        Raises:
+            DeployerUnavailable: The serving side does not answer.
+        """
+        ...
+
+    async def roll_back(self) -> ServedRelease:
+        """Give the traffic back to the nearest earlier release that comes up.
+
+        Raises:
+            StageError: There is none.
+            DeployerUnavailable: The serving side does not answer.
+        """
+        ...
+
+
+@runtime_checkable
+class Reasserting(Protocol):
+    """A deployer that knows what is wanted, whose servers may come back without it."""
+
+    async def wanted(self) -> Path | None:
+        """Return the folder of the release that is to take traffic; its name is the release's id.
+
+        Raises:
+            StageError: What is wanted can't be read.
+        """
+        ...
+
+    async def lost(self) -> tuple[str, ...]:
+        """Return the addresses of servers that lost what is wanted. Reading changes nothing.
+
+        What was changed on every server alike, with what is wanted still at hand there, was a person's will.
+
+        Raises:
+            DeployerUnavailable: A server does not answer.
+        """
+        ...
+
+    async def reassert(self) -> tuple[str, ...]:
+        """Give what is wanted back to servers that lost it; again does no harm.
+
+        Returns:
+            Their addresses.
+
+        Raises:
+            CheckpointError: What is wanted is not in the store, not whole, or not signed where it must be.
+            StageError: A server does not take it.
+            DeployerUnavailable: A server does not answer.
+        """
+        ...
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """A deployer that holds processes or connections."""
+
+    async def aclose(self) -> None:
+        """Let go of them."""
+        ...
+
+
+@runtime_checkable
+class Wrapper(Protocol):
+    """A deployer around another one. It says what it offers, for which it asks the wrapped one."""
+
+    def reversible(self) -> Reversible | None:
+        """Return what goes back by a record, if the wrapped one does."""
+        ...
+
+    def reasserting(self) -> Reasserting | None:
+        """Return what brings back what is wanted, if the wrapped one does."""
+        ...
+
+    def closing(self) -> Closing | None:
+        """Return what has to be closed, if the wrapped one has."""
+        ...
+
+
+def reversible(deployer: Deployer) -> Reversible | None:
+    """Return the deployer where its serving side keeps a record; a roll-back goes to what passed once already."""
+    if isinstance(deployer, Wrapper):
+        return deployer.reversible()
+    return deployer if isinstance(deployer, Reversible) else None
+
+
+def reasserting(deployer: Deployer) -> Reasserting | None:
+    """Return the deployer where servers can come back without what is wanted."""
+    if isinstance(deployer, Wrapper):
+        return deployer.reasserting()
+    return deployer if isinstance(deployer, Reasserting) else None
+
+
+def closing(deployer: Deployer) -> Closing | None:
+    """Return the deployer where it has to be closed."""
+    if isinstance(deployer, Wrapper):
+        return deployer.closing()
+    return deployer if isinstance(deployer, Closing) else None

@@ -1,0 +1,28 @@
+"""Requests that were refused, by reason, since the start; shown as a counter of Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+__all__ = ["Refusals"]
+
+
+class Refusals:
+    """A counter for each reason. All reasons are there from the start, so that the first refusal shows as a rise."""
+
+    def __init__(self, reasons: Iterable[str]) -> None:
+        """Take the reasons: words for a label."""
+        self._counts = dict.fromkeys(reasons, 0)
+
+    def add(self, reason: str) -> None:
+        """Count one."""
+        self._counts[reason] += 1
+
+    def __getitem__(self, reason: str) -> int:
+        """Return how many were refused for a reason."""
+        return self._counts[reason]
+
+    def page(self, name: str, text: str) -> str:
+        """Return Prometheus' text format, with the reason as label."""
+        lines = [f'{name}{{reason="{reason}"}} {count}' for reason, count in self._counts.items()]
+        return "\n".join([f"# HELP {name} {text}", f"# TYPE {name} counter", *lines, ""])
