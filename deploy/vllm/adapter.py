@@ -266,7 +266,7 @@ def make(options: Options) -> VllmAdapterDeployer:
     trusted = ssl.create_default_context()  # once: it reads all certificates, and a flip makes several calls
 
     def http() -> httpx.AsyncClient:
-        return httpx.AsyncClient(timeout=options.timeout_seconds, verify=trusted)
+        return httpx.AsyncClient(timeout=options.timeout_seconds, verify=trusted, trust_env=False)
 
     if options.gateway is None:
         token = partial(_token, options)
