@@ -16,14 +16,12 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-import httpx
-
 from deploy.checkpoint import Release, find_release, verify_release
 from deploy.durable import clear_scratch
 from deploy.errors import CheckpointError, DeployError, StageError
 from deploy.record import PromotionRecord, read_record, write_record
 from deploy.retention import using_store
-from deploy.vllm.child import Child, ChildCommand, start_child
+from deploy.vllm.child import Child, ChildCommand, read_metrics, require_answer, start_child
 from deploy.vllm.front import Front
 from deploy.vllm.relay import RelayFront
 
@@ -32,7 +30,6 @@ __all__ = ["Supervisor"]
 log = logging.getLogger("alignd.supervisor")
 
 _BACKOFF_SECONDS_MAX = 60.0
-_METRICS_SECONDS = 2.0
 
 
 class Supervisor:
@@ -168,14 +165,7 @@ class Supervisor:
 
     async def metrics(self) -> str | None:
         """Return the active server's own metrics; ``None`` where there is none, or it does not show them."""
-        if (child := self._wanted) is None:
-            return None
-        try:
-            async with httpx.AsyncClient(timeout=_METRICS_SECONDS) as http:
-                page = await http.get(f"http://127.0.0.1:{child.port}/metrics")
-        except httpx.HTTPError:
-            return None
-        return page.text if page.status_code == httpx.codes.OK else None
+        return await read_metrics(child) if (child := self._wanted) else None
 
     async def keep_up(self) -> None:
         """Bring the desired release up and before users now and whenever its server dies, with growing pauses."""
@@ -206,11 +196,13 @@ class Supervisor:
         return self._locks.setdefault(release_id, asyncio.Lock())
 
     async def _ready(self, release_id: str) -> Child:
-        """Bring a release up where it is not; one that is waits for nothing."""
+        """Bring a release up where it is not; one that is waits for nothing but a token, which one that hangs owes."""
         child = self._children.get(release_id)
         if not (child and child.running):
             async with self._lock(release_id):
-                child = await self._up(release_id)
+                return await self._up(release_id)
+        if child is not self._steered:
+            await require_answer(child, self._name)
         return child
 
     async def _up(self, release_id: str) -> Child:
