@@ -12,7 +12,7 @@ from deploy.checkpoint import Release, find_release, list_releases, verify_relea
 from deploy.deployer import ServedRelease
 from deploy.retention import InUse, kept, remove_releases, sweeping_store
 from deploy.signed import reversible
-from monitor.deploying import changing, require_no_incident
+from monitor.deploying import changing, named_by_incidents, require_no_incident
 from monitor.effect import Step, last_good
 from monitor.errors import ConfigError
 from monitor.site import Site
@@ -46,15 +46,10 @@ async def in_use(site: Site, store: Store) -> InUse:
     keeps = reversible(site.deployer)
     record = await keeps.record() if keeps else None
     good = [k.release for k in store.known(site.name) if k.good]
-    named = [
-        release
-        for i in store.incidents(target=site.name, open_only=True)
-        for release in (i.release, i.candidate, i.last_good, *(t.candidate for t in i.trials))
-    ]
     warm = [s.release for s in state.up] + ([record.desired, *record.earlier[:1]] if record else [])
     return InUse(
-        active=state.active or (record.desired if record else ""), good=tuple(good), incidents=tuple(named),
-        warm=(*warm, Path(site.last_known_good).name),
+        active=state.active or (record.desired if record else ""), good=tuple(good),
+        incidents=named_by_incidents(store, site.name), warm=(*warm, Path(site.last_known_good).name),
     )  # fmt: skip
 
 
@@ -91,7 +86,7 @@ async def promote_by_hand(release_id: str, step: Step, *, by: str, ungated: bool
         DeployerUnavailable: The serving side does not answer.
     """
     site = step.site
-    async with changing(site):
+    async with changing(step):
         require_no_incident(step.store, site.name)
         release = await asyncio.to_thread(_whole, site.releases, release_id)
         good = {k.release for k in step.store.known(site.name) if k.good}
