@@ -7,7 +7,7 @@ from typing import Protocol
 
 from deploy.checkpoint import Release
 
-__all__ = ["UNKNOWN_RELEASE", "Deployer", "DeploymentState", "ServedRelease"]
+__all__ = ["UNKNOWN_RELEASE", "Deployer", "DeploymentState", "Lost", "ServedRelease"]
 
 UNKNOWN_RELEASE = ""
 
@@ -22,12 +22,14 @@ class ServedRelease:
         takes_traffic: Whether users' requests go to it.
         model: Model name to ask for at the endpoint; ``""``: the public name. Endpoint and model together reach this
             release and no other.
+        also_at: Base URLs of further servers that have it, where several serve as one.
     """
 
     release: str
     endpoint: str
     takes_traffic: bool
     model: str = ""
+    also_at: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +42,14 @@ class DeploymentState:
     def find(self, release: str) -> ServedRelease | None:
         """Return the entry of this release, if it is up."""
         return next((s for s in self.up if s.release == release), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost:
+    """What should be served, and the base URLs of the servers that do not serve it."""
+
+    release: str
+    endpoints: tuple[str, ...]
 
 
 class Deployer(Protocol):

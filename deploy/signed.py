@@ -1,4 +1,4 @@
-"""A deployer that takes signed releases only, before whatever deployer serves them; and roll-backs by record."""
+"""A deployer that takes signed releases only, before whatever deployer serves them; and what some can do beside."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from deploy.checkpoint import Release
-from deploy.deployer import Deployer, DeploymentState, ServedRelease
+from deploy.deployer import Deployer, DeploymentState, Lost, ServedRelease
 from deploy.record import PromotionRecord
 from deploy.signing import verify_signature
 
-__all__ = ["Reversible", "SignedDeployer", "reversible"]
+__all__ = ["Desiring", "Reversible", "SignedDeployer", "lost_by", "reversible"]
 
 
 @runtime_checkable
@@ -37,10 +37,38 @@ class Reversible(Protocol):
         ...
 
 
+@runtime_checkable
+class Desiring(Protocol):
+    """A deployer that itself keeps what is wanted, for servers that come back without it."""
+
+    async def lost(self) -> Lost | None:
+        """Say which servers do not serve what is wanted; to promote it brings them back.
+
+        Raises:
+            StageError: What is wanted can't be read.
+            DeployerUnavailable: The serving side does not answer.
+        """
+        ...
+
+
 def reversible(deployer: Deployer) -> Reversible | None:
     """Return the deployer where its serving side keeps a record; a roll-back goes to what passed once already."""
-    inner = deployer.inner if isinstance(deployer, SignedDeployer) else deployer
+    inner = _inner(deployer)
     return inner if isinstance(inner, Reversible) else None
+
+
+async def lost_by(deployer: Deployer) -> Lost | None:
+    """Say which servers do not serve what is wanted, where the deployer is the one who knows.
+
+    Raises:
+        As ``Desiring.lost``.
+    """
+    inner = _inner(deployer)
+    return await inner.lost() if isinstance(inner, Desiring) else None
+
+
+def _inner(deployer: Deployer) -> Deployer:
+    return deployer.inner if isinstance(deployer, SignedDeployer) else deployer
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from deploy.checkpoint import find_release
 from deploy.errors import DeployError
+from deploy.signed import lost_by
 from monitor.pausing import pause_in_force
 from monitor.policy import MENDS_MAX, may_mend
 from monitor.served_check import Served, check_served
@@ -64,6 +65,8 @@ class Mending:
         self.mends[name] += 1
         log.warning("mending", extra={"target": name, "release": wrong.release, "try": tries.n + 1})
         try:
+            if not await _still_wanted(wrong.release, site):
+                return
             await site.deployer.promote(await asyncio.to_thread(find_release, site.releases, wrong.release))
         except DeployError as error:
             log.warning("not_mended", extra={"target": name, "release": wrong.release, "why": str(error)})
@@ -90,3 +93,10 @@ class Mending:
                            "why": server.mismatch},
                 )  # fmt: skip
         return next((s for s in found if s.takes_traffic and s.mismatch), None)
+
+
+async def _still_wanted(release: str, site: Site) -> bool:
+    """Whether a release should be served now: somebody may have put another one into service during the look."""
+    if lost := await lost_by(site.deployer):
+        return lost.release == release
+    return (await site.deployer.state()).active == release

@@ -19,6 +19,7 @@ from deploy.canary import Canary, difference, max_abs_diff, stored_canaries, tak
 from deploy.checkpoint import ReleaseKind, find_release
 from deploy.deployer import Deployer, ServedRelease
 from deploy.errors import CheckpointError, DeployerUnavailable, StageError
+from deploy.signed import lost_by
 
 __all__ = ["Served", "ServedCheck", "check_served", "replica_of", "served_asker"]
 
@@ -66,7 +67,7 @@ class Served:
 
 
 async def check_served(check: ServedCheck, deployer: Deployer, *, clock: Callable[[], datetime]) -> tuple[Served, ...]:
-    """Ask every server that is up.
+    """Ask every server that is up, each of several that serve as one.
 
     Raises:
         DeployerUnavailable: The serving side does not answer.
@@ -74,10 +75,20 @@ async def check_served(check: ServedCheck, deployer: Deployer, *, clock: Callabl
     """
     found: list[Served] = []
     for served in (await deployer.state()).up:
-        seen = await _one(check, served, clock())
-        if seen.mismatch and served not in (await deployer.state()).up:
-            seen = replace(seen, mismatch="", unproved="what is served was changed meanwhile")
-        found.append(seen)
+        for endpoint in (served.endpoint, *served.also_at):
+            seen = await _one(check, replace(served, endpoint=endpoint), clock())
+            if seen.mismatch and served not in (await deployer.state()).up:
+                seen = replace(seen, mismatch="", unproved="what is served was changed meanwhile")
+            found.append(seen)
+    if lost := await lost_by(deployer):
+        kind = await asyncio.to_thread(_kind, check.releases, lost.release)
+        found += (
+            Served(
+                release=lost.release, replica=replica_of(endpoint), kind=kind, takes_traffic=True,
+                mismatch="it does not serve the release that is wanted", at=clock(),
+            )
+            for endpoint in lost.endpoints
+        )  # fmt: skip
     return tuple(found)
 
 

@@ -21,8 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from deploy.adapter import check_adapter
 from deploy.checkpoint import Release, ReleaseKind, read_release, verify_release
-from deploy.deployer import DeploymentState, ServedRelease
-from deploy.errors import DeployError, DeployerUnavailable, StageError
+from deploy.deployer import DeploymentState, Lost, ServedRelease
+from deploy.errors import CheckpointError, DeployError, DeployerUnavailable, StageError
 from deploy.vllm.gateways import GatewayOptions, make_steer
 from deploy.vllm.ledger import Ledger
 from deploy.vllm.plain_replica import PlainReplica
@@ -140,7 +140,7 @@ class VllmAdapterDeployer:
                         fence = await self._fence(replica, state)
                         await replica.activate(release, fence=fence, expect=state.active)
                         done.append((replica, state.active))
-            except StageError:
+            except (CheckpointError, StageError):
                 await self._undo(done, release.id)
                 await self._ledger.want(before.desired, Path(before.path))
                 raise
@@ -159,25 +159,14 @@ class VllmAdapterDeployer:
                 if release in state.up and release != state.base:
                     await replica.retire(release, fence=await self._fence(replica, state))
 
-    async def reassert(self) -> tuple[str, ...]:
-        """Bring every server back to what is wanted; to be called when one was restarted.
-
-        Returns:
-            Addresses of the servers that served something else.
-
-        Raises:
-            DeployError: One can't be brought back; the others are tried all the same only where nothing was changed.
-        """
+    async def lost(self) -> Lost | None:
+        """Say which servers do not serve what is wanted: one was restarted, or a promotion broke off."""
         wanted = self._ledger.read()
         if not wanted.desired:
-            return ()
-        lost = tuple(
-            r.url for r, s in zip(self._replicas, await self._read(), strict=True) if s.active != wanted.desired
-        )
-        if lost:
-            log.warning("reasserting", extra={"release": wanted.desired, "replicas": list(lost)})
-            await self.promote(read_release(Path(wanted.path)))
-        return lost
+            return None
+        pairs = zip(self._replicas, await self._read(), strict=True)
+        endpoints = tuple(r.url for r, s in pairs if s.active != wanted.desired)
+        return Lost(release=wanted.desired, endpoints=endpoints) if endpoints else None
 
     async def _read(self) -> list[ReplicaState]:
         return list(await asyncio.gather(*(r.state() for r in self._replicas)))
@@ -185,8 +174,9 @@ class VllmAdapterDeployer:
     def _joined(self, states: Sequence[ReplicaState]) -> DeploymentState:
         first, rest = states[0], states[1:]
         active = first.active if all(s.active == first.active for s in rest) else ""
+        others = tuple(r.url for r in self._replicas[1:])
         up = tuple(
-            ServedRelease(release=r, endpoint=self._replicas[0].url, model=r, takes_traffic=r == active)
+            ServedRelease(release=r, endpoint=self._replicas[0].url, model=r, takes_traffic=r == active, also_at=others)
             for r in first.up
             if all(r in s.up for s in rest)
         )

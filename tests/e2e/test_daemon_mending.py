@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.canary import Canary
 from deploy.checkpoint import Release
-from deploy.deployer import ServedRelease
+from deploy.deployer import Lost, ServedRelease
 from deploy.errors import StageError
 from deploy.testing import FakeDeployer
 from monitor.api import make_api
@@ -35,9 +35,16 @@ class Reloading(FakeDeployer):
     held: dict[str, str] = field(default_factory=dict)
     helpless: bool = False
     asked: int = 0
+    wanted: str = ""
+    during: Callable[[ServedRelease], None] = lambda _: None
+
+    async def lost(self) -> Lost | None:
+        wrong = self.wanted and self.active != self.wanted
+        return Lost(release=self.wanted, endpoints=("http://fake/v1",)) if wrong else None
 
     async def ask(self, served: ServedRelease) -> Canary:
         self.asked += 1
+        self.during(served)
         return replace(canary(self.held.get(served.release, served.release)), fingerprint=served.release)
 
     async def promote(self, release: Release) -> ServedRelease:
@@ -138,3 +145,30 @@ async def test_beside_an_open_incident_the_incident_decides(tmp_path: Path) -> N
         await again(world, service, n=3)
         assert (await mismatches(service))["mismatch"] == 1.0
         assert world.promoted == promoted
+
+
+async def test_a_server_that_came_back_without_its_release_gets_it_again(tmp_path: Path) -> None:
+    async with proving(tmp_path) as (world, deployer, service):
+        await again(world, service)
+        deployer.wanted = world.good.id
+        deployer.active = ""
+        await again(world, service)
+        assert (world.active, world.promoted) == (world.good.id, [world.good.id])
+        assert await mismatches(service) == {"mismatch": 0.0, "mends_total": 1.0}
+
+
+async def test_what_a_person_promotes_meanwhile_stays(tmp_path: Path) -> None:
+    async with proving(tmp_path) as (world, deployer, service):
+        await again(world, service)
+        deployer.held[world.good.id] = world.drifted.id
+        looks = deployer.asked
+
+        def promoted(served: ServedRelease) -> None:
+            if served.release == world.drifted.id:
+                deployer.serve(world.drifted)
+
+        deployer.up[world.drifted.id] = world.drifted  # warm, and asked after the wrong one
+        deployer.during = promoted
+        await again(world, service)
+        assert deployer.asked > looks + 1
+        assert (world.active, world.promoted) == (world.drifted.id, [])

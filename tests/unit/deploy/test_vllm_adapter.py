@@ -12,6 +12,7 @@ from pydantic import SecretStr, ValidationError
 from alignd_vllm.server import Limits
 from alignd_vllm.testing import FakeVllm
 from deploy.checkpoint import Release
+from deploy.deployer import Lost
 from deploy.errors import CheckpointError, DeployError, DeployerUnavailable, Fenced, StageError
 from deploy.testing import check_deployer
 from deploy.vllm.adapter import Options, ReplicaPort, VllmAdapterDeployer, make
@@ -66,6 +67,7 @@ async def test_it_keeps_the_port(site: AdapterSite, pair: list[FakeVllm], server
     found = state.find(site.base.id)
     assert found
     assert (found.endpoint, found.model) == ("http://one/v1", site.base.id)
+    assert found.also_at == tuple(f"http://{v.folder.name}/v1" for v in pair[1:servers])
     with pytest.raises(StageError, match="takes traffic on http://one/v1; promote another one first"):
         await one.retire(site.base.id)
 
@@ -136,13 +138,15 @@ async def test_a_server_that_lost_its_release_is_not_said_to_serve_it(site: Adap
     a = site.adapter("a")
     one = deployer(site, *pair)
     await one.promote(a)
-    assert await one.reassert() == ()
+    assert await one.lost() is None
     (pair[1].folder / "state.json").unlink()
     await pair[1].start()
     state = await one.state()
     assert (state.active, state.find(a.id)) == ("", None)
-    assert await one.reassert() == ("http://two/v1",)
+    assert await one.lost() == Lost(release=a.id, endpoints=("http://two/v1",))
+    await one.promote(a)
     assert (await one.state()).active == a.id
+    assert await one.lost() is None
 
 
 async def test_a_server_that_restarts_mid_flip_is_brought_back_by_asking_again(
@@ -162,7 +166,8 @@ async def test_a_server_that_restarts_mid_flip_is_brought_back_by_asking_again(
     pair[1].hook = lambda _: None
     await pair[1].start()
     assert (await one.state()).active == "", "two servers differ"
-    assert await one.reassert() == ("http://two/v1",)
+    assert await one.lost() == Lost(release=b.id, endpoints=("http://two/v1",))
+    await one.promote(b)
     assert await actives(*pair) == [b.id, b.id]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from deploy.canary import Canary, stored_canaries, write_canary
 from deploy.checkpoint import Release
-from deploy.deployer import DeploymentState, ServedRelease
+from deploy.deployer import DeploymentState, Lost, ServedRelease
 from deploy.errors import DeployerUnavailable, StageError
 from deploy.testing import FakeDeployer
 from monitor.policy import MENDS_MAX, Mode, may_mend
@@ -128,6 +128,28 @@ async def test_what_changes_meanwhile_is_no_mismatch(tmp_path: Path, first: Rele
 
     (seen,) = await check_served(ServedCheck(releases=tmp_path / "store", ask=ask), deployer, clock=lambda: NOW)
     assert (seen.mismatch, seen.unproved) == ("", "what is served was changed meanwhile")
+
+
+async def test_every_server_of_several_is_asked(tmp_path: Path, first: Release, second: Release) -> None:
+    class Pair(FakeDeployer):
+        async def state(self) -> DeploymentState:
+            served = ServedRelease(
+                release=first.id, endpoint="http://h:1/v1", takes_traffic=True, also_at=("http://h:2/v1",)
+            )
+            return DeploymentState(active=first.id, up=(served,))
+
+        async def lost(self) -> Lost:
+            return Lost(release=second.id, endpoints=("http://h:2/v1",))
+
+    async def ask(served: ServedRelease) -> Canary:
+        return canary(first.id if served.endpoint == "http://h:1/v1" else second.id)
+
+    write_canary(tmp_path / "store", canary(first.id))
+    found = await check_served(ServedCheck(releases=tmp_path / "store", ask=ask), Pair(), clock=lambda: NOW)
+    assert [(s.replica, s.release, bool(s.mismatch)) for s in found] == [
+        ("h:1", first.id, False), ("h:2", first.id, True), ("h:2", second.id, True),
+    ]  # fmt: skip
+    assert found[2].mismatch == "it does not serve the release that is wanted"
 
 
 def test_a_replica_is_named_by_host_and_port() -> None:
