@@ -23,7 +23,7 @@ from deploy.deployer import DeploymentState
 from deploy.durable import held, write_whole
 from deploy.errors import CheckpointError, DeployError, Fenced, StageError
 from deploy.retention import using_store
-from deploy.weights import ADAPTER_CONFIG
+from deploy.weights import ADAPTER_CONFIG, is_folder
 from monitor.effect import Step, known_profiles, last_good
 from monitor.errors import OpenIncident
 from monitor.gating import Held, hold, measure_before
@@ -250,9 +250,9 @@ async def _stop_noted(step: Step) -> list[str]:
 def _release_of(asked: Asked, active: str, site: Site) -> Release:
     """Find the release that is asked for, or import it as one; it is whole."""
     folder = Path(asked.checkpoint)
-    if not folder.is_dir():
+    if not is_folder(folder):
         if "/" in asked.checkpoint or "@" not in asked.checkpoint:
-            raise CheckpointError(f"{folder}: no such folder; give a checkpoint's folder, or a release id")
+            raise CheckpointError(f"{asked.checkpoint[:99]}: no such folder; give a checkpoint's folder or a release id")
         release = find_release(site.releases, asked.checkpoint)
         verify_release(release)
         return release
