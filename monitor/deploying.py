@@ -252,7 +252,7 @@ def _release_of(asked: Asked, active: str, site: Site) -> Release:
     folder = Path(asked.checkpoint)
     if not is_folder(folder):
         if "/" in asked.checkpoint or "@" not in asked.checkpoint:
-            raise CheckpointError(f"{asked.checkpoint[:99]}: no such folder; give a checkpoint's folder or a release id")
+            raise CheckpointError(f"{asked.checkpoint[:99]}: no such folder; give a checkpoint's, or a release id")
         release = find_release(site.releases, asked.checkpoint)
         verify_release(release)
         return release
