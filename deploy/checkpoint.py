@@ -197,7 +197,9 @@ def read_release(path: Path) -> Release:
         data["kind"] = ReleaseKind(data.get("kind", ReleaseKind.MERGED))
         manifest = CheckpointManifest(**data)
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise CheckpointError(f"{path}: no readable {MANIFEST}; import the folder as a release") from error
+        raise CheckpointError(
+            f"{path}: no readable {MANIFEST}; import the folder as a release, or move it out of the release store"
+        ) from error
     return Release(id=f"{manifest.name}@{manifest.digest[:12]}", path=path, manifest=manifest)
 
 

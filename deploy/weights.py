@@ -15,6 +15,7 @@ __all__ = [
     "Tensor",
     "architecture_of",
     "check_safetensors",
+    "is_adapter",
     "is_folder",
     "parameters_of",
     "read_config",
@@ -57,6 +58,11 @@ def is_folder(path: Path) -> bool:
         return path.is_dir()
     except OSError:
         return False
+
+
+def is_adapter(path: Path) -> bool:
+    """Whether a folder says that it holds an adapter."""
+    return is_folder(path) and (path / ADAPTER_CONFIG).exists()
 
 
 def require_plain_files(path: Path) -> None:

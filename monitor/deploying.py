@@ -23,7 +23,7 @@ from deploy.deployer import DeploymentState
 from deploy.durable import held, write_whole
 from deploy.errors import CheckpointError, DeployError, Fenced, StageError
 from deploy.retention import using_store
-from deploy.weights import ADAPTER_CONFIG, is_folder
+from deploy.weights import is_adapter, is_folder
 from monitor.effect import Step, known_profiles, last_good
 from monitor.errors import OpenIncident
 from monitor.gating import Held, hold, measure_before
@@ -257,7 +257,7 @@ def _release_of(asked: Asked, active: str, site: Site) -> Release:
         verify_release(release)
         return release
     creator, now = f"deploy:{asked.by}", site.measure.clock()
-    if (folder / ADAPTER_CONFIG).exists():
+    if is_adapter(folder):
         base = asked.base or _base_of(active, site)
         release = import_adapter(
             folder, site.releases, name=asked.name, base=base, created_at=now, creator=creator

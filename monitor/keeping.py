@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.checkpoint import Release, find_release, list_releases, verify_release
+from deploy.checkpoint import Release, find_release, release_names, verify_release
 from deploy.deployer import ServedRelease
+from deploy.errors import CheckpointError
 from deploy.retention import InUse, kept, remove_releases, sweeping_store
 from deploy.signed import reversible
+from deploy.weights import is_folder
 from monitor.deploying import changing, named_by_incidents, require_no_incident
 from monitor.effect import Step, last_good
 from monitor.errors import ConfigError
@@ -59,12 +61,14 @@ async def sweep(sites: Mapping[str, Site], store: Store, releases: Path, *, keep
     Raises:
         DeployerUnavailable: What a target serves is not known: nothing is removed.
         StoreInUse: A release is being brought up, imported or measured.
-        CheckpointError: A release of the store is damaged, or can't be removed.
+        CheckpointError: A release can't be removed.
     """
+    if not await asyncio.to_thread(is_folder, releases):
+        return Sweep(kept={}, gone=())
     with sweeping_store(releases):
         uses = [await in_use(site, store) for site in sites.values()]
-        present = await asyncio.to_thread(list_releases, releases)
-        stays = kept(present, uses, keep=keep)
+        present, damaged = await asyncio.to_thread(_readable, releases)
+        stays = {**kept(present, uses, keep=keep), **damaged}
         gone = tuple(r.id for r in present if r.id not in stays)
         if not dry_run:
             gone = await asyncio.to_thread(remove_releases, releases, gone)
@@ -124,6 +128,18 @@ async def roll_back_by_hand(step: Step, *, by: str) -> ServedRelease:
         served = await site.deployer.promote(await asyncio.to_thread(_whole, site.releases, good))
     log.info("rolled_back_by_hand", extra={"target": site.name, "release": served.release, "by": by})
     return served
+
+
+def _readable(store: Path) -> tuple[list[Release], dict[str, str]]:
+    """Read the store's releases; those that can't be read, with the reason, are for a person to look at."""
+    present: list[Release] = []
+    damaged: dict[str, str] = {}
+    for name in release_names(store):
+        try:
+            present.append(find_release(store, name))
+        except CheckpointError as error:
+            damaged[name] = f"damaged: {error}"
+    return present, damaged
 
 
 def _whole(releases: Path, release_id: str) -> Release:
