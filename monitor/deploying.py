@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,9 +21,9 @@ from deploy.adapter import import_adapter
 from deploy.checkpoint import Release, ReleaseKind, find_release, import_checkpoint, verify_release
 from deploy.deployer import DeploymentState
 from deploy.durable import held, write_whole
-from deploy.errors import CheckpointError, DeployerUnavailable, Fenced, StageError
+from deploy.errors import CheckpointError, DeployError, Fenced, StageError
 from deploy.retention import using_store
-from deploy.weights import ADAPTER_CONFIG
+from deploy.weights import is_adapter, is_folder
 from monitor.effect import Step, known_profiles, last_good
 from monitor.errors import OpenIncident
 from monitor.gating import Held, hold, measure_before
@@ -31,7 +31,15 @@ from monitor.site import Site
 from monitor.store import Store
 from probes.profile import ReleaseProfile
 
-__all__ = ["Asked", "DeployOutcome", "Deployment", "changing", "deploy", "require_no_incident"]
+__all__ = [
+    "Asked",
+    "DeployOutcome",
+    "Deployment",
+    "changing",
+    "deploy",
+    "named_by_incidents",
+    "require_no_incident",
+]
 
 log = logging.getLogger("alignd")
 
@@ -113,22 +121,22 @@ async def deploy(asked: Asked, step: Step) -> Deployment:
         OpenIncident: The target has an open incident, at the start or by the time of the promotion.
         StoreInUse: Somebody else changes what the target serves, or removes releases.
         DeployerUnavailable: The serving side does not answer.
-        And as ``measured``; whatever is raised, nothing was promoted, and what was staged here is stopped.
+        And as ``measured``; whatever is raised, nothing was promoted, unless the serving side went away in the midst
+        of it, and what was staged here is stopped.
     """
     site = step.site
     await asyncio.to_thread(site.releases.mkdir, parents=True, exist_ok=True)
-    async with changing(site):
+    async with changing(step):
         require_no_incident(step.store, site.name)
         state = await site.deployer.state()
         release = await asyncio.to_thread(_release_of, asked, state.active, site)
         good = last_good(step.store, site.name, but=release.id)
-        before = {s.release for s in state.up}
-        await asyncio.to_thread(_note, site, release.id)
+        new = {release.id, good} - {s.release for s in state.up} - {""}
+        await asyncio.to_thread(lambda: _note(site, {*new, *_noted(site)}))
         try:
             done = await _decide(asked, release, state, good, step)
         finally:
-            await _retire_all_but(before, site)
-            await asyncio.to_thread(_note, site, "")
+            await _stop_noted(step)
     log.info(
         _ACTIONS[done.outcome],
         extra={"target": site.name, "release": release.id, "replaces": state.active, "by": asked.by, "why": done.why},
@@ -137,22 +145,28 @@ async def deploy(asked: Asked, step: Step) -> Deployment:
 
 
 @asynccontextmanager
-async def changing(site: Site) -> AsyncIterator[None]:
+async def changing(step: Step) -> AsyncIterator[None]:
     """Be the only one, beside the daemon, that changes what a target serves; retire what a killed one left.
 
     Raises:
         StoreInUse: Somebody else is.
     """
+    site = step.site
     folder = site.releases / ".changes"
     await asyncio.to_thread(_touch, folder / f"{site.name}.lock")
     with held(folder / f"{site.name}.lock", alone=True, what=f"target {site.name}"), using_store(site.releases):
-        if left := await asyncio.to_thread(_noted, site):
-            state = await site.deployer.state()
-            if state.active != left:
-                await site.deployer.retire(left)
-            await asyncio.to_thread(_note, site, "")
-            log.warning("left_over_retired", extra={"target": site.name, "release": left})
+        if left := await _stop_noted(step):
+            log.warning("left_over_retired", extra={"target": site.name, "releases": left})
         yield
+
+
+def named_by_incidents(store: Store, target: str) -> tuple[str, ...]:
+    """Return the releases that a target's open incidents name: the daemon works with them."""
+    return tuple(
+        release
+        for i in store.incidents(target=target, open_only=True)
+        for release in (i.release, i.candidate, i.last_good, *(t.candidate for t in i.trials))
+    )
 
 
 def require_no_incident(store: Store, target: str) -> None:
@@ -209,33 +223,41 @@ async def _promote(release: Release, replaces: str, step: Step) -> float:
         )
     step.say(f"promote {release.id}", 0.0)
     began = time.monotonic()
-    await site.deployer.promote(release)
-    if (active := (await site.deployer.state()).active) != release.id:
-        raise StageError(f"release {release.id} was promoted, yet {active or 'nothing'} is served; look at the server")
+    if not (await site.deployer.promote(release)).takes_traffic:
+        raise StageError(f"release {release.id} was promoted, yet it takes no traffic; look at the server")
     return time.monotonic() - began
 
 
-async def _retire_all_but(before: set[str], site: Site) -> None:
-    """Stop what was staged here and takes no traffic; where that fails it costs memory, and the next one tries."""
+async def _stop_noted(step: Step) -> list[str]:
+    """Stop what was staged here and takes no traffic, unless the daemon works with it by now; return what was.
+
+    Where that fails it costs memory, and the next one tries: the note stays.
+    """
+    site, stopped = step.site, []
     try:
-        for served in (await site.deployer.state()).up:
-            if served.release not in before and not served.takes_traffic:
-                await site.deployer.retire(served.release)
-    except (DeployerUnavailable, StageError) as error:
+        if noted := await asyncio.to_thread(_noted, site):
+            busy = named_by_incidents(step.store, site.name)
+            for served in (await site.deployer.state()).up:
+                if served.release in noted and not served.takes_traffic and served.release not in busy:
+                    await site.deployer.retire(served.release)
+                    stopped.append(served.release)
+            await asyncio.to_thread(_note, site, ())
+    except DeployError as error:
         log.warning("not_retired", extra={"target": site.name, "why": str(error)})
+    return stopped
 
 
 def _release_of(asked: Asked, active: str, site: Site) -> Release:
     """Find the release that is asked for, or import it as one; it is whole."""
     folder = Path(asked.checkpoint)
-    if not folder.is_dir():
+    if not is_folder(folder):
         if "/" in asked.checkpoint or "@" not in asked.checkpoint:
-            raise CheckpointError(f"{folder}: no such folder; give a checkpoint's folder, or a release id")
+            raise CheckpointError(f"{asked.checkpoint[:99]}: no such folder; give a checkpoint's, or a release id")
         release = find_release(site.releases, asked.checkpoint)
         verify_release(release)
         return release
     creator, now = f"deploy:{asked.by}", site.measure.clock()
-    if (folder / ADAPTER_CONFIG).exists():
+    if is_adapter(folder):
         base = asked.base or _base_of(active, site)
         release = import_adapter(
             folder, site.releases, name=asked.name, base=base, created_at=now, creator=creator
@@ -261,16 +283,17 @@ def _touch(file: Path) -> None:
         raise CheckpointError(f"{file}: can't be written ({error.strerror}); mend the folder's rights") from error
 
 
-def _note(site: Site, release: str) -> None:
+def _note(site: Site, releases: Iterable[str]) -> None:
     """Write down what is being staged, so that it can be stopped after a crash."""
     try:
-        write_whole(site.releases / ".changes" / f"{site.name}.json", json.dumps({"candidate": release}))
+        write_whole(site.releases / ".changes" / f"{site.name}.json", json.dumps({"staged": sorted(releases)}))
     except OSError as error:
         raise CheckpointError(f"{site.releases}: can't be written ({error.strerror}); free disk") from error
 
 
-def _noted(site: Site) -> str:
+def _noted(site: Site) -> tuple[str, ...]:
     try:
-        return str(json.loads((site.releases / ".changes" / f"{site.name}.json").read_text())["candidate"])
+        said = json.loads((site.releases / ".changes" / f"{site.name}.json").read_text())["staged"]
+        return tuple(str(release) for release in said)
     except (OSError, ValueError, KeyError, TypeError):
-        return ""
+        return ()

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from deploy.checkpoint import verify_release
+from deploy.durable import held
 from deploy.errors import DeployError, StageError
 from deploy.signing import verify_signed
 from deploy.vllm.admin import admin, admin_token
@@ -76,7 +77,8 @@ def main() -> None:
 
     try:
         given.state.mkdir(parents=True, exist_ok=True)
-        asyncio.run(run())
+        with held(given.state, alone=True, what=f"state folder {given.state}"):
+            asyncio.run(run())
     except (DeployError, OSError) as error:
         print(f"alignd serve: {error}", file=sys.stderr)
         raise SystemExit(2) from error
