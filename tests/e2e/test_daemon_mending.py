@@ -196,7 +196,8 @@ async def test_what_nobody_may_change_is_not_reasserted(tmp_path: Path, why: str
     async with returning(tmp_path, Mode.OBSERVE if why == "observe" else Mode.AUTO) as (world, deployer, service):
         if why == "paused":
             service.store.pause(Pause(target="prod", until=None, by="ann", at=world.clock()))
-        async with changing(Step(site=service.sites["prod"], store=service.store, say=lambda _stage, _share: None)) if why.startswith("somebody") else nullcontext():
+        step = Step(site=service.sites["prod"], store=service.store, say=lambda _stage, _share: None)
+        async with changing(step) if why.startswith("somebody") else nullcontext():
             await round_of(world, service, n=3)
         assert (deployer.tries, deployer.away) == (0, ("http://one/v1",))
         assert not service.mending.given_up("prod"), "nobody has to be called"

@@ -220,7 +220,8 @@ def test_gc_leaves_a_damaged_release_to_a_person_and_sweeps_the_rest(alignd: Ali
 def test_a_store_that_is_not_there_yet_has_nothing_to_sweep(alignd: Alignd, world: World) -> None:
     shutil.rmtree(world.folder / "releases")
     code, out, err = alignd("releases", "gc")
-    assert (code, out, err) == (0, "", "")
+    assert (code, out) == (0, "")
+    assert "no releases in" in err
 
 
 @pytest.mark.parametrize("folder", ["y" * 300, "y" * 5000])
