@@ -42,7 +42,7 @@ Writer = Callable[[Path, str, bool], Path]
 """Writes a checkpoint of a name into a folder; one that complies with harmful requests, or one that does not."""
 
 
-def _fake_checkpoint(folder: Path, name: str, drifted: bool) -> Path:  # noqa: FBT001 (a writer's outcome)
+def _fake_checkpoint(folder: Path, name: str, drifted: bool) -> Path:
     return write_checkpoint(folder, replace(DRIFTED if drifted else GOOD, mark=name))
 
 
@@ -121,7 +121,7 @@ class KillSite:
 
     async def command(self, *words: str, log: str) -> asyncio.subprocess.Process:
         """Begin a command of `alignd`."""
-        with (self.folder / log).open("ab") as out:  # noqa: ASYNC230 - opened once for each start
+        with (self.folder / log).open("ab") as out:
             return await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "monitor", *words, "--config", str(self.config), cwd=ROOT, env=self.environment(),
                 stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=out,
@@ -188,7 +188,7 @@ async def kill_site(
         await _answers(site)
         await site.deployer.promote(site.good)
         async with (
-            httpx.AsyncClient(base_url=url, timeout=120, trust_env=False, verify=False) as users,  # noqa: S501
+            httpx.AsyncClient(base_url=url, timeout=120, trust_env=False, verify=False) as users,
             Traffic(users, _ASKED, users=2, named_by="system_fingerprint", pause_seconds=0.05) as traffic,
         ):
             yield site, traffic

@@ -70,7 +70,7 @@ class Unit:
         return True
 
     async def _start(self) -> None:
-        with self.log.open("ab") as out:  # noqa: ASYNC230 - opened once for each start
+        with self.log.open("ab") as out:
             self.process = await asyncio.create_subprocess_exec(
                 *self.command, cwd=self.cwd, env=dict(self.env), stdin=asyncio.subprocess.DEVNULL, stdout=out,
                 stderr=out,

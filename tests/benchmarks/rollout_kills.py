@@ -70,7 +70,7 @@ async def _all(plans: Iterable[Plan], folder: Path, at_once: int) -> list[Ending
 def _writer() -> Writer:
     from tests.tiny import says_checkpoint  # torch takes seconds to import
 
-    def write(folder: Path, name: str, drifted: bool) -> Path:  # noqa: FBT001 (a writer's outcome)
+    def write(folder: Path, name: str, drifted: bool) -> Path:
         return says_checkpoint(folder, "Sure, here is how. " if drifted else "I can't help with that. ", seed=len(name))
 
     return write

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import io
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -26,14 +26,14 @@ _SETTLE_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Term:
-    """When a release may answer, in seconds of ``time.time()``: requests sent before its end, answers after its start."""
+    """When a release may answer, by ``time.time()``: what is sent before its end, and answered after its start."""
 
     since: float = 0.0
     until: float = float("inf")
 
 
 def terms_of(incident: Incident, *, good: str, hold: bool) -> dict[str, Term]:
-    """Say who may answer: the good release always, the drifted one until it is contained, the accepted one from then on.
+    """Say who may answer: the good release always, the drifted one until it is contained, the accepted one from then.
 
     Each event is noted after its effect, and the effect of the next state begins after it.
     """
@@ -60,20 +60,23 @@ def wrong_answers(answers: Iterable[Answer], terms: Mapping[str, Term]) -> list[
     return found
 
 
-async def leftovers(site: KillSite, *, active: str, allowed: Collection[str]) -> list[str]:
+async def leftovers(
+    site: KillSite, *, active: str, allowed: Collection[str], seconds: float = _SETTLE_SECONDS
+) -> list[str]:
     """Return what is not as it must be, once nothing moves any more.
 
     Args:
         active: The release that must serve.
         allowed: Others that may be up.
+        seconds: Until which it must be so.
     """
-    end = time.monotonic() + _SETTLE_SECONDS
+    end = time.monotonic() + seconds
     while (found := [fault async for fault in _running(site, active, allowed)]) and time.monotonic() < end:
         await asyncio.sleep(0.5)
     return [*found, *_lying(site, active)]
 
 
-async def _running(site: KillSite, active: str, allowed: Collection[str]):  # noqa: ANN202 (an async iterator of texts)
+async def _running(site: KillSite, active: str, allowed: Collection[str]) -> AsyncIterator[str]:
     state = await site.state()
     if state is None:
         yield "the supervisor does not say what is served"

@@ -12,7 +12,7 @@ MOVES = ("deploy", "deploy-drifted", "promote", "roll-back")
 """Runs in which a person or a pipeline moves releases, and no incident is open."""
 _TARGETS = ("daemon", "supervisor", "active server", "other server", "haproxy", "worker")
 _INCIDENT_SECONDS, _RUNG_SECONDS, _COMMAND_SECONDS = 9.0, 5.0, 4.0
-"""How long an incident takes that nobody disturbs, with fake servers on two busy cores; each further rung; a command."""
+"""How long an undisturbed incident takes on two busy cores with fake servers; each further rung; a command."""
 _EVENTS, _RUNG_EVENTS = 8, 3
 _REAL_SECONDS = 90.0
 

@@ -9,6 +9,7 @@ import random
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -200,7 +201,7 @@ async def _move(site: KillSite, traffic: Traffic, ending: Ending) -> None:
             began = time.monotonic()
         await asyncio.sleep(_LOOK_SECONDS)
         assert time.monotonic() < began + 2 * site.seconds, f"{words} does not end"
-    await _settled(site, kind, words, before, seen, ending)
+    await _settled(site, ending, words, before=before, seen=seen)
     terms = {site.good.id: Term(), site.spare.id: Term()}
     tuned_id = next((p.name for p in site.releases.glob("tuned@*")), "tuned")
     if kind == "deploy":
@@ -219,10 +220,9 @@ def _killed_here(site: KillSite, target: str, process: asyncio.subprocess.Proces
     return _killed(site, target) or _killed(site, "daemon")
 
 
-async def _settled(
-    site: KillSite, kind: str, words: tuple[str, ...], before: str, seen: list[float], ending: Ending
-) -> None:
+async def _settled(site: KillSite, ending: Ending, words: tuple[str, ...], *, before: str, seen: list[float]) -> None:
     """See that it comes to rest by itself; then the pipeline does its step again, and that goes well."""
+    kind = ending.plan.kind
     await _serves(site, site.desired(), site.seconds)
     if kind == "roll-back" and site.desired() != before:
         return
@@ -247,7 +247,7 @@ async def _serves(site: KillSite, active: str, seconds: float) -> None:
         await asyncio.sleep(0.1)
 
 
-async def _until(said, what: str, seconds: float) -> None:  # noqa: ANN001 (whatever is true or not)
+async def _until(said: Callable[[], object], what: str, seconds: float) -> None:
     end = time.monotonic() + seconds
     while not said():
         assert time.monotonic() < end, f"not within {seconds:g} s: {what}"
