@@ -18,6 +18,7 @@ import httpx
 from deploy.checkpoint import Release
 from deploy.errors import StageError
 from deploy.parent import die_with_parent
+from deploy.vllm.left_over import remember
 
 __all__ = ["Child", "ChildCommand", "dtype_for", "free_port", "start_child", "this_dtype", "vllm_command"]
 
@@ -83,6 +84,9 @@ async def start_child(
 ) -> Child:
     """Start a server for a release and wait until it answers as that release.
 
+    Args:
+        logs: Folder for its log, and for a note that it was started, see ``deploy.vllm.left_over``.
+
     Raises:
         StageError: It did not come up; the message holds the last lines of its log.
     """
@@ -100,6 +104,7 @@ async def start_child(
         ) from error
     child = Child(release=release, port=port, process=process, log=log)
     try:
+        remember(logs, process.pid)
         await _wait_ready(child, name, timeout_seconds)
     except BaseException:
         await _end(process)
