@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 
 from deploy.checkpoint import Release
-from deploy.errors import StageError
+from deploy.errors import DeployError, DeployerUnavailable, StageError
 from deploy.parent import die_with_parent
 from deploy.vllm.left_over import remember
 
@@ -89,6 +89,7 @@ async def start_child(
 
     Raises:
         StageError: It did not come up; the message holds the last lines of its log.
+        DeployerUnavailable: It was killed meanwhile, which says nothing of the release.
     """
     port, log = free_port(), logs / f"{release.id}.log"
     try:
@@ -154,7 +155,7 @@ async def _wait_ready(child: Child, name: str, timeout_seconds: float) -> None:
     async with httpx.AsyncClient(timeout=30.0) as http:
         while time.monotonic() < end:
             if not child.running:
-                raise StageError(f"{_failed(child)} exited with {child.process.returncode}:\n{_tail(child.log)}")
+                raise _ended(child)
             try:
                 answer = await http.post(f"{child.endpoint}/completions", json=body)
                 if answer.status_code == httpx.codes.OK:
@@ -169,6 +170,16 @@ async def _wait_ready(child: Child, name: str, timeout_seconds: float) -> None:
                 pass
             await asyncio.sleep(0.25)
     raise StageError(f"{_failed(child)} was not ready in {timeout_seconds:g} s:\n{_tail(child.log)}")
+
+
+def _ended(child: Child) -> DeployError:
+    code = child.process.returncode
+    if code == -signal.SIGKILL:
+        return DeployerUnavailable(
+            f"{_failed(child)} was killed while it started (SIGKILL), as Linux does where memory runs out; free some, "
+            "then ask again"
+        )
+    return StageError(f"{_failed(child)} exited with {code}:\n{_tail(child.log)}")
 
 
 def _failed(child: Child) -> str:
