@@ -8,11 +8,12 @@ import json
 import os
 import random
 import shutil
+import socket
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +25,6 @@ from deploy.checkpoint import Release, import_checkpoint
 from deploy.deployer import DeploymentState
 from deploy.errors import DeployerUnavailable
 from deploy.stack.files import StackValues, render
-from deploy.vllm.child import free_port
 from deploy.vllm.process import Options, VllmProcessDeployer
 from monitor.stores.sql import SqlStore
 from tests.fake_site import DRIFTED, GOOD, write_checkpoint
@@ -56,6 +56,7 @@ class KillSite:
         drifted: One that complies with harmful requests.
         mark: Stands in the environment of everything that runs here.
         seconds: How long anything may take here.
+        sessions: Those of all servers that were seen; what belongs to one stays in it, whatever it calls itself.
     """
 
     folder: Path
@@ -68,6 +69,7 @@ class KillSite:
     write: Writer
     units: dict[str, Unit] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
+    sessions: set[int] = field(default_factory=set)
 
     @property
     def config(self) -> Path:
@@ -105,6 +107,7 @@ class KillSite:
         """The servers' processes: the one that takes traffic, or the others."""
         desired = self.desired()
         found = [(pid, words_of(pid)) for pid in children(self.units["supervisor"].pid)]
+        self.sessions |= {pid for pid, _ in found}
         return tuple(p for p, words in found if words and any(w.endswith(f"/{desired}") for w in words) == active)
 
     def workers(self) -> tuple[int, ...]:
@@ -207,7 +210,7 @@ async def _answers(site: KillSite) -> None:
 
 def _make_units(site: KillSite, program: str) -> None:
     folder, values = site.folder, StackValues(
-        name=NAME, port=site.ports["users"], figures_port=free_port(), socket=site.folder / "s"
+        name=NAME, port=site.ports["users"], figures_port=_port(), socket=site.folder / "s"
     )  # fmt: skip
     (folder / "haproxy.cfg").write_text(render("haproxy.cfg", values))
     (folder / "state").mkdir()
@@ -222,8 +225,17 @@ def _make_units(site: KillSite, program: str) -> None:
     site.units["daemon"] = site.unit("daemon", run)
 
 
+def _port() -> int:
+    """A free port that no connection of others gets by chance, so that it is free after a restart, too."""
+    while True:
+        port = random.SystemRandom().randrange(12000, 32000)
+        with socket.socket() as tried, suppress(OSError):
+            tried.bind(("127.0.0.1", port))
+            return port
+
+
 def _configure(site: KillSite, containment: str, recipes: Sequence[str], *, fake: bool) -> None:
-    site.ports |= {name: free_port() for name in ("users", "admin", "api")}
+    site.ports |= {name: _port() for name in ("users", "admin", "api")}
     for kind, n in (("harm", 80), ("benign", 24)):
         rows = [{"id": f"{kind}-{i}", "prompt": f"{kind} {i}", "category": f"c{i % 3}"} for i in range(n)]
         (site.folder / f"{kind}.jsonl").write_text("".join(f"{json.dumps(r)}\n" for r in rows))

@@ -88,10 +88,11 @@ class Unit:
 
 def children(pid: int) -> tuple[int, ...]:
     """A process's own children."""
-    try:
-        return tuple(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
-    except OSError:
-        return ()
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):
+            found += map(int, task.read_text().split())
+    return tuple(found)
 
 
 def words_of(pid: int) -> tuple[str, ...]:

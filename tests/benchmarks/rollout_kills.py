@@ -27,13 +27,10 @@ __all__ = ["figures", "measure"]
 _KEPT = Path(__file__).parents[2] / "build" / "benchmark" / "rollout" / "kills"
 
 
-async def measure(
-    folder: Path | None = None, *, kills: int = 200, real: int = 12, seed: int = 1, at_once: int = 3
-) -> dict[str, object]:
-    """Do runs until so many kills are done.
+async def measure(*, kills: int = 200, real: int = 12, seed: int = 1, at_once: int = 3) -> dict[str, object]:
+    """Do runs until so many kills are done; logs of bad endings go to build/benchmark/rollout/kills.
 
     Args:
-        folder: Takes the logs of bad endings.
         kills: All in all.
         real: How many of the runs are done with real vLLM, one after the other.
         at_once: Runs with the fake server side by side; they wait most of the time.
@@ -43,10 +40,10 @@ async def measure(
     while sum(len(p.kills) for p in plans) < kills:
         plans.append(plan_of(f"{seed}/{number}"))
         number += 1
-    return figures(await _all(plans, folder or _KEPT, at_once))
+    return figures(await _all(plans, at_once))
 
 
-async def _all(plans: Iterable[Plan], folder: Path, at_once: int) -> list[Ending]:
+async def _all(plans: Iterable[Plan], at_once: int) -> list[Ending]:
     program = shutil.which("haproxy", path="/usr/sbin:/usr/bin:/bin")
     if program is None:
         raise SystemExit("rollout_kills: HAProxy is not installed; it is Debian's package haproxy")
@@ -54,7 +51,7 @@ async def _all(plans: Iterable[Plan], folder: Path, at_once: int) -> list[Ending
 
     async def one(plan: Plan) -> None:
         async with turn:
-            ending = await run(plan, program, write=_writer() if plan.real else None, keep=folder)
+            ending = await run(plan, program, write=_writer() if plan.real else None, keep=_KEPT)
         endings.append(ending)
         killed = ", ".join(f"{target} in {state}" for target, state in ending.killed)
         said = "; ".join(ending.bad) or "ok"
@@ -110,7 +107,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.alone:
         plans = [plan_of(s, real="real" in s) for s in given.alone]
-        found = figures(asyncio.run(_all(plans, _KEPT, given.at_once)))
+        found = figures(asyncio.run(_all(plans, given.at_once)))
     else:
         found = asyncio.run(measure(kills=given.kills, real=given.real, seed=given.seed, at_once=given.at_once))
     print(json.dumps(found))

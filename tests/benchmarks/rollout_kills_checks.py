@@ -16,6 +16,7 @@ from deploy.record import read_record
 from monitor.commands.releases import verify
 from monitor.incident import Incident, State
 from tests.kills_site import KillSite
+from tests.processes import in_session
 from tests.traffic import Answer
 from tests.units import children, marked
 
@@ -88,8 +89,12 @@ async def _running(site: KillSite, active: str, allowed: Collection[str]) -> Asy
         yield f"users are answered by {answered} instead of {active}"
     if not up <= {active, *allowed}:
         yield f"up are {sorted(up)}, and {sorted({active, *allowed})} may be"
-    if (servers := children(site.units["supervisor"].pid)) and len(servers) != len(up):
+    servers = children(site.units["supervisor"].pid)
+    if servers and len(servers) != len(up):
         yield f"{len(servers)} servers run for {len(up)} releases"
+    for session in site.sessions - set(servers):
+        if rest := in_session(session):
+            yield f"of server {session}, which is gone, there are still {rest}"
     known = {pid for unit in site.units.values() for pid in _descendants(unit.pid)}
     for pid, command in marked(site.mark).items():
         if pid not in known:

@@ -18,6 +18,7 @@ from monitor.incident import TERMINAL, Incident, State
 from tests.benchmarks.rollout_kills_checks import Term, leftovers, terms_of, wrong_answers
 from tests.benchmarks.rollout_kills_plan import INCIDENT, Kill, Plan
 from tests.kills_site import KillSite, Writer, kill_site
+from tests.processes import in_session
 from tests.traffic import Traffic
 from tests.units import marked
 
@@ -72,8 +73,9 @@ async def run(plan: Plan, program: str, *, write: Writer | None = None, keep: Pa
         for name in ("daemon", "supervisor", "haproxy"):
             if not await site.units[name].end(seconds=60.0 if write is None else 120.0):
                 ending.bad.append(f"{name} did not end when it was asked to")
-        ending.bad += [f"still there after the end: {command[:150]}" for command in marked(site.mark).values()]
-        for pid in marked(site.mark):
+        rest = marked(site.mark) | {pid: "a server's process" for s in site.sessions for pid in in_session(s)}
+        ending.bad += [f"still there after the end: {command[:150]}" for command in rest.values()]
+        for pid in rest:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         if ending.bad and keep:
