@@ -21,7 +21,7 @@ from deploy.adapter import import_adapter
 from deploy.checkpoint import Release, ReleaseKind, find_release, import_checkpoint, verify_release
 from deploy.deployer import DeploymentState
 from deploy.durable import held, write_whole
-from deploy.errors import CheckpointError, DeployerUnavailable, Fenced, StageError
+from deploy.errors import CheckpointError, DeployError, DeployerUnavailable, Fenced, StageError
 from deploy.retention import using_store
 from deploy.weights import ADAPTER_CONFIG
 from monitor.effect import Step, known_profiles, last_good
@@ -31,7 +31,7 @@ from monitor.site import Site
 from monitor.store import Store
 from probes.profile import ReleaseProfile
 
-__all__ = ["Asked", "DeployOutcome", "Deployment", "changing", "deploy", "require_no_incident"]
+__all__ = ["Asked", "DeployOutcome", "Deployment", "changing", "deploy", "require_no_incident", "retire_left"]
 
 log = logging.getLogger("alignd")
 
@@ -153,6 +153,17 @@ async def changing(site: Site) -> AsyncIterator[None]:
             await asyncio.to_thread(_note, site, "")
             log.warning("left_over_retired", extra={"target": site.name, "release": left})
         yield
+
+
+async def retire_left(site: Site) -> None:
+    """Stop what a killed deployment left up; where one is under way, or that can't be done now, the next one does."""
+    if not await asyncio.to_thread(_noted, site):
+        return
+    try:
+        async with changing(site):
+            pass
+    except DeployError as error:
+        log.warning("left_over_not_retired", extra={"target": site.name, "why": str(error)})
 
 
 def require_no_incident(store: Store, target: str) -> None:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from deploy.durable import clear_scratch
 from deploy.errors import DeployError, DeployerUnavailable, StageError
 from monitor.checks import Checks
-from monitor.deploying import Asked, Deployment, deploy
+from monitor.deploying import Asked, Deployment, deploy, retire_left
 from monitor.effect import Step, known_profiles, last_good, measured
 from monitor.errors import ConfigError, NotMeasured, OpenIncident
 from monitor.incident import Incident, IncidentId, State, advance, noted, open_incident, with_facts
@@ -51,7 +51,7 @@ class Service:
         self._got_to_know: set[tuple[str, str]] = set()
 
     async def prepare(self) -> None:
-        """Clear away what killed imports left, and take in each target's configured last known good release.
+        """Clear away what killed imports and deployments left, and take in each target's last known good release.
 
         Raises:
             ConfigError: It can't be found or is no whole checkpoint.
@@ -60,6 +60,7 @@ class Service:
             for scratch in (folder, folder / ".work"):
                 await asyncio.to_thread(clear_scratch, scratch)
         for site in self.sites.values():
+            await retire_left(site)
             if not site.last_known_good:
                 continue
             try:
