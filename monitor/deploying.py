@@ -7,11 +7,9 @@ target: a lock for people and pipelines, and no open incident, which is the daem
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -20,26 +18,15 @@ from typing import Any
 from deploy.adapter import import_adapter
 from deploy.checkpoint import Release, ReleaseKind, find_release, import_checkpoint, verify_release
 from deploy.deployer import DeploymentState
-from deploy.durable import held, write_whole
-from deploy.errors import CheckpointError, DeployError, Fenced, StageError
-from deploy.retention import using_store
+from deploy.errors import CheckpointError, Fenced, StageError
 from deploy.weights import is_adapter, is_folder
+from monitor.changing import changing, note_staged, require_no_incident, stop_noted
 from monitor.effect import Step, known_profiles, last_good
-from monitor.errors import OpenIncident
 from monitor.gating import Held, hold, measure_before
 from monitor.site import Site
-from monitor.store import Store
 from probes.profile import ReleaseProfile
 
-__all__ = [
-    "Asked",
-    "DeployOutcome",
-    "Deployment",
-    "changing",
-    "deploy",
-    "named_by_incidents",
-    "require_no_incident",
-]
+__all__ = ["Asked", "DeployOutcome", "Deployment", "deploy"]
 
 log = logging.getLogger("alignd")
 
@@ -132,55 +119,16 @@ async def deploy(asked: Asked, step: Step) -> Deployment:
         release = await asyncio.to_thread(_release_of, asked, state.active, site)
         good = last_good(step.store, site.name, but=release.id)
         new = {release.id, good} - {s.release for s in state.up} - {""}
-        await asyncio.to_thread(lambda: _note(site, {*new, *_noted(site)}))
+        await asyncio.to_thread(note_staged, site, new)
         try:
             done = await _decide(asked, release, state, good, step)
         finally:
-            await _stop_noted(step)
+            await stop_noted(step)
     log.info(
         _ACTIONS[done.outcome],
         extra={"target": site.name, "release": release.id, "replaces": state.active, "by": asked.by, "why": done.why},
     )  # fmt: skip
     return done
-
-
-@asynccontextmanager
-async def changing(step: Step) -> AsyncIterator[None]:
-    """Be the only one, beside the daemon, that changes what a target serves; retire what a killed one left.
-
-    Raises:
-        StoreInUse: Somebody else is.
-    """
-    site = step.site
-    folder = site.releases / ".changes"
-    await asyncio.to_thread(_touch, folder / f"{site.name}.lock")
-    with held(folder / f"{site.name}.lock", alone=True, what=f"target {site.name}"), using_store(site.releases):
-        if left := await _stop_noted(step):
-            log.warning("left_over_retired", extra={"target": site.name, "releases": left})
-        yield
-
-
-def named_by_incidents(store: Store, target: str) -> tuple[str, ...]:
-    """Return the releases that a target's open incidents name: the daemon works with them."""
-    return tuple(
-        release
-        for i in store.incidents(target=target, open_only=True)
-        for release in (i.release, i.candidate, i.last_good, *(t.candidate for t in i.trials))
-    )
-
-
-def require_no_incident(store: Store, target: str) -> None:
-    """Leave a target to the daemon while it repairs it.
-
-    Raises:
-        OpenIncident: It has an open incident.
-    """
-    if opened := store.incidents(target=target, open_only=True):
-        incident = opened[0]
-        raise OpenIncident(
-            f"target {target} has open incident {incident.id} ({incident.state.value}); wait until it has ended, or "
-            f"`alignd abort {incident.id}`"
-        )
 
 
 async def _decide(asked: Asked, release: Release, state: DeploymentState, good: str, step: Step) -> Deployment:
@@ -228,25 +176,6 @@ async def _promote(release: Release, replaces: str, step: Step) -> float:
     return time.monotonic() - began
 
 
-async def _stop_noted(step: Step) -> list[str]:
-    """Stop what was staged here and takes no traffic, unless the daemon works with it by now; return what was.
-
-    Where that fails it costs memory, and the next one tries: the note stays.
-    """
-    site, stopped = step.site, []
-    try:
-        if noted := await asyncio.to_thread(_noted, site):
-            busy = named_by_incidents(step.store, site.name)
-            for served in (await site.deployer.state()).up:
-                if served.release in noted and not served.takes_traffic and served.release not in busy:
-                    await site.deployer.retire(served.release)
-                    stopped.append(served.release)
-            await asyncio.to_thread(_note, site, ())
-    except DeployError as error:
-        log.warning("not_retired", extra={"target": site.name, "why": str(error)})
-    return stopped
-
-
 def _release_of(asked: Asked, active: str, site: Site) -> Release:
     """Find the release that is asked for, or import it as one; it is whole."""
     folder = Path(asked.checkpoint)
@@ -273,27 +202,3 @@ def _release_of(asked: Asked, active: str, site: Site) -> Release:
 def _base_of(active: str, site: Site) -> str:
     manifest = find_release(site.releases, active).manifest
     return manifest.base if manifest.kind is ReleaseKind.ADAPTER else active
-
-
-def _touch(file: Path) -> None:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch()
-    except OSError as error:
-        raise CheckpointError(f"{file}: can't be written ({error.strerror}); mend the folder's rights") from error
-
-
-def _note(site: Site, releases: Iterable[str]) -> None:
-    """Write down what is being staged, so that it can be stopped after a crash."""
-    try:
-        write_whole(site.releases / ".changes" / f"{site.name}.json", json.dumps({"staged": sorted(releases)}))
-    except OSError as error:
-        raise CheckpointError(f"{site.releases}: can't be written ({error.strerror}); free disk") from error
-
-
-def _noted(site: Site) -> tuple[str, ...]:
-    try:
-        said = json.loads((site.releases / ".changes" / f"{site.name}.json").read_text())["staged"]
-        return tuple(str(release) for release in said)
-    except (OSError, ValueError, KeyError, TypeError):
-        return ()

@@ -15,7 +15,7 @@ from deploy.errors import CheckpointError, StageError
 from deploy.offers import reasserting, reversible
 from deploy.retention import InUse, kept, remove_releases, sweeping_store
 from deploy.weights import is_folder
-from monitor.deploying import changing, named_by_incidents, require_no_incident
+from monitor.changing import changing, named_by_incidents, require_no_incident
 from monitor.effect import Step, last_good
 from monitor.errors import ConfigError
 from monitor.site import Site

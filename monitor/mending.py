@@ -11,7 +11,7 @@ from datetime import datetime
 from deploy.checkpoint import find_release
 from deploy.errors import DeployError, DeployerUnavailable, StoreInUse
 from deploy.offers import reasserting
-from monitor.deploying import changing
+from monitor.changing import changing
 from monitor.effect import Step
 from monitor.pausing import pause_in_force
 from monitor.policy import MENDS_MAX, may_mend

@@ -18,9 +18,10 @@ from pathlib import Path
 import httpx
 
 from deploy.checkpoint import Release
-from deploy.errors import StageError
+from deploy.errors import DeployError, DeployerUnavailable, StageError
 from deploy.parent import die_with_parent
 from deploy.vllm.answer import object_of
+from deploy.vllm.left_over import remember
 
 __all__ = [
     "Child",
@@ -102,8 +103,12 @@ async def start_child(
 ) -> Child:
     """Start a server for a release and wait until it answers as that release.
 
+    Args:
+        logs: Folder for its log, and for a note that it was started, see ``deploy.vllm.left_over``.
+
     Raises:
         StageError: It did not come up; the message holds the last lines of its log.
+        DeployerUnavailable: It was killed meanwhile, which says nothing of the release.
     """
     port, log = free_port(), logs / f"{release.id}.log"
     try:
@@ -119,6 +124,7 @@ async def start_child(
         ) from error
     child = Child(release=release, port=port, process=process, log=log)
     try:
+        remember(logs, process.pid)
         await _wait_ready(child, name, timeout_seconds)
     except BaseException:
         await _end(process)
@@ -195,7 +201,7 @@ async def _wait_ready(child: Child, name: str, timeout_seconds: float) -> None:
     async with _client() as http:
         while time.monotonic() < end:
             if not child.running:
-                raise StageError(f"{_failed(child)} exited with {child.process.returncode}:\n{_tail(child.log)}")
+                raise _ended(child)
             with suppress(httpx.HTTPError, TimeoutError):
                 async with asyncio.timeout(min(30.0, timeout_seconds)):
                     if await _answers(child, name, http):
@@ -230,6 +236,16 @@ def _client() -> httpx.AsyncClient:
     key = os.environ.get("VLLM_API_KEY", "")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     return httpx.AsyncClient(timeout=30.0, trust_env=False, verify=_NO_TLS, headers=headers)
+
+
+def _ended(child: Child) -> DeployError:
+    code = child.process.returncode
+    if code == -signal.SIGKILL:
+        return DeployerUnavailable(
+            f"{_failed(child)} was killed while it started (SIGKILL), as Linux does where memory runs out; free some, "
+            "then ask again"
+        )
+    return StageError(f"{_failed(child)} exited with {code}:\n{_tail(child.log)}")
 
 
 def _failed(child: Child) -> str:

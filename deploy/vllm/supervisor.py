@@ -18,7 +18,7 @@ from pathlib import Path
 
 from deploy.checkpoint import Release, find_release, verify_release
 from deploy.durable import clear_scratch
-from deploy.errors import CheckpointError, DeployError, StageError
+from deploy.errors import CheckpointError, DeployError, DeployerUnavailable, StageError
 from deploy.record import PromotionRecord, read_record, write_record
 from deploy.retention import using_store
 from deploy.vllm.child import Child, ChildCommand, read_metrics, require_answer, start_child
@@ -107,7 +107,7 @@ class Supervisor:
 
         Raises:
             CheckpointError: Its files are not what the manifest says.
-            StageError: It did not come up.
+            StageError: It did not come up; ``DeployerUnavailable`` where its server was killed.
             Fenced: A later deployer has taken over.
         """
         self._admit(fence)
@@ -282,7 +282,7 @@ class Supervisor:
     def _served(self, release_id: str) -> dict[str, object]:
         child = self._children.get(release_id)
         if child is None:
-            raise StageError(f"release {release_id} was stopped in between; ask again")
+            raise DeployerUnavailable(f"release {release_id} was stopped in between; ask again")
         return {"release": release_id, "endpoint": child.endpoint, "takes_traffic": child is self.active}
 
     def _admit(self, fence: int) -> None:

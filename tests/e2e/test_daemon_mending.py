@@ -19,7 +19,7 @@ from deploy.errors import DeployError, DeployerUnavailable, StageError
 from deploy.signed import SignedDeployer
 from deploy.testing import FakeDeployer
 from monitor.api import make_api
-from monitor.deploying import changing
+from monitor.changing import changing
 from monitor.effect import Step
 from monitor.policy import MENDS_MAX, Mode
 from monitor.served_check import ServedCheck

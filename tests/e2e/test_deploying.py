@@ -174,7 +174,10 @@ async def test_two_at_once_are_one(certified: tuple[World, Service]) -> None:
     assert len(world.promoted) == 1
 
 
-async def test_what_a_killed_one_left_up_is_stopped_by_the_next(certified: tuple[World, Service]) -> None:
+@pytest.mark.parametrize("by_daemon", [False, True])
+async def test_what_a_killed_one_left_up_is_stopped_by_the_next(
+    certified: tuple[World, Service], *, by_daemon: bool
+) -> None:
     world, service = certified
 
     class Killed(BaseException):
@@ -188,10 +191,16 @@ async def test_what_a_killed_one_left_up_is_stopped_by_the_next(certified: tuple
     world.hook = kill
     with pytest.raises(Killed):
         await deploy(world, service, fine_tune(world, DRIFTED))
-    world.deployer.down, world.hook = False, lambda _: None
     note = world.folder / "releases" / ".changes" / "prod.json"
     left = next(r for r in world.deployer.up if r.startswith("prod@"))
     note.write_text(f'{{"staged": ["{left}"]}}')
+    if by_daemon:
+        await world.service().prepare()
+        assert left in world.deployer.up, "the serving side does not answer, which stops no daemon"
+    world.deployer.down, world.hook = False, lambda _: None
+    if by_daemon:
+        await world.service().prepare()
+        assert set(world.deployer.up) == {world.good.id}
     done = await deploy(world, service, fine_tune(world, GOOD, "fit"))
     assert set(world.deployer.up) == {world.good.id, done.release.id}
 
