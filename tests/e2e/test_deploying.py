@@ -10,7 +10,7 @@ import pytest
 
 from deploy.checkpoint import release_names
 from deploy.errors import CheckpointError, DeployerUnavailable, StageError, StoreInUse
-from monitor import deploying
+from monitor import changing
 from monitor.deploying import Asked, Deployment, DeployOutcome
 from monitor.errors import NotMeasured, OpenIncident
 from monitor.incident import IncidentId, open_incident
@@ -264,7 +264,7 @@ async def test_a_disk_that_fills_up_takes_no_promotion_back(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    world.hook = lambda effect: monkeypatch.setattr(deploying, "write_whole", full) if effect == "promoted" else None
+    world.hook = lambda effect: monkeypatch.setattr(changing, "write_whole", full) if effect == "promoted" else None
     done = await deploy(world, service, fine_tune(world, GOOD))
     assert (done.outcome, world.active) == (DeployOutcome.PROMOTED, done.release.id)
 
