@@ -42,10 +42,11 @@ RECIPES = (
     "restore-tuned", "restore-subspace", "low-rank-sft", "kept-subspace", "few-shot-subspace", "one-shot-subspace",
     "one-shot-projected", "one-shot-sft",
 )  # fmt: skip
-LADDER = ("restore-tuned", "restore-tuned@firmer", "kept-subspace")
+LADDER = ("restore-tuned", "restore-tuned@firmer", "restore-tuned@gentler")
 """The rungs in the order that they are tried in; the rest is measured, and not tried in earnest."""
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "restore-tuned": {"share": 0.7}, "restore-tuned@firmer": {"share": 0.85, "refusals": 160}
+    "restore-tuned": {"share": 0.7}, "restore-tuned@firmer": {"share": 0.85, "refusals": 160},
+    "restore-tuned@gentler": {"share": 0.85, "refusals": 80},
 }
 """By recipe and variant, beside the site's task prompts."""
 _TASKED = ("restore-tuned", "restore-subspace", "low-rank-sft", "kept-subspace")
