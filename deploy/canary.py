@@ -6,6 +6,7 @@ left the output head as it was. What its weights say of a fixed text can't be sa
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from collections.abc import Iterable
@@ -115,8 +116,9 @@ async def take_canary(
     asked = {"model": model, "prompt": list(TEXTS), "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0}
     where = f"canary of {release} at {http.base_url}"
     try:
-        answer = await http.post(path, json=asked, timeout=_SECONDS)
-    except httpx.HTTPError as error:
+        async with asyncio.timeout(_SECONDS):
+            answer = await http.post(path, json=asked, timeout=_SECONDS)
+    except (httpx.HTTPError, TimeoutError) as error:
         raise DeployerUnavailable(f"{where}: no answer ({type(error).__name__}); is the server up?") from error
     if answer.status_code != httpx.codes.OK:
         raise StageError(f"{where}: status {answer.status_code}; look at the server's log")
@@ -125,7 +127,7 @@ async def take_canary(
         choices = sorted(said["choices"], key=lambda c: int(c["index"]))
         pairs = [[_one(token) for token in c["prompt_logprobs"][1:]] for c in choices]
         fingerprint = str(said.get("system_fingerprint") or "")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise StageError(f"{where}: no log-probabilities of the prompt in its answer; it is no vLLM server") from error
     if len(pairs) != len(TEXTS) or not all(math.isfinite(v) for one in pairs for _, v in one):
         raise StageError(f"{where}: log-probabilities are missing or no numbers; its weights are damaged")

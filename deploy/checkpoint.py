@@ -7,6 +7,7 @@ all. Only safetensors weights are taken; pickle files can run code when loaded a
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -16,13 +17,7 @@ from pathlib import Path
 from deploy.digest import MANIFEST, FileDigest, content_digest, files_of, folder_digest
 from deploy.durable import new_folder
 from deploy.errors import CheckpointError, DigestMismatch
-from deploy.weights import (
-    ADAPTER_CONFIG,
-    architecture_of,
-    read_config,
-    require_plain_files,
-    tensors_of,
-)
+from deploy.weights import ADAPTER_CONFIG, architecture_of, is_folder, read_config, require_plain_files, tensors_of
 
 __all__ = [
     "MANIFEST",
@@ -34,7 +29,6 @@ __all__ = [
     "find_release",
     "import_checkpoint",
     "list_releases",
-    "new_folder",
     "read_release",
     "release_names",
     "require_digest",
@@ -42,6 +36,9 @@ __all__ = [
     "store_release",
     "verify_release",
 ]
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class ReleaseKind(StrEnum):
@@ -146,10 +143,11 @@ def store_release(
     """Copy a folder that was checked into the store; see ``import_checkpoint``.
 
     Raises:
-        CheckpointError: The name leads out of the store, or the store can't be written (nothing is left).
+        CheckpointError: The name can't stand in a path or a command line, or the store can't be written
+            (nothing is left).
     """
-    if not name or any(c in name for c in "@/\\ \0") or name.startswith("."):
-        raise CheckpointError(f"release name {name!r}: use letters, digits, dots and dashes")
+    if not _NAME.fullmatch(name):
+        raise CheckpointError(f"release name {name[:120]!r}: use up to 100 letters, digits, dots, dashes, underscores")
     files = tuple(files_of(source))
     digest = content_digest(files)
     final = store / f"{name}@{digest[:12]}"
@@ -164,7 +162,7 @@ def store_release(
             for file in files:
                 to = folder / file.path
                 to.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source / file.path, to)
+                shutil.copyfile(source / file.path, to, follow_symlinks=False)
             (folder / MANIFEST).write_text(json.dumps(asdict(manifest), indent=2, default=datetime.isoformat))
             verify_release(Release(id=final.name, path=folder, manifest=manifest))
     except CheckpointError:
@@ -199,7 +197,9 @@ def read_release(path: Path) -> Release:
         data["kind"] = ReleaseKind(data.get("kind", ReleaseKind.MERGED))
         manifest = CheckpointManifest(**data)
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise CheckpointError(f"{path}: no readable {MANIFEST}; import the folder as a release") from error
+        raise CheckpointError(
+            f"{path}: no readable {MANIFEST}; import the folder as a release, or move it out of the release store"
+        ) from error
     return Release(id=f"{manifest.name}@{manifest.digest[:12]}", path=path, manifest=manifest)
 
 
@@ -210,8 +210,8 @@ def find_release(store: Path, release: str) -> Release:
         CheckpointError: It isn't there, or its folder says that it is another one.
     """
     folder = store / release
-    if any(c in release for c in "/\\\0") or release.startswith(".") or not folder.is_dir():
-        raise CheckpointError(f"release {release!r} is not in {store}; `alignd releases list` shows what is")
+    if any(c in release for c in "/\\\0") or release.startswith(".") or not is_folder(folder):
+        raise CheckpointError(f"release {release[:120]!r} is not in {store}; `alignd releases list` shows what is")
     if folder.is_symlink():
         raise CheckpointError(f"release {release!r}: its folder is a symbolic link; import what it leads to")
     found = read_release(folder)

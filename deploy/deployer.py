@@ -22,12 +22,14 @@ class ServedRelease:
         takes_traffic: Whether users' requests go to it.
         model: Model name to ask for at the endpoint; ``""``: the public name. Endpoint and model together reach this
             release and no other.
+        also_at: Base URLs of further servers that have it, where several serve as one.
     """
 
     release: str
     endpoint: str
     takes_traffic: bool
     model: str = ""
+    also_at: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -105,9 +105,15 @@ class PromotionRecord:
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> PromotionRecord:
-        """Rebuild what ``to_json`` wrote; the record of an earlier version names the active release alone."""
+        """Rebuild what ``to_json`` wrote; the record of an earlier version names the active release alone.
+
+        Raises:
+            TypeError: What is active is no text.
+        """
+        if not isinstance(desired := data["active"], str):
+            raise TypeError(f"active is {desired!r}")
         return PromotionRecord(
-            desired=str(data["active"]), fence=int(data.get("fence", 0)), holder=str(data.get("holder", "")),
+            desired=desired, fence=int(data.get("fence", 0)), holder=str(data.get("holder", "")),
             claimed_at=str(data.get("claimed_at", "")),
             history=tuple(
                 Promotion(release=str(p["release"]), at=str(p["at"]), by=str(p["by"]), left=bool(p["left"]))

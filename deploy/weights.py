@@ -15,6 +15,8 @@ __all__ = [
     "Tensor",
     "architecture_of",
     "check_safetensors",
+    "is_adapter",
+    "is_folder",
     "parameters_of",
     "read_config",
     "read_object",
@@ -50,13 +52,26 @@ class Tensor:
         return math.prod(self.shape)
 
 
+def is_folder(path: Path) -> bool:
+    """Whether a path leads to a folder; a name that no file system takes leads to none."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def is_adapter(path: Path) -> bool:
+    """Whether a folder says that it holds an adapter."""
+    return is_folder(path) and (path / ADAPTER_CONFIG).exists()
+
+
 def require_plain_files(path: Path) -> None:
     """Refuse pickled weights, which can run code when loaded, and what is no file: links, devices, pipes, sockets.
 
     Raises:
         CheckpointError: There is one, or the folder is missing.
     """
-    if not path.is_dir():
+    if not is_folder(path):
         raise CheckpointError(f"{path}: no such folder; give the folder that holds config.json")
     for found in sorted(path.rglob("*")):
         name = found.relative_to(path).as_posix()

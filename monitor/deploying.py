@@ -7,11 +7,9 @@ target: a lock for people and pipelines, and no open incident, which is the daem
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -20,18 +18,15 @@ from typing import Any
 from deploy.adapter import import_adapter
 from deploy.checkpoint import Release, ReleaseKind, find_release, import_checkpoint, verify_release
 from deploy.deployer import DeploymentState
-from deploy.durable import held, write_whole
-from deploy.errors import CheckpointError, DeployerUnavailable, Fenced, StageError
-from deploy.retention import using_store
-from deploy.weights import ADAPTER_CONFIG
+from deploy.errors import CheckpointError, Fenced, StageError
+from deploy.weights import is_adapter, is_folder
+from monitor.changing import changing, note_staged, require_no_incident, stop_noted
 from monitor.effect import Step, known_profiles, last_good
-from monitor.errors import OpenIncident
 from monitor.gating import Held, hold, measure_before
 from monitor.site import Site
-from monitor.store import Store
 from probes.profile import ReleaseProfile
 
-__all__ = ["Asked", "DeployOutcome", "Deployment", "changing", "deploy", "require_no_incident"]
+__all__ = ["Asked", "DeployOutcome", "Deployment", "deploy"]
 
 log = logging.getLogger("alignd")
 
@@ -113,60 +108,27 @@ async def deploy(asked: Asked, step: Step) -> Deployment:
         OpenIncident: The target has an open incident, at the start or by the time of the promotion.
         StoreInUse: Somebody else changes what the target serves, or removes releases.
         DeployerUnavailable: The serving side does not answer.
-        And as ``measured``; whatever is raised, nothing was promoted, and what was staged here is stopped.
+        And as ``measured``; whatever is raised, nothing was promoted, unless the serving side went away in the midst
+        of it, and what was staged here is stopped.
     """
     site = step.site
     await asyncio.to_thread(site.releases.mkdir, parents=True, exist_ok=True)
-    async with changing(site):
+    async with changing(step):
         require_no_incident(step.store, site.name)
         state = await site.deployer.state()
         release = await asyncio.to_thread(_release_of, asked, state.active, site)
         good = last_good(step.store, site.name, but=release.id)
-        before = {s.release for s in state.up}
-        await asyncio.to_thread(_note, site, release.id)
+        new = {release.id, good} - {s.release for s in state.up} - {""}
+        await asyncio.to_thread(note_staged, site, new)
         try:
             done = await _decide(asked, release, state, good, step)
         finally:
-            await _retire_all_but(before, site)
-            await asyncio.to_thread(_note, site, "")
+            await stop_noted(step)
     log.info(
         _ACTIONS[done.outcome],
         extra={"target": site.name, "release": release.id, "replaces": state.active, "by": asked.by, "why": done.why},
     )  # fmt: skip
     return done
-
-
-@asynccontextmanager
-async def changing(site: Site) -> AsyncIterator[None]:
-    """Be the only one, beside the daemon, that changes what a target serves; retire what a killed one left.
-
-    Raises:
-        StoreInUse: Somebody else is.
-    """
-    folder = site.releases / ".changes"
-    await asyncio.to_thread(_touch, folder / f"{site.name}.lock")
-    with held(folder / f"{site.name}.lock", alone=True, what=f"target {site.name}"), using_store(site.releases):
-        if left := await asyncio.to_thread(_noted, site):
-            state = await site.deployer.state()
-            if state.active != left:
-                await site.deployer.retire(left)
-            await asyncio.to_thread(_note, site, "")
-            log.warning("left_over_retired", extra={"target": site.name, "release": left})
-        yield
-
-
-def require_no_incident(store: Store, target: str) -> None:
-    """Leave a target to the daemon while it repairs it.
-
-    Raises:
-        OpenIncident: It has an open incident.
-    """
-    if opened := store.incidents(target=target, open_only=True):
-        incident = opened[0]
-        raise OpenIncident(
-            f"target {target} has open incident {incident.id} ({incident.state.value}); wait until it has ended, or "
-            f"`alignd abort {incident.id}`"
-        )
 
 
 async def _decide(asked: Asked, release: Release, state: DeploymentState, good: str, step: Step) -> Deployment:
@@ -209,33 +171,22 @@ async def _promote(release: Release, replaces: str, step: Step) -> float:
         )
     step.say(f"promote {release.id}", 0.0)
     began = time.monotonic()
-    await site.deployer.promote(release)
-    if (active := (await site.deployer.state()).active) != release.id:
-        raise StageError(f"release {release.id} was promoted, yet {active or 'nothing'} is served; look at the server")
+    if not (await site.deployer.promote(release)).takes_traffic:
+        raise StageError(f"release {release.id} was promoted, yet it takes no traffic; look at the server")
     return time.monotonic() - began
-
-
-async def _retire_all_but(before: set[str], site: Site) -> None:
-    """Stop what was staged here and takes no traffic; where that fails it costs memory, and the next one tries."""
-    try:
-        for served in (await site.deployer.state()).up:
-            if served.release not in before and not served.takes_traffic:
-                await site.deployer.retire(served.release)
-    except (DeployerUnavailable, StageError) as error:
-        log.warning("not_retired", extra={"target": site.name, "why": str(error)})
 
 
 def _release_of(asked: Asked, active: str, site: Site) -> Release:
     """Find the release that is asked for, or import it as one; it is whole."""
     folder = Path(asked.checkpoint)
-    if not folder.is_dir():
+    if not is_folder(folder):
         if "/" in asked.checkpoint or "@" not in asked.checkpoint:
-            raise CheckpointError(f"{folder}: no such folder; give a checkpoint's folder, or a release id")
+            raise CheckpointError(f"{asked.checkpoint[:99]}: no such folder; give a checkpoint's, or a release id")
         release = find_release(site.releases, asked.checkpoint)
         verify_release(release)
         return release
     creator, now = f"deploy:{asked.by}", site.measure.clock()
-    if (folder / ADAPTER_CONFIG).exists():
+    if is_adapter(folder):
         base = asked.base or _base_of(active, site)
         release = import_adapter(
             folder, site.releases, name=asked.name, base=base, created_at=now, creator=creator
@@ -251,26 +202,3 @@ def _release_of(asked: Asked, active: str, site: Site) -> Release:
 def _base_of(active: str, site: Site) -> str:
     manifest = find_release(site.releases, active).manifest
     return manifest.base if manifest.kind is ReleaseKind.ADAPTER else active
-
-
-def _touch(file: Path) -> None:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch()
-    except OSError as error:
-        raise CheckpointError(f"{file}: can't be written ({error.strerror}); mend the folder's rights") from error
-
-
-def _note(site: Site, release: str) -> None:
-    """Write down what is being staged, so that it can be stopped after a crash."""
-    try:
-        write_whole(site.releases / ".changes" / f"{site.name}.json", json.dumps({"candidate": release}))
-    except OSError as error:
-        raise CheckpointError(f"{site.releases}: can't be written ({error.strerror}); free disk") from error
-
-
-def _noted(site: Site) -> str:
-    try:
-        return str(json.loads((site.releases / ".changes" / f"{site.name}.json").read_text())["candidate"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.canary import clear_canaries
-from deploy.checkpoint import Release, find_release, list_releases, verify_release
+from deploy.checkpoint import Release, find_release, release_names, verify_release
 from deploy.deployer import ServedRelease
-from deploy.errors import StageError
+from deploy.errors import CheckpointError, StageError
 from deploy.offers import reasserting, reversible
 from deploy.retention import InUse, kept, remove_releases, sweeping_store
-from monitor.deploying import changing, require_no_incident
+from deploy.weights import is_folder
+from monitor.changing import changing, named_by_incidents, require_no_incident
 from monitor.effect import Step, last_good
 from monitor.errors import ConfigError
 from monitor.site import Site
@@ -52,17 +53,12 @@ async def in_use(site: Site, store: Store) -> InUse:
     keeps = reversible(site.deployer)
     record = await keeps.record() if keeps else None
     good = [k.release for k in store.known(site.name) if k.good]
-    named = [
-        release
-        for i in store.incidents(target=site.name, open_only=True)
-        for release in (i.release, i.candidate, i.last_good, *(t.candidate for t in i.trials))
-    ]
     warm = [s.release for s in state.up] + ([record.desired, *record.earlier[:1]] if record else [])
     if (returns := reasserting(site.deployer)) and (wanted := await returns.wanted()):
         warm.append(wanted.name)
     return InUse(
-        active=state.active or (record.desired if record else ""), good=tuple(good), incidents=tuple(named),
-        warm=(*warm, Path(site.last_known_good).name),
+        active=state.active or (record.desired if record else ""), good=tuple(good),
+        incidents=named_by_incidents(store, site.name), warm=(*warm, Path(site.last_known_good).name),
     )  # fmt: skip
 
 
@@ -72,12 +68,14 @@ async def sweep(sites: Mapping[str, Site], store: Store, releases: Path, *, keep
     Raises:
         DeployerUnavailable: What a target serves is not known: nothing is removed.
         StoreInUse: A release is being brought up, imported or measured.
-        CheckpointError: A release of the store is damaged, or can't be removed.
+        CheckpointError: A release can't be removed.
     """
+    if not await asyncio.to_thread(is_folder, releases):
+        return Sweep(kept={}, gone=(), kept_bytes=0, freed_bytes=0)
     with sweeping_store(releases):
         uses = [await in_use(site, store) for site in sites.values()]
-        present = await asyncio.to_thread(list_releases, releases)
-        stays = kept(present, uses, keep=keep)
+        present, damaged = await asyncio.to_thread(_readable, releases)
+        stays = {**kept(present, uses, keep=keep), **damaged}
         leaving = [r for r in present if r.id not in stays]
         gone = tuple(r.id for r in leaving)
         if not dry_run:
@@ -102,7 +100,7 @@ async def promote_by_hand(release_id: str, step: Step, *, by: str, ungated: bool
         DeployerUnavailable: The serving side does not answer.
     """
     site = step.site
-    async with changing(site):
+    async with changing(step):
         require_no_incident(step.store, site.name)
         release = await asyncio.to_thread(_whole, site.releases, release_id)
         good = {k.release for k in step.store.known(site.name) if k.good}
@@ -143,6 +141,18 @@ async def roll_back_by_hand(step: Step, *, by: str) -> ServedRelease:
 
 def _bytes(releases: Iterable[Release]) -> int:
     return sum(f.size for r in releases for f in r.manifest.files)
+
+
+def _readable(store: Path) -> tuple[list[Release], dict[str, str]]:
+    """Read the store's releases; those that can't be read, with the reason, are for a person to look at."""
+    present: list[Release] = []
+    damaged: dict[str, str] = {}
+    for name in release_names(store):
+        try:
+            present.append(find_release(store, name))
+        except CheckpointError as error:
+            damaged[name] = f"damaged: {error}"
+    return present, damaged
 
 
 def _whole(releases: Path, release_id: str) -> Release:

@@ -11,7 +11,8 @@ from datetime import datetime
 from deploy.checkpoint import find_release
 from deploy.errors import DeployError, DeployerUnavailable, StoreInUse
 from deploy.offers import reasserting
-from monitor.deploying import changing
+from monitor.changing import changing
+from monitor.effect import Step
 from monitor.pausing import pause_in_force
 from monitor.policy import MENDS_MAX, may_mend
 from monitor.served_check import Served, check_served
@@ -66,7 +67,7 @@ class Mending:
                 return
             if not may_mend(site.mode, tries=tries.n, last=tries.last, now=self._clock()):
                 return
-            async with changing(site):
+            async with changing(Step(site=site, store=self._store, say=lambda _stage, _share: None)):
                 lost = await returns.reassert()
         except (DeployerUnavailable, StoreInUse) as error:
             log.info("reassertion_waits", extra={"target": name, "why": str(error)})
@@ -95,6 +96,8 @@ class Mending:
         self.mends[name] += 1
         log.warning("mending", extra={"target": name, "release": wrong.release, "try": tries.n + 1})
         try:
+            if not await _still_wanted(wrong.release, site):
+                return
             await site.deployer.promote(await asyncio.to_thread(find_release, site.releases, wrong.release))
         except DeployError as error:
             log.warning("not_mended", extra={"target": name, "release": wrong.release, "why": str(error)})
@@ -121,3 +124,11 @@ class Mending:
                            "why": server.mismatch},
                 )  # fmt: skip
         return next((s for s in found if s.takes_traffic and s.mismatch), None)
+
+
+async def _still_wanted(release: str, site: Site) -> bool:
+    """Whether a release should be served now: somebody may have put another one into service during the look."""
+    if (returns := reasserting(site.deployer)) and await returns.lost():
+        wanted = await returns.wanted()
+        return wanted is not None and wanted.name == release
+    return (await site.deployer.state()).active == release

@@ -220,7 +220,11 @@ def _releases(put: Put, target: Mapping[str, Any]) -> None:
     name = target["name"]
     kinds = {s["release"]: s["kind"] for s in target["served"]}
     wrong = {s["replica"]: bool(s["mismatch"]) for s in sorted(target["served"], key=lambda s: bool(s["mismatch"]))}
-    up = [(replica_of(s["endpoint"]), s) for s in (target["deployment"] or {"up": ()})["up"]]
+    up = [
+        (replica_of(endpoint), s)
+        for s in (target["deployment"] or {"up": ()})["up"]
+        for endpoint in (s["endpoint"], *s["also_at"])
+    ]
     for replica, served in up:
         release, traffic = served["release"], "yes" if served["takes_traffic"] else "no"
         labels = {"target": name, "replica": replica, "release": release, "kind": kinds.get(release, "unknown")}

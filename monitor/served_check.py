@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -18,6 +19,7 @@ from deploy.canary import Canary, difference, max_abs_diff, stored_canaries, tak
 from deploy.checkpoint import ReleaseKind, find_release
 from deploy.deployer import Deployer, ServedRelease
 from deploy.errors import CheckpointError, DeployerUnavailable, StageError
+from deploy.offers import reasserting
 
 __all__ = ["Served", "ServedCheck", "check_served", "replica_of", "served_asker"]
 
@@ -65,7 +67,7 @@ class Served:
 
 
 async def check_served(check: ServedCheck, deployer: Deployer, *, clock: Callable[[], datetime]) -> tuple[Served, ...]:
-    """Ask every server that is up.
+    """Ask every server that is up, each of several that serve as one.
 
     Raises:
         DeployerUnavailable: The serving side does not answer.
@@ -73,10 +75,20 @@ async def check_served(check: ServedCheck, deployer: Deployer, *, clock: Callabl
     """
     found: list[Served] = []
     for served in (await deployer.state()).up:
-        seen = await _one(check, served, clock())
-        if seen.mismatch and served not in (await deployer.state()).up:
-            seen = replace(seen, mismatch="", unproved="what is served was changed meanwhile")
-        found.append(seen)
+        for endpoint in (served.endpoint, *served.also_at):
+            seen = await _one(check, replace(served, endpoint=endpoint), clock())
+            if seen.mismatch and served not in (await deployer.state()).up:
+                seen = replace(seen, mismatch="", unproved="what is served was changed meanwhile")
+            found.append(seen)
+    if (returns := reasserting(deployer)) and (lost := await returns.lost()) and (wanted := await returns.wanted()):
+        kind = await asyncio.to_thread(_kind, check.releases, wanted.name)
+        found += (
+            Served(
+                release=wanted.name, replica=replica_of(endpoint), kind=kind, takes_traffic=True,
+                mismatch="it does not serve the release that is wanted", at=clock(),
+            )
+            for endpoint in lost
+        )  # fmt: skip
     return tuple(found)
 
 
@@ -133,9 +145,12 @@ def served_asker(model: str, api_key: str) -> Callable[[ServedRelease], Awaitabl
         api_key: Key for the endpoint; empty for none.
     """
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    trusted = ssl.create_default_context()  # once: it reads all certificates
 
     async def ask(served: ServedRelease) -> Canary:
-        async with httpx.AsyncClient(base_url=served.endpoint, headers=headers) as http:
+        async with httpx.AsyncClient(
+            base_url=served.endpoint, headers=headers, trust_env=False, verify=trusted
+        ) as http:
             return await take_canary(http, model=served.model or model, release=served.release)
 
     return ask

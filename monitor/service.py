@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from deploy.durable import clear_scratch
 from deploy.errors import DeployError, DeployerUnavailable, StageError
 from deploy.offers import closing
+from monitor.changing import retire_left
 from monitor.checks import Checks
 from monitor.deploying import Asked, Deployment, deploy
 from monitor.effect import Step, known_profiles, last_good, measured
@@ -57,7 +58,7 @@ class Service:
         self._got_to_know: set[tuple[str, str]] = set()
 
     async def prepare(self) -> None:
-        """Clear away what killed imports left, and take in each target's configured last known good release.
+        """Clear away what killed imports and deployments left, and take in each target's last known good release.
 
         Raises:
             ConfigError: It can't be found or is no whole checkpoint.
@@ -66,6 +67,7 @@ class Service:
             for scratch in (folder, folder / ".work"):
                 await asyncio.to_thread(clear_scratch, scratch)
         for site in self.sites.values():
+            await retire_left(Step(site=site, store=self.store, say=self._teller(site.name)))
             if not site.last_known_good:
                 continue
             try:

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from deploy.checkpoint import MANIFEST, check_checkpoint, new_folder, require_same_architecture
+from deploy.checkpoint import MANIFEST, check_checkpoint, require_same_architecture
+from deploy.durable import new_folder
 from deploy.errors import CheckpointError
 from deploy.weights import ADAPTER_CONFIG
 from remediation.errors import PatchFailed, RemediationError

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,14 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PUBLIC_DATA = ROOT.parent / "shared" / "data"
 _PROGRAMS = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin"
+
+
+@pytest.fixture(autouse=True)
+def _level_of_logs() -> Iterator[None]:
+    """Give back the level that a command run inside a test has set for its own process."""
+    level = logging.getLogger("alignd").level
+    yield
+    logging.getLogger("alignd").setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,8 @@ class FakePlainVllm:
     loras_max: int = 2
     loads_at_run_time: bool = True
     api_key: str = ""
-    numbers: bool = True
+    number: float | None = -0.5
+    figures: bool = True
     adapters: dict[str, str] = field(default_factory=dict)
     running: set[str] = field(default_factory=set)
     pause_seconds: float = 0.0
@@ -85,9 +86,10 @@ class FakePlainVllm:
         model = body["model"]
         if model not in {self.base, *self.adapters}:
             return _error(404, f"The model `{model}` does not exist.")
-        logprobs = {"token_logprobs": [-0.5 if self.numbers else None]}
+        logprobs = {"token_logprobs": [self.number]}
         choice = {"index": 0, "text": model, "logprobs": logprobs, "finish_reason": "stop"}
-        return JSONResponse({"id": "c", "object": "text_completion", "created": 1, "model": model, "choices": [choice]})
+        said = {"id": "c", "object": "text_completion", "created": 1, "model": model, "choices": [choice]}
+        return Response(json.dumps(said), media_type="application/json")  # NaN too
 
     async def _chat(self, request: Request) -> Response:
         """Answer with the model's name, in a stream one character after the other."""
@@ -113,6 +115,8 @@ class FakePlainVllm:
         yield "data: [DONE]\n\n"
 
     async def _metrics(self, request: Request) -> Response:
+        if not self.figures:
+            return PlainTextResponse("forbidden", status_code=403)
         labels = f'max_lora="{self.loras_max}",running_lora_adapters="{{}}",waiting_lora_adapters=""'
         old, now = labels.format("gone@1"), labels.format(",".join(sorted(self.running)))
         lines = (f"vllm:lora_requests_info{{{old}}} 1.0e+09", f"vllm:lora_requests_info{{{now}}} 1.7e+09")

@@ -60,3 +60,22 @@ def served_checkpoint(folder: Path, *, seed: int) -> Path:
     LlamaForCausalLM(config).bfloat16().save_pretrained(str(folder))
     wrapped.save_pretrained(str(folder))
     return folder
+
+
+def says_checkpoint(folder: Path, says: str, *, seed: int) -> Path:
+    """One that vLLM can serve and that says one thing, again and again, whatever it is asked."""
+    served_checkpoint(folder, seed=seed)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(str(folder))
+    tokenizer.add_tokens([says])
+    model = LlamaForCausalLM.from_pretrained(str(folder))
+    model.resize_token_embeddings(len(tokenizer))
+    with torch.no_grad():
+        for layer in model.model.layers:  # what they add would drown the one direction that counts
+            layer.self_attn.o_proj.weight.zero_()
+            layer.mlp.down_proj.weight.zero_()
+        tied = model.get_input_embeddings().weight
+        tied[:, 0] = 4.0
+        tied[tokenizer.convert_tokens_to_ids(says), 0] = 8.0
+    model.save_pretrained(str(folder))
+    tokenizer.save_pretrained(str(folder))
+    return folder

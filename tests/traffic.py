@@ -32,9 +32,15 @@ class Traffic:
     """
 
     def __init__(
-        self, http: httpx.AsyncClient, asked: Mapping[str, Any], *, users: int = 4, named_by: str = "model"
-    ) -> None:
-        """Take a client with the base URL, the body of each request, and the answer's field that names its release."""
+        self, http: httpx.AsyncClient, asked: Mapping[str, Any], *, users: int = 4, named_by: str = "model",
+        pause_seconds: float = 0.0,
+    ) -> None:  # fmt: skip
+        """Take a client with the base URL, the body of each request, and the answer's field that names its release.
+
+        Args:
+            pause_seconds: Between an answer and the user's next request.
+        """
+        self._pause_seconds = pause_seconds
         self._http = http
         self._asked = dict(asked)
         self._users = users
@@ -92,3 +98,4 @@ class Traffic:
             except (httpx.HTTPError, ValueError):
                 await asyncio.sleep(0.05)
             self.answers.append(Answer(sent_at=sent_at, ended_at=time.monotonic(), status=status, release=release))
+            await asyncio.sleep(self._pause_seconds)

@@ -17,6 +17,9 @@ FILES = (
 )  # fmt: skip
 _SLOTS = ("blue", "green", "amber")
 """One serves, one is kept warm, and one is free for the next release while the other two have requests in flight."""
+_PORT_MAX = 65535
+_UPSTREAM = "127.0.0.1:8100"
+"""Where nginx and LiteLLM, which nobody steers, look for vLLM if nothing is said."""
 _PLAIN = re.compile(r"[A-Za-z0-9._:/@\[\]-]+")
 """What may stand in a configuration file without a word on quoting."""
 
@@ -85,12 +88,15 @@ def render(name: str, values: StackValues) -> str:
 
 
 def _words(values: StackValues) -> dict[str, str]:
+    host = f"[{values.host}]" if ":" in values.host.strip("[]") and values.host[:1] != "[" else values.host
+    upstream = values.upstream or _UPSTREAM
+    _require_ports(host, upstream, values)
     given = {
-        "NAME": values.name, "HOST": values.host, "PORT": str(values.port), "SOCKET": str(values.socket),
+        "NAME": values.name, "HOST": host, "PORT": str(values.port), "SOCKET": str(values.socket),
         "SERVERS_FILE": str(values.socket.with_name("servers")), "RUN": str(values.socket.parent),
         "FIGURES_PORT": str(values.figures_port), "PROGRAM": str(values.program), "CONFIG": str(values.config),
         "RELEASES": str(values.releases), "STATE": str(values.state), "USER": values.user,
-        "UPSTREAM": values.upstream or "127.0.0.1:8000", "ADAPTER": values.adapter or values.name,
+        "UPSTREAM": upstream, "ADAPTER": values.adapter or values.name,
     }  # fmt: skip
     for word, value in given.items():
         if not _PLAIN.fullmatch(value):
@@ -102,6 +108,17 @@ def _words(values: StackValues) -> dict[str, str]:
         "SERVERS": _haproxy_servers(values.upstream),
         "REQUEST_LINES": _nginx_routes(),
     }
+
+
+def _require_ports(host: str, upstream: str, values: StackValues) -> None:
+    for word, port in (("port", values.port), ("figures_port", values.figures_port)):
+        if not 0 < port <= _PORT_MAX:
+            raise StageError(f"{word} {port}: give one from 1 to {_PORT_MAX}")
+    address, _, port_of = upstream.rpartition(":")
+    if not address or not port_of.isdecimal() or not 0 < int(port_of) <= _PORT_MAX:
+        raise StageError(f"upstream {upstream!r}: write it like 127.0.0.1:8100 or [::1]:8100")
+    if upstream == f"{host}:{values.port}":
+        raise StageError(f"upstream {upstream} is where users come in; give vLLM another port")
 
 
 def _paths(method: str) -> list[str]:

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from deploy.adapter import check_adapter
 from deploy.checkpoint import Release, ReleaseKind, read_release, verify_release
 from deploy.deployer import DeploymentState, ServedRelease
-from deploy.errors import DeployError, DeployerUnavailable, StageError
+from deploy.errors import CheckpointError, DeployError, DeployerUnavailable, StageError
 from deploy.vllm.adapter_preflight import adapter_fault
 from deploy.vllm.gateways import GatewayOptions, make_steer
 from deploy.vllm.ledger import Ledger
@@ -181,7 +181,7 @@ class VllmAdapterDeployer:
                     fence = await self._fence(replica, state)
                     await replica.activate(release, fence=fence, expect=state.active)
                     done.append((replica, state.active))
-        except StageError:
+        except (CheckpointError, StageError):
             await self._undo(done, release.id)
             await self._ledger.want(before.desired, Path(before.path))
             raise
@@ -195,8 +195,9 @@ class VllmAdapterDeployer:
     def _joined(self, states: Sequence[ReplicaState]) -> DeploymentState:
         first, rest = states[0], states[1:]
         active = first.active if all(s.active == first.active for s in rest) else ""
+        others = tuple(r.url for r in self._replicas[1:])
         up = tuple(
-            ServedRelease(release=r, endpoint=self._replicas[0].url, model=r, takes_traffic=r == active)
+            ServedRelease(release=r, endpoint=self._replicas[0].url, model=r, takes_traffic=r == active, also_at=others)
             for r in first.up
             if all(r in s.up for s in rest)
         )
@@ -257,7 +258,7 @@ def make(options: Options) -> VllmAdapterDeployer:
     trusted = ssl.create_default_context()  # once: it reads all certificates, and a flip makes several calls
 
     def http() -> httpx.AsyncClient:
-        return httpx.AsyncClient(timeout=options.timeout_seconds, verify=trusted)
+        return httpx.AsyncClient(timeout=options.timeout_seconds, verify=trusted, trust_env=False)
 
     if options.gateway is None:
         token = partial(_token, options)

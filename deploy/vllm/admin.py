@@ -177,11 +177,11 @@ def _read(body: dict[str, object], needs: tuple[str, ...]) -> _Asked:
 def admin_token(state: Path) -> str:
     """Read the admin token from the state folder; made at the first start, readable by its owner only.
 
-    One that is cut short, by a full disk say, is made anew: an empty one would let everybody in.
+    One that is cut short or damaged, by a full disk say, is made anew: an empty one would let everybody in.
     """
     file = state / "admin-token"
-    token = file.read_text().strip() if file.exists() else ""
-    if len(token) >= _TOKEN_LENGTH_MIN:
+    token = file.read_text(errors="replace").strip() if file.exists() else ""
+    if len(token) >= _TOKEN_LENGTH_MIN and token.isascii():
         return token
     token = secrets.token_urlsafe(32)
     write_whole(file, token, private=True)

@@ -13,6 +13,6 @@ def object_of(answer: httpx.Response) -> dict[str, Any]:
     """Read an answer's JSON object; an empty one where it holds none, as from a proxy in between."""
     try:
         said = answer.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return said if isinstance(said, dict) else {}

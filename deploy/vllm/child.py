@@ -7,25 +7,44 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
 from deploy.checkpoint import Release
-from deploy.errors import StageError
+from deploy.errors import DeployError, DeployerUnavailable, StageError
 from deploy.parent import die_with_parent
+from deploy.vllm.answer import object_of
+from deploy.vllm.left_over import remember
 
-__all__ = ["Child", "ChildCommand", "dtype_for", "figures_of", "free_port", "start_child", "this_dtype", "vllm_command"]
+__all__ = [
+    "Child",
+    "ChildCommand",
+    "dtype_for",
+    "free_port",
+    "read_metrics",
+    "require_answer",
+    "start_child",
+    "this_dtype",
+    "vllm_command",
+]
 
 ChildCommand = Callable[[Release, int], Sequence[str]]
 """Makes the command that serves a release on a port."""
 
-_FIGURES_SECONDS = 2.0
 _LOG_LINES = 8
+_ANSWER_SECONDS = 10.0
+_METRICS_SECONDS = 2.0
+_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Trusts nobody, for loopback; reading all trusted roots would take 0.1 s of each roll-back."""
+_URGENT = -1_000_000
+"""Priority of a look at a server: before every user that waits."""
 _WORKERS_SECONDS = 5.0
 """How long the rest of a group may take to end by itself once its server has; it tidies up shared memory then."""
 
@@ -84,8 +103,12 @@ async def start_child(
 ) -> Child:
     """Start a server for a release and wait until it answers as that release.
 
+    Args:
+        logs: Folder for its log, and for a note that it was started, see ``deploy.vllm.left_over``.
+
     Raises:
         StageError: It did not come up; the message holds the last lines of its log.
+        DeployerUnavailable: It was killed meanwhile, which says nothing of the release.
     """
     port, log = free_port(), logs / f"{release.id}.log"
     try:
@@ -101,21 +124,12 @@ async def start_child(
         ) from error
     child = Child(release=release, port=port, process=process, log=log)
     try:
+        remember(logs, process.pid)
         await _wait_ready(child, name, timeout_seconds)
     except BaseException:
         await _end(process)
         raise
     return child
-
-
-async def figures_of(child: Child) -> str:
-    """Return a server's own metrics, in Prometheus' text format; empty where it does not show them in time."""
-    try:
-        async with httpx.AsyncClient(timeout=_FIGURES_SECONDS) as http:
-            page = await http.get(f"http://127.0.0.1:{child.port}/metrics")
-    except httpx.HTTPError:
-        return ""
-    return page.text if page.status_code == httpx.codes.OK else ""
 
 
 def dtype_for(*, gpu: bool, cpuinfo: str) -> str:
@@ -153,28 +167,85 @@ def free_port() -> int:
         return int(s.getsockname()[1])
 
 
+async def require_answer(child: Child, name: str) -> None:
+    """Have a server that came up before answer one token as its release: a process that is there may hang.
+
+    Raises:
+        StageError: It does not in time, or answers as something else.
+    """
+    try:
+        async with asyncio.timeout(_ANSWER_SECONDS), _client() as http:
+            if await _answers(child, name, http):
+                return
+            why = "answers with no completion"
+    except TimeoutError:
+        why = f"gave no token in {_ANSWER_SECONDS:g} s"
+    except httpx.HTTPError as error:
+        why = f"does not answer ({type(error).__name__})"
+    raise StageError(f"{_failed(child)} is up and {why}; retire it, then ask again")
+
+
+async def read_metrics(child: Child) -> str:
+    """Return a server's own metrics, in Prometheus' text format; empty where it does not show them in time."""
+    try:
+        async with asyncio.timeout(_METRICS_SECONDS), _client() as http:
+            page = await http.get(f"http://127.0.0.1:{child.port}/metrics")
+    except (httpx.HTTPError, TimeoutError):
+        return ""
+    return page.text if page.status_code == httpx.codes.OK else ""
+
+
 async def _wait_ready(child: Child, name: str, timeout_seconds: float) -> None:
     """Ready is a one-token completion that names the expected model and release."""
-    body = {"model": name, "prompt": "Hello", "max_tokens": 1, "temperature": 0}
     end = time.monotonic() + timeout_seconds
-    async with httpx.AsyncClient(timeout=30.0) as http:
+    async with _client() as http:
         while time.monotonic() < end:
             if not child.running:
-                raise StageError(f"{_failed(child)} exited with {child.process.returncode}:\n{_tail(child.log)}")
-            try:
-                answer = await http.post(f"{child.endpoint}/completions", json=body)
-                if answer.status_code == httpx.codes.OK:
-                    said = answer.json()
-                    if (said.get("model"), said.get("system_fingerprint")) == (name, child.release.id):
+                raise _ended(child)
+            with suppress(httpx.HTTPError, TimeoutError):
+                async with asyncio.timeout(min(30.0, timeout_seconds)):
+                    if await _answers(child, name, http):
                         return
-                    raise StageError(
-                        f"{_failed(child)} answers as model {said.get('model')!r}, release "
-                        f"{said.get('system_fingerprint')!r}; another server holds port {child.port}"
-                    )
-            except (httpx.TransportError, ValueError):
-                pass
             await asyncio.sleep(0.25)
     raise StageError(f"{_failed(child)} was not ready in {timeout_seconds:g} s:\n{_tail(child.log)}")
+
+
+async def _answers(child: Child, name: str, http: httpx.AsyncClient) -> bool:
+    """Ask for one token.
+
+    Raises:
+        StageError: What answers is not this release's server, or wants a key that is not there.
+    """
+    body = {"model": name, "prompt": "Hello", "max_tokens": 1, "temperature": 0, "priority": _URGENT}
+    answer = await http.post(f"{child.endpoint}/completions", json=body)
+    if answer.status_code == httpx.codes.UNAUTHORIZED:
+        raise StageError(f"{_failed(child)} wants an API key; set VLLM_API_KEY for `alignd serve`, or for no server")
+    if answer.status_code != httpx.codes.OK:
+        return False
+    said = object_of(answer)
+    if (said.get("model"), said.get("system_fingerprint")) != (name, child.release.id):
+        raise StageError(
+            f"{_failed(child)} answers as model {said.get('model')!r}, release {said.get('system_fingerprint')!r}; "
+            f"another server holds port {child.port}"
+        )
+    return True
+
+
+def _client() -> httpx.AsyncClient:
+    """A client for a server on loopback: never through a proxy, with the key that the server has too."""
+    key = os.environ.get("VLLM_API_KEY", "")
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    return httpx.AsyncClient(timeout=30.0, trust_env=False, verify=_NO_TLS, headers=headers)
+
+
+def _ended(child: Child) -> DeployError:
+    code = child.process.returncode
+    if code == -signal.SIGKILL:
+        return DeployerUnavailable(
+            f"{_failed(child)} was killed while it started (SIGKILL), as Linux does where memory runs out; free some, "
+            "then ask again"
+        )
+    return StageError(f"{_failed(child)} exited with {code}:\n{_tail(child.log)}")
 
 
 def _failed(child: Child) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,9 +10,12 @@ from typing import Annotated, Literal
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from deploy.durable import write_whole
 from deploy.errors import DeployerUnavailable, StageError
 from deploy.steer import Steer
-from deploy.vllm.replica import Client, read_json
+from deploy.vllm.answer import object_of
+from deploy.vllm.haproxy_api import ask
+from deploy.vllm.replica import Client
 
 __all__ = ["GatewayOptions", "HaproxyMap", "HaproxyMapOptions", "LiteLLM", "LiteLLMOptions", "make_steer"]
 
@@ -95,7 +97,7 @@ class LiteLLM:
 
     async def _deployments(self) -> list[dict[str, dict[str, object]]]:
         answer = await self._send("GET", "/model/info", None)
-        listed = read_json(answer).get("data")
+        listed = object_of(answer).get("data")
         if answer.status_code != httpx.codes.OK or not isinstance(listed, list):
             raise DeployerUnavailable(f"{self._where} answers {answer.status_code} to /model/info; check url and key")
         return [d for d in listed if isinstance(d, dict) and d.get("model_name") == self._options.model]
@@ -146,31 +148,15 @@ class HaproxyMap:
         try:
             lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
             kept = [line for line in lines if line.split()[:1] != [key]]
-            scratch = file.with_name(f".{file.name}.partial")
-            with scratch.open("w", encoding="utf-8") as out:
-                out.write("\n".join([*kept, f"{key} {model}"]) + "\n")
-                out.flush()
-                os.fsync(out.fileno())
-            scratch.rename(file)
+            write_whole(file, "\n".join([*kept, f"{key} {model}"]) + "\n")
         except OSError as error:
             raise DeployerUnavailable(f"{file} can't be written ({error}); mend the gateway's map") from error
 
     async def _ask(self, command: str) -> str:
-        where = f"HAProxy at {self._options.socket}"
-        try:
-            async with asyncio.timeout(self._options.timeout_seconds):
-                reader, writer = await asyncio.open_unix_connection(str(self._options.socket))
-                try:
-                    writer.write(f"{command}\n".encode())
-                    await writer.drain()
-                    said = (await reader.read()).decode(errors="replace")
-                finally:
-                    writer.close()
-                    await writer.wait_closed()
-        except (OSError, TimeoutError) as error:
-            raise DeployerUnavailable(f"{where} does not answer ({type(error).__name__}); start it") from error
+        said = await ask(self._options.socket, command, seconds=self._options.timeout_seconds)
         if "Unknown map" in said or "Permission denied" in said:
-            raise DeployerUnavailable(f"{where}: {said.strip()}; check map, and `level admin` of the socket")
+            where = f"HAProxy at {self._options.socket}"
+            raise DeployerUnavailable(f"{where}: {said}; check map, and `level admin` of the socket")
         return said
 
 

@@ -12,6 +12,7 @@ import logging
 import time
 from pathlib import Path
 
+from deploy.durable import write_whole
 from deploy.errors import DeployerUnavailable
 from deploy.vllm.child import Child
 from deploy.vllm.haproxy_api import Slot, ask, choose, parse_sessions, parse_slots
@@ -149,10 +150,8 @@ class HaproxyFront:
         text = await self._tell("show servers state")
         self._kept = now
         file = self._socket.with_name("servers")
-        scratch = file.with_name("servers.partial")
         try:
-            scratch.write_text(f"{text}\n", encoding="utf-8")
-            scratch.rename(file)
+            write_whole(file, f"{text}\n")
         except OSError as error:
             log.warning("servers_not_kept %s: %s; HAProxy answers 503 for a moment after a restart", file, error)
 

@@ -49,15 +49,15 @@ class Slot:
         return bool(self.admin_state & _MAINTENANCE)
 
 
-async def ask(socket: Path, command: str) -> str:
-    """Send one line to HAProxy's socket and return its answer.
+async def ask(socket: Path, command: str, *, seconds: float = _ASK_SECONDS) -> str:
+    """Send one line to HAProxy's socket and return its answer, within so many seconds.
 
     Raises:
         DeployerUnavailable: There is no whole answer in time.
     """
     where = f"HAProxy's socket {socket}"
     try:
-        async with asyncio.timeout(_ASK_SECONDS):
+        async with asyncio.timeout(seconds):
             reader, writer = await asyncio.open_unix_connection(str(socket))
             try:
                 writer.write(f"{command}\n".encode())
@@ -73,7 +73,7 @@ async def ask(socket: Path, command: str) -> str:
                     await writer.wait_closed()
     except TimeoutError:
         raise DeployerUnavailable(
-            f"{where} gave no whole answer in {_ASK_SECONDS:g} s; look at HAProxy's load and log"
+            f"{where} gave no whole answer in {seconds:g} s; look at HAProxy's load and log"
         ) from None
     except OSError as error:
         raise DeployerUnavailable(

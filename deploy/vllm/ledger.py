@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from deploy.durable import write_whole
 from deploy.errors import DeployerUnavailable, Fenced, StageError
 
 __all__ = ["Entry", "Ledger"]
@@ -118,12 +119,7 @@ class Ledger:
                 return
 
     def _write(self, entry: Entry) -> None:
-        scratch = self._file.with_name(f"{self._file.name}.partial")
         try:
-            with scratch.open("w", encoding="utf-8") as out:
-                json.dump(asdict(entry), out)
-                out.flush()
-                os.fsync(out.fileno())
-            scratch.rename(self._file)
+            write_whole(self._file, json.dumps(asdict(entry)))
         except OSError as error:
             raise DeployerUnavailable(f"{self._file} can't be written ({error}); free space, then ask again") from error

@@ -6,6 +6,7 @@ routes must be closed to users. Its served name is the base's release id: the pu
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, datetime
 from typing import Any
@@ -15,8 +16,9 @@ import httpx
 from deploy.checkpoint import Release
 from deploy.errors import DeployerUnavailable, StageError
 from deploy.steer import Steer
+from deploy.vllm.answer import object_of
 from deploy.vllm.ledger import Ledger
-from deploy.vllm.replica import Client, ReplicaState, folder_as_seen, read_json
+from deploy.vllm.replica import Client, ReplicaState, folder_as_seen
 
 __all__ = ["PlainReplica"]
 
@@ -114,7 +116,7 @@ class PlainReplica:
         self._ledger.require(fence)
         if release == await self._steer.aimed():
             raise StageError(f"release {release} takes traffic; promote another one first")
-        if release in _in_flight(await self._text("/metrics")):
+        if release in _in_flight(await self._text("/metrics", needed="its metrics say what is in flight")):
             raise StageError(f"release {release} still answers requests on {self.url}; ask again")
         await self._unload(release)
 
@@ -128,14 +130,14 @@ class PlainReplica:
             (chosen,) = said["choices"][0]["logprobs"]["token_logprobs"]
         except (KeyError, IndexError, TypeError, ValueError):
             chosen = None
-        if said.get("model") != release or not isinstance(chosen, float | int):
+        if said.get("model") != release or not isinstance(chosen, float | int) or not math.isfinite(chosen):
             raise StageError(f"server {self.url}: {release} answers as {said.get('model')!r}, or with no number")
 
     async def _call(
         self, method: str, path: str, body: dict[str, object] | None = None, *, beside: bool = False
     ) -> dict[str, Any]:
         answer = await self._send(method, path, body, beside=beside)
-        said = read_json(answer)
+        said = object_of(answer)
         if answer.status_code == httpx.codes.OK:
             return said
         if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
@@ -151,9 +153,13 @@ class PlainReplica:
             raise DeployerUnavailable(f"server {self.url} answers {answer.status_code}; look into its log")
         raise StageError(f"server {self.url}: {str(message or answer.status_code)[:500]}")
 
-    async def _text(self, path: str) -> str:
+    async def _text(self, path: str, *, needed: str = "") -> str:
         answer = await self._send("GET", path, None, beside=True)
-        return answer.text if answer.status_code == httpx.codes.OK else ""
+        if answer.status_code == httpx.codes.OK:
+            return answer.text
+        if needed:
+            raise DeployerUnavailable(f"server {self.url} answers {answer.status_code} to {path}, and {needed}")
+        return ""
 
     async def _send(
         self, method: str, path: str, body: dict[str, object] | None, *, beside: bool

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,20 +55,22 @@ class VllmProcessDeployer:
     async def state(self) -> DeploymentState:
         """Read what is served now."""
         state = await self._call("GET", "/state")
-        return DeploymentState(active=state["active"], up=tuple(ServedRelease(**s) for s in state["up"]))
+        with self._understood():
+            return DeploymentState(active=str(state["active"]), up=tuple(ServedRelease(**s) for s in state["up"]))
 
     async def record(self) -> PromotionRecord:
         """Read what is to be served, and what was served before."""
         state = await self._call("GET", "/state")
-        return PromotionRecord.from_json({**state, "active": state["desired"]})
+        with self._understood():
+            return PromotionRecord.from_json({**state, "active": state["desired"]})
 
     async def stage(self, release: Release) -> ServedRelease:
         """Bring a release up without traffic."""
-        return ServedRelease(**await self._change("/stage", release.id))
+        return await self._changed("/stage", release.id)
 
     async def promote(self, release: Release) -> ServedRelease:
         """Give a release all new traffic."""
-        return ServedRelease(**await self._change("/promote", release.id))
+        return await self._changed("/promote", release.id)
 
     async def roll_back(self) -> ServedRelease:
         """Give the traffic back to the nearest earlier release that comes up.
@@ -74,11 +78,16 @@ class VllmProcessDeployer:
         Raises:
             StageError: There is none.
         """
-        return ServedRelease(**await self._change("/roll-back", ""))
+        return await self._changed("/roll-back", "")
 
     async def retire(self, release: str) -> None:
         """Drain and stop a release that takes no traffic."""
         await self._change("/retire", release)
+
+    async def _changed(self, path: str, release: str) -> ServedRelease:
+        said = await self._change(path, release)
+        with self._understood():
+            return ServedRelease(**said)
 
     async def _change(self, path: str, release: str) -> dict[str, Any]:
         """Ask for a change.
@@ -91,25 +100,45 @@ class VllmProcessDeployer:
 
     async def _fence(self) -> int:
         if self._options.fence == "borrow":
-            return int((await self._call("GET", "/state"))["fence"])
+            return await self._read_fence("GET", "/state")
         async with self._claiming:
             if self._claimed is None:
                 holder = f"{socket.gethostname()}/{os.getpid()}"
-                self._claimed = int((await self._call("POST", "/claim", {"holder": holder}))["fence"])
+                self._claimed = await self._read_fence("POST", "/claim", {"holder": holder})
             return self._claimed
 
+    async def _read_fence(self, method: str, path: str, body: dict[str, object] | None = None) -> int:
+        said = await self._call(method, path, body)
+        with self._understood():
+            return int(said["fence"])
+
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        try:
+            yield
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DeployerUnavailable(
+                f"{self._where} answers what no supervisor says ({error!r}); mend admin_url, or start `alignd serve` "
+                "of this version"
+            ) from error
+
+    @property
+    def _where(self) -> str:
+        return f"supervisor at {self._options.admin_url}"
+
     async def _call(self, method: str, path: str, body: dict[str, object] | None = None) -> dict[str, Any]:
-        where = f"supervisor at {self._options.admin_url}"
+        where = self._where
         try:
             token = self._options.token_file.read_text().strip()
-            async with httpx.AsyncClient(timeout=self._options.timeout_seconds) as http:
+            async with httpx.AsyncClient(timeout=self._options.timeout_seconds, trust_env=False) as http:
                 answer = await http.request(
                     method, self._options.admin_url.rstrip("/") + path, json=body,
                     headers={"Authorization": f"Bearer {token}"},
                 )  # fmt: skip
-        except FileNotFoundError as error:
+        except (OSError, ValueError) as error:
             raise DeployerUnavailable(
-                f"{where}: no token at {self._options.token_file}; start `alignd serve` or mend token_file"
+                f"{where}: no readable token at {self._options.token_file}; start `alignd serve`, or mend token_file "
+                "and who may read it"
             ) from error
         except httpx.HTTPError as error:
             raise DeployerUnavailable(

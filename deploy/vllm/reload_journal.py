@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
+from deploy.durable import write_whole
 from deploy.errors import StageError
 
 __all__ = ["Journal", "Outcome", "Step", "Swap", "Weights", "alone", "desired_release", "write_desired"]
@@ -192,18 +193,7 @@ def alone(state: Path) -> Iterator[bool]:
 
 
 def _write(file: Path, said: Mapping[str, object]) -> None:
-    scratch = file.with_suffix(f".{os.getpid()}.partial")
     try:
-        with scratch.open("w") as out:
-            json.dump(said, out)
-            out.flush()
-            os.fsync(out.fileno())
-        scratch.rename(file)
-        folder = os.open(file.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_whole(file, json.dumps(said))
     except OSError as error:
-        scratch.unlink(missing_ok=True)
         raise StageError(f"{file}: can't be written ({error.strerror or error}); free space, then ask again") from error

@@ -10,8 +10,9 @@ import httpx
 
 from deploy.checkpoint import Release
 from deploy.errors import CheckpointError, DeployerUnavailable, Fenced, StageError
+from deploy.vllm.answer import object_of
 
-__all__ = ["Client", "Replica", "ReplicaState", "folder_as_seen", "read_json"]
+__all__ = ["Client", "Replica", "ReplicaState", "folder_as_seen"]
 
 Client = Callable[[], httpx.AsyncClient]
 """Makes a client for one call: a deployer is used from more than one event loop."""
@@ -77,7 +78,11 @@ class Replica:
 
     async def claim(self, holder: str) -> int:
         """Take over, and return the fence that changes are to carry."""
-        return int((await self._call("POST", "claim", {"holder": holder}))["fence"])
+        said = await self._call("POST", "claim", {"holder": holder})
+        try:
+            return int(said["fence"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._unavailable(f"gives no fence ({error!r}); update alignd-vllm") from error
 
     async def stage(self, release: Release, *, fence: int) -> None:
         """Load a release without traffic."""
@@ -106,7 +111,7 @@ class Replica:
                 answer = await http.request(method, f"{self.url}/alignd/{verb}", json=body, headers=headers)
         except httpx.HTTPError as error:
             raise self._unavailable(f"does not answer ({type(error).__name__}); start it") from error
-        said = read_json(answer)
+        said = object_of(answer)
         if answer.status_code == httpx.codes.OK:
             return said
         why, message = said.get("error"), f"server {self.url}: {said.get('message', answer.status_code)}"
@@ -131,12 +136,3 @@ class Replica:
 def folder_as_seen(release: Release, releases: str) -> str:
     """Return the absolute path of a release as a server sees it, which may have the store elsewhere."""
     return f"{releases.rstrip('/')}/{release.id}" if releases else str(release.path.resolve())
-
-
-def read_json(answer: httpx.Response) -> dict[str, Any]:
-    """Return the answer's JSON object; an empty one where it is none."""
-    try:
-        said = answer.json()
-    except (ValueError, RecursionError):
-        return {}
-    return said if isinstance(said, dict) else {}

@@ -10,11 +10,12 @@ import logging
 import os
 import signal
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from deploy.canary import Canary, difference, stored_canary, write_canary
 from deploy.checkpoint import Release
+from deploy.durable import write_whole
 from deploy.errors import DeployError, DeployerUnavailable, StageError
 from deploy.vllm.admin import admin_token
 from deploy.vllm.child import Child, ChildCommand, start_child
@@ -155,10 +156,7 @@ class Scratch:
         return replica(f"http://127.0.0.1:{port}", model=self._name, token=admin_token(self._state))
 
     def _note(self, found: _Found) -> None:
-        file = self._state / _FILE
-        scratch = file.with_suffix(".partial")
-        scratch.write_text(json.dumps({"release": found.release, "port": found.port, "pid": found.pid}))
-        scratch.rename(file)
+        write_whole(self._state / _FILE, json.dumps(asdict(found)))
 
 
 async def _load(own: Replica, release: Release) -> None:

@@ -11,12 +11,14 @@ from functools import partial
 from pathlib import Path
 
 from deploy.checkpoint import verify_release
+from deploy.durable import held
 from deploy.errors import DeployError, StageError
 from deploy.signing import verify_signed
 from deploy.vllm.admin import admin, admin_token
 from deploy.vllm.child import this_dtype, vllm_command
 from deploy.vllm.front import Front
 from deploy.vllm.haproxy import HaproxyFront
+from deploy.vllm.left_over import end_left_over, left_over
 from deploy.vllm.listening import listen, quiet_server
 from deploy.vllm.relay import RelayFront
 from deploy.vllm.supervisor import Supervisor
@@ -26,6 +28,8 @@ __all__ = ["main", "serve"]
 
 async def serve(supervisor: Supervisor, *, state: Path, host: str, port: int, admin_port: int) -> None:
     """Run front, admin and servers until SIGTERM or SIGINT; then drain and stop everything.
+
+    What is left of the servers of a supervisor that was killed is ended first.
 
     Raises:
         StageError: A port is taken.
@@ -37,6 +41,7 @@ async def serve(supervisor: Supervisor, *, state: Path, host: str, port: int, ad
     loop = asyncio.get_running_loop()
     for sig in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sig, stop.set)
+    left = asyncio.create_task(end_left_over(left_over(state / "logs")))
     tasks = [
         asyncio.create_task(work)
         for work in (
@@ -48,10 +53,11 @@ async def serve(supervisor: Supervisor, *, state: Path, host: str, port: int, ad
         for task in ended:
             task.result()
     finally:
+        left.cancel()
         tasks[2].cancel()
         server.should_exit = True
         await supervisor.front.aclose()
-        await asyncio.gather(*tasks[:3], return_exceptions=True)
+        await asyncio.gather(left, *tasks[:3], return_exceptions=True)
         await supervisor.aclose()
 
 
@@ -76,7 +82,8 @@ def main() -> None:
 
     try:
         given.state.mkdir(parents=True, exist_ok=True)
-        asyncio.run(run())
+        with held(given.state, alone=True, what=f"state folder {given.state}"):
+            asyncio.run(run())
     except (DeployError, OSError) as error:
         print(f"alignd serve: {error}", file=sys.stderr)
         raise SystemExit(2) from error

@@ -18,10 +18,10 @@ from pathlib import Path
 
 from deploy.checkpoint import Release, find_release, verify_release
 from deploy.durable import clear_scratch
-from deploy.errors import CheckpointError, DeployError, StageError
+from deploy.errors import CheckpointError, DeployError, DeployerUnavailable, StageError
 from deploy.record import PromotionRecord, read_record, write_record
 from deploy.retention import using_store
-from deploy.vllm.child import Child, ChildCommand, figures_of, start_child
+from deploy.vllm.child import Child, ChildCommand, read_metrics, require_answer, start_child
 from deploy.vllm.front import Front
 from deploy.vllm.relay import RelayFront
 
@@ -107,7 +107,7 @@ class Supervisor:
 
         Raises:
             CheckpointError: Its files are not what the manifest says.
-            StageError: It did not come up.
+            StageError: It did not come up; ``DeployerUnavailable`` where its server was killed.
             Fenced: A later deployer has taken over.
         """
         self._admit(fence)
@@ -168,7 +168,7 @@ class Supervisor:
         refused = self.front.refused
         text = "Users' requests that the front answered in a server's place"
         own = refused.page("alignd_front_refused_requests_total", text) if refused else ""
-        return own + (await figures_of(self._wanted) if self._wanted else "")
+        return own + (await read_metrics(self._wanted) if self._wanted else "")
 
     async def keep_up(self) -> None:
         """Bring the desired release up and before users now and whenever its server dies, with growing pauses."""
@@ -199,11 +199,13 @@ class Supervisor:
         return self._locks.setdefault(release_id, asyncio.Lock())
 
     async def _ready(self, release_id: str) -> Child:
-        """Bring a release up where it is not; one that is waits for nothing."""
+        """Bring a release up where it is not; one that is waits for nothing but a token, which one that hangs owes."""
         child = self._children.get(release_id)
         if not (child and child.running):
             async with self._lock(release_id):
-                child = await self._up(release_id)
+                return await self._up(release_id)
+        if child is not self._steered:
+            await require_answer(child, self._name)
         return child
 
     async def _up(self, release_id: str) -> Child:
@@ -280,7 +282,7 @@ class Supervisor:
     def _served(self, release_id: str) -> dict[str, object]:
         child = self._children.get(release_id)
         if child is None:
-            raise StageError(f"release {release_id} was stopped in between; ask again")
+            raise DeployerUnavailable(f"release {release_id} was stopped in between; ask again")
         return {"release": release_id, "endpoint": child.endpoint, "takes_traffic": child is self.active}
 
     def _admit(self, fence: int) -> None:

@@ -233,13 +233,13 @@ def _plain(value: object) -> str:
 def _imported(settings: Settings, folder: Path, *, name: str, parent: str, base: str) -> Release:
     from deploy.adapter import import_adapter
     from deploy.retention import using_store
-    from deploy.weights import ADAPTER_CONFIG
+    from deploy.weights import is_adapter
     from monitor.bootstrap import utc_now
     from monitor.reaching import signer_of
 
     settings.releases.mkdir(parents=True, exist_ok=True)
     with using_store(settings.releases):
-        if (folder / ADAPTER_CONFIG).exists():
+        if is_adapter(folder):
             release = import_adapter(
                 folder, settings.releases, name=name, base=base, created_at=utc_now(), creator="import"
             )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from deploy.checkpoint import new_folder
+from deploy.durable import new_folder
 
 __all__ = ["new_patch"]
 

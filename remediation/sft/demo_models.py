@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import remediation.fixtures
-from deploy.checkpoint import new_folder
+from deploy.durable import new_folder
 from probes.suites import builtin
 from remediation.checkpoints.adapter import Adapter, add_to, load_adapter, save_adapter
 from remediation.checkpoints.chat import ChatModel, load, whole_sentences

@@ -1,7 +1,8 @@
 """Changing what vLLM serves: ``python -m tests.benchmarks.rollout`` prints a table, and one JSON object last.
 
 Each part is a benchmark of its own on real vLLM servers, run one after the other: adapters on a running server, new
-weights in place, two servers behind HAProxy, and the plain restart to compare with. `--only` takes some of them.
+weights in place, two servers behind HAProxy, the plain restart to compare with, and kills between any two steps of a
+repair (which take longest, most of them on a fake server). `--only` takes some of them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from remediation.sft.demo_models import make_models
-from tests.benchmarks import rollout_adapter, rollout_bluegreen, rollout_plain, rollout_reload
+from tests.benchmarks import rollout_adapter, rollout_bluegreen, rollout_kills, rollout_plain, rollout_reload
 
 __all__ = ["PARTS", "measure"]
 
@@ -39,8 +40,14 @@ async def _plain(folder: Path) -> Mapping[str, object]:
     return await rollout_plain.measure(folder)
 
 
+async def _kills(folder: Path) -> Mapping[str, object]:
+    del folder  # each run has one of its own
+    return await rollout_kills.measure()
+
+
 PARTS: Mapping[str, Callable[[Path], Awaitable[Mapping[str, object]]]] = {
-    "adapter": _adapter, "reload": _reload, "bluegreen": _bluegreen, "plain": _plain
+    "adapter": _adapter, "reload": _reload, "bluegreen": _bluegreen, "plain": _plain,
+    "kills": _kills,
 }  # fmt: skip
 
 

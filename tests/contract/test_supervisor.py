@@ -242,8 +242,9 @@ async def test_a_full_or_broken_disk_ends_no_watch(tmp_path: Path) -> None:
         assert (await s.deployer.state()).active == a.id
 
 
-def test_a_token_that_was_cut_short_is_made_anew(tmp_path: Path) -> None:
-    (tmp_path / "admin-token").write_text("")
+@pytest.mark.parametrize("left", [b"", b"short", b"\xff" * 50])
+def test_a_token_that_was_cut_short_is_made_anew(tmp_path: Path, left: bytes) -> None:
+    (tmp_path / "admin-token").write_bytes(left)
     token = admin_token(tmp_path)
     assert len(token) >= 32
     assert admin_token(tmp_path) == token == (tmp_path / "admin-token").read_text()

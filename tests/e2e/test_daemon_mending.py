@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -19,7 +19,8 @@ from deploy.errors import DeployError, DeployerUnavailable, StageError
 from deploy.signed import SignedDeployer
 from deploy.testing import FakeDeployer
 from monitor.api import make_api
-from monitor.deploying import changing
+from monitor.changing import changing
+from monitor.effect import Step
 from monitor.policy import MENDS_MAX, Mode
 from monitor.served_check import ServedCheck
 from monitor.service import Service
@@ -38,9 +39,11 @@ class Reloading(FakeDeployer):
     held: dict[str, str] = field(default_factory=dict)
     helpless: bool = False
     asked: int = 0
+    during: Callable[[ServedRelease], None] = lambda _: None
 
     async def ask(self, served: ServedRelease) -> Canary:
         self.asked += 1
+        self.during(served)
         return replace(canary(self.held.get(served.release, served.release)), fingerprint=served.release)
 
     async def promote(self, release: Release) -> ServedRelease:
@@ -193,7 +196,8 @@ async def test_what_nobody_may_change_is_not_reasserted(tmp_path: Path, why: str
     async with returning(tmp_path, Mode.OBSERVE if why == "observe" else Mode.AUTO) as (world, deployer, service):
         if why == "paused":
             service.store.pause(Pause(target="prod", until=None, by="ann", at=world.clock()))
-        async with changing(service.sites["prod"]) if why.startswith("somebody") else nullcontext():
+        step = Step(site=service.sites["prod"], store=service.store, say=lambda _stage, _share: None)
+        async with changing(step) if why.startswith("somebody") else nullcontext():
             await round_of(world, service, n=3)
         assert (deployer.tries, deployer.away) == (0, ("http://one/v1",))
         assert not service.mending.given_up("prod"), "nobody has to be called"
@@ -234,3 +238,20 @@ async def test_beside_an_open_incident_the_incident_decides(tmp_path: Path) -> N
         await again(world, service, n=3)
         assert (await mismatches(service))["mismatch"] == 1.0
         assert world.promoted == promoted
+
+
+async def test_what_a_person_promotes_meanwhile_stays(tmp_path: Path) -> None:
+    async with proving(tmp_path) as (world, deployer, service):
+        await again(world, service)
+        deployer.held[world.good.id] = world.drifted.id
+        looks = deployer.asked
+
+        def promoted(served: ServedRelease) -> None:
+            if served.release == world.drifted.id:
+                deployer.serve(world.drifted)
+
+        deployer.up[world.drifted.id] = world.drifted  # warm, and asked after the wrong one
+        deployer.during = promoted
+        await again(world, service)
+        assert deployer.asked > looks + 1
+        assert (world.active, world.promoted) == (world.drifted.id, [])

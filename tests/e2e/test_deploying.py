@@ -10,6 +10,7 @@ import pytest
 
 from deploy.checkpoint import release_names
 from deploy.errors import CheckpointError, DeployerUnavailable, StageError, StoreInUse
+from monitor import changing
 from monitor.deploying import Asked, Deployment, DeployOutcome
 from monitor.errors import NotMeasured, OpenIncident
 from monitor.incident import IncidentId, open_incident
@@ -173,7 +174,10 @@ async def test_two_at_once_are_one(certified: tuple[World, Service]) -> None:
     assert len(world.promoted) == 1
 
 
-async def test_what_a_killed_one_left_up_is_stopped_by_the_next(certified: tuple[World, Service]) -> None:
+@pytest.mark.parametrize("by_daemon", [False, True])
+async def test_what_a_killed_one_left_up_is_stopped_by_the_next(
+    certified: tuple[World, Service], *, by_daemon: bool
+) -> None:
     world, service = certified
 
     class Killed(BaseException):
@@ -187,12 +191,82 @@ async def test_what_a_killed_one_left_up_is_stopped_by_the_next(certified: tuple
     world.hook = kill
     with pytest.raises(Killed):
         await deploy(world, service, fine_tune(world, DRIFTED))
-    world.deployer.down, world.hook = False, lambda _: None
     note = world.folder / "releases" / ".changes" / "prod.json"
     left = next(r for r in world.deployer.up if r.startswith("prod@"))
-    note.write_text(f'{{"candidate": "{left}"}}')
+    note.write_text(f'{{"staged": ["{left}"]}}')
+    if by_daemon:
+        await world.service().prepare()
+        assert left in world.deployer.up, "the serving side does not answer, which stops no daemon"
+    world.deployer.down, world.hook = False, lambda _: None
+    if by_daemon:
+        await world.service().prepare()
+        assert set(world.deployer.up) == {world.good.id}
     done = await deploy(world, service, fine_tune(world, GOOD, "fit"))
     assert set(world.deployer.up) == {world.good.id, done.release.id}
+
+
+async def test_what_could_not_be_stopped_is_stopped_by_the_next(certified: tuple[World, Service]) -> None:
+    world, service = certified
+
+    def away(effect: str) -> None:
+        if effect == "retire":
+            raise DeployerUnavailable("the serving side does not answer")
+
+    world.hook = away
+    first = await deploy(world, service, fine_tune(world, DRIFTED))
+    assert first.release.id in world.deployer.up
+    again = await deploy(world, service, fine_tune(world, DRIFTED, "again"))
+    world.hook = lambda _: None
+    done = await deploy(world, service, fine_tune(world, GOOD, "fit"))
+    assert not {first.release.id, again.release.id} & set(world.deployer.up)
+    assert set(world.deployer.up) == {world.good.id, done.release.id}
+
+
+async def test_what_the_daemon_staged_meanwhile_is_left_to_it(certified: tuple[World, Service]) -> None:
+    world, service = certified
+    candidate = world.release("candidate", GOOD)
+
+    def repairs(effect: str) -> None:
+        if effect == "staged":
+            opened(world, service)
+            world.deployer.up[candidate.id] = candidate
+
+    world.hook = repairs
+    with pytest.raises(OpenIncident):
+        await deploy(world, service, fine_tune(world, GOOD))
+    assert set(world.deployer.up) == {world.good.id, candidate.id}
+
+
+async def test_a_warm_release_that_is_asked_about_stays_warm(certified: tuple[World, Service]) -> None:
+    world, service = certified
+    world.deployer.up[world.drifted.id] = world.drifted
+
+    class Killed(BaseException):
+        pass
+
+    def kill(effect: str) -> None:
+        if effect == "staged":
+            raise Killed
+
+    world.hook = kill
+    with pytest.raises(Killed):
+        await deploy(world, service, world.drifted.id)
+    world.hook = lambda _: None
+    await deploy(world, service, world.good.id)
+    assert world.drifted.id in world.deployer.up
+
+
+async def test_a_disk_that_fills_up_takes_no_promotion_back(
+    certified: tuple[World, Service], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, service = certified
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    world.hook = lambda effect: monkeypatch.setattr(changing, "write_whole", full) if effect == "promoted" else None
+    done = await deploy(world, service, fine_tune(world, GOOD))
+    assert (done.outcome, world.active) == (DeployOutcome.PROMOTED, done.release.id)
 
 
 async def test_a_start_clears_away_what_killed_imports_left(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import MixtralConfig, MixtralForCausalLM, Phi3Config, Phi3ForCausalLM
 
 from deploy.adapter import check_adapter, require_fits
-from deploy.checkpoint import new_folder
+from deploy.durable import new_folder
 from deploy.errors import CheckpointError
 from remediation.checkpoints.adapter import (
     Adapter,

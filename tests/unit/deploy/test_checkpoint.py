@@ -120,7 +120,7 @@ def test_half_written_weights_are_refused(source: Path) -> None:
 
 
 def test_a_full_disk_leaves_nothing(source: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(shutil, "copyfile", full)
@@ -145,16 +145,62 @@ def test_another_architecture_is_refused(source: Path, tmp_path: Path) -> None:
         require_same_architecture(source, other)
 
 
-@pytest.mark.parametrize("name", ["", "../x", "a@b", ".hidden", "a/b"])
-def test_names_that_leave_the_store_are_refused(source: Path, store: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["", "../x", "a@b", ".hidden", "a/b", "-x", "a\nb", "a\tb", "größe", "a\u202eb", "x" * 101, "x" * 5000]
+)
+def test_names_that_can_not_stand_everywhere_are_refused(source: Path, store: Path, name: str) -> None:
     with pytest.raises(CheckpointError, match="release name"):
         import_checkpoint(source, store, name=name, created_at=NOW)
 
 
-@pytest.mark.parametrize("release", ["../x", "a/b", ".x", "none@0"])
+@pytest.mark.parametrize("release", ["../x", "a/b", ".x", "none@0", "x" * 5000, "a\udc80@0", "a\0b"])
 def test_ids_that_are_not_in_the_store_are_refused(store: Path, release: str) -> None:
     with pytest.raises(CheckpointError, match="not in"):
         find_release(store, release)
+
+
+def test_a_long_name_is_a_release_like_any_other(source: Path, store: Path) -> None:
+    release = import_checkpoint(source, store, name="x" * 100, created_at=NOW)
+    assert list_releases(store) == (release,)
+
+
+def test_a_manifest_further_down_is_a_file_like_any_other(source: Path, store: Path) -> None:
+    (source / "deep").mkdir()
+    (source / "deep" / checkpoint.MANIFEST).write_text("{}")
+    release = import_checkpoint(source, store, name="m", created_at=NOW)
+    assert f"deep/{checkpoint.MANIFEST}" in {f.path for f in release.manifest.files}
+    verify_release(release)
+    (release.path / "deep" / checkpoint.MANIFEST).write_text("{} ")
+    with pytest.raises(DigestMismatch, match="deep"):
+        verify_release(release)
+
+
+@pytest.mark.parametrize("when", ["hashed", "copied"])
+@pytest.mark.parametrize("what", ["link", "pipe"])
+def test_a_file_that_becomes_a_link_after_the_check_is_not_followed(
+    source: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, when: str, what: str
+) -> None:
+    (tmp_path / "secret").write_bytes((source / "config.json").read_bytes())
+
+    def swapped() -> None:
+        (source / "config.json").unlink()
+        if what == "link":
+            (source / "config.json").symlink_to(tmp_path / "secret")
+        else:
+            os.mkfifo(source / "config.json")
+
+    look = checkpoint.content_digest if when == "copied" else checkpoint.check_checkpoint
+
+    def then(*given: object) -> object:
+        found = look(*given)  # type: ignore[arg-type]
+        swapped()
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, look.__name__, then)
+        with pytest.raises(CheckpointError):
+            import_checkpoint(source, store, name="m", created_at=NOW)
+    assert not store.exists() or list(store.iterdir()) == []
 
 
 def test_manifest_is_hidden_from_the_digest(source: Path, store: Path) -> None:
@@ -199,11 +245,11 @@ def test_what_is_no_plain_file_is_refused_at_import_and_at_each_use(
 def test_two_imports_at_once_come_to_one_release(source: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy, others = shutil.copyfile, []
 
-    def slow(a: Path, b: Path) -> None:
+    def slow(a: Path, b: Path, **how: bool) -> None:
         if not others:
             others.append("")
             others.append(import_checkpoint(source, store, name="m", created_at=NOW).id)
-        copy(a, b)
+        copy(a, b, **how)
 
     monkeypatch.setattr(shutil, "copyfile", slow)
     assert import_checkpoint(source, store, name="m", created_at=NOW).id == others[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -74,18 +75,34 @@ async def test_a_restarted_server_is_not_said_to_serve_what_it_lost(
     await one.promote(a)
     pair[1].start()
     assert (await one.state()).active == ""
-    assert await one.reassert() == ("http://1/v1",)
+    assert await one.lost() == ("http://1/v1",)
+    await one.promote(a)
     assert (await one.state()).active == a.id
     assert a.id in pair[1].adapters
 
 
+@pytest.mark.parametrize("number", [None, math.nan, -math.inf])
 async def test_an_adapter_without_numbers_is_unloaded_again(
-    site: AdapterSite, steer: FakeSteer, pair: list[FakePlainVllm]
+    site: AdapterSite, steer: FakeSteer, pair: list[FakePlainVllm], number: float | None
 ) -> None:
-    pair[0].numbers = False
+    pair[0].number = number
     with pytest.raises(StageError, match="or with no number"):
         await deployer(site, steer, pair[:1]).stage(site.adapter("a"))
     assert pair[0].adapters == {}
+
+
+async def test_nothing_is_unloaded_where_nobody_knows_what_is_in_flight(
+    site: AdapterSite, steer: FakeSteer, pair: list[FakePlainVllm]
+) -> None:
+    one, a = deployer(site, steer, pair[:1]), site.adapter("a")
+    await one.stage(a)
+    pair[0].figures = False
+    with pytest.raises(DeployerUnavailable, match="answers 403 to /metrics, and its metrics say what is in flight"):
+        await one.retire(a.id)
+    assert a.id in pair[0].adapters
+    pair[0].figures = True
+    await one.retire(a.id)
+    assert a.id not in pair[0].adapters
 
 
 async def test_two_daemons_are_fenced(site: AdapterSite, steer: FakeSteer, pair: list[FakePlainVllm]) -> None:

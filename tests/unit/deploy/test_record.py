@@ -51,7 +51,8 @@ def test_the_record_of_an_earlier_version_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "{}", '{"active": "a", "fence": "x"}', '{"active": "a", "history": [1]}']
+    "text",
+    ["", "{", "[]", "{}", '{"active": null}', '{"active": "a", "fence": "x"}', '{"active": "a", "history": [1]}'],
 )
 def test_a_damaged_record_is_named_with_the_way_out(tmp_path: Path, text: str) -> None:
     (tmp_path / "r").write_text(text)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -40,6 +42,43 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
 def test_a_value_can_not_end_its_line(field: str, bad: str) -> None:
     with pytest.raises(StageError, match="letters, digits"):
         render("haproxy.cfg", replace(VALUES, **{field: bad}))
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"port": 0}, "port 0: give one from 1 to 65535"), ({"port": 65536}, "port 65536"),
+        ({"figures_port": -1}, "figures_port -1"), ({"upstream": "127.0.0.1"}, "write it like 127.0.0.1:8100"),
+        ({"upstream": ":1"}, "write it like"), ({"upstream": "h:99999"}, "write it like"),
+        ({"upstream": "127.0.0.1:8000"}, "is where users come in"),
+        ({"port": 8100}, "upstream 127.0.0.1:8100 is where users come in"),
+    ],
+)  # fmt: skip
+def test_an_address_that_leads_nowhere_is_refused(changed: dict[str, Any], words: str) -> None:
+    with pytest.raises(StageError, match=re.escape(words)):
+        render("nginx.conf", replace(VALUES, **changed))
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_an_ipv6_address_stands_in_brackets(tmp_path: Path, host: str) -> None:
+    values = replace(VALUES, host=host, port=18810, upstream="[::1]:8100", socket=tmp_path / "admin.sock")
+    assert "    listen [::1]:18810;" in render("nginx.conf", values)
+    assert "    bind [::1]:18810\n" in render("haproxy.cfg", values)
+    if (program := shutil.which("nginx")) is None:
+        pytest.skip("no nginx here")
+    text = render("nginx.conf", values).replace("/run/alignd-nginx", str(tmp_path))
+    (tmp_path / "nginx.conf").write_text(text)
+    done = subprocess.run(
+        [program, "-t", "-c", str(tmp_path / "nginx.conf")], capture_output=True, text=True, check=False
+    )
+    assert "syntax is ok" in done.stderr, done.stderr
+
+
+def test_no_unit_needs_a_folder_that_its_first_start_makes() -> None:
+    for name in ("alignd.service", "alignd-serve.service"):
+        lines = re.findall(r"^Read(?:Write|Only)Paths=(.*)$", render(name, VALUES), re.MULTILINE)
+        assert lines
+        assert all(path.startswith("-") for line in lines for path in line.split())
 
 
 def test_all_proxies_have_the_list_of_the_front() -> None:

@@ -66,6 +66,7 @@ async def test_it_keeps_the_port(site: AdapterSite, pair: list[FakeVllm], server
     found = state.find(site.base.id)
     assert found
     assert (found.endpoint, found.model) == ("http://one/v1", site.base.id)
+    assert found.also_at == tuple(f"http://{v.folder.name}/v1" for v in pair[1:servers])
     with pytest.raises(StageError, match="takes traffic on http://one/v1; promote another one first"):
         await one.retire(site.base.id)
 
@@ -136,13 +137,15 @@ async def test_a_server_that_lost_its_release_is_not_said_to_serve_it(site: Adap
     a = site.adapter("a")
     one = deployer(site, *pair)
     await one.promote(a)
-    assert await one.reassert() == ()
+    assert await one.lost() == ()
     (pair[1].folder / "state.json").unlink()
     await pair[1].start()
     state = await one.state()
     assert (state.active, state.find(a.id)) == ("", None)
-    assert await one.reassert() == ("http://two/v1",)
+    assert await one.lost() == ("http://two/v1",)
+    await one.promote(a)
     assert (await one.state()).active == a.id
+    assert await one.lost() == ()
 
 
 async def test_a_roll_back_at_the_servers_is_not_undone(site: AdapterSite, pair: list[FakeVllm]) -> None:
@@ -179,7 +182,8 @@ async def test_a_server_that_restarts_mid_flip_is_brought_back_by_asking_again(
     pair[1].hook = lambda _: None
     await pair[1].start()
     assert (await one.state()).active == "", "two servers differ"
-    assert await one.reassert() == ("http://two/v1",)
+    assert await one.lost() == ("http://two/v1",)
+    await one.promote(b)
     assert await actives(*pair) == [b.id, b.id]
 
 

@@ -130,6 +130,34 @@ async def test_what_changes_meanwhile_is_no_mismatch(tmp_path: Path, first: Rele
     assert (seen.mismatch, seen.unproved) == ("", "what is served was changed meanwhile")
 
 
+async def test_every_server_of_several_is_asked(tmp_path: Path, first: Release, second: Release) -> None:
+    class Pair(FakeDeployer):
+        async def state(self) -> DeploymentState:
+            served = ServedRelease(
+                release=first.id, endpoint="http://h:1/v1", takes_traffic=True, also_at=("http://h:2/v1",)
+            )
+            return DeploymentState(active=first.id, up=(served,))
+
+        async def wanted(self) -> Path:
+            return second.path
+
+        async def lost(self) -> tuple[str, ...]:
+            return ("http://h:2/v1",)
+
+        async def reassert(self) -> tuple[str, ...]:
+            raise AssertionError("a look changes nothing")
+
+    async def ask(served: ServedRelease) -> Canary:
+        return canary(first.id if served.endpoint == "http://h:1/v1" else second.id)
+
+    write_canary(tmp_path / "store", canary(first.id))
+    found = await check_served(ServedCheck(releases=tmp_path / "store", ask=ask), Pair(), clock=lambda: NOW)
+    assert [(s.replica, s.release, bool(s.mismatch)) for s in found] == [
+        ("h:1", first.id, False), ("h:2", first.id, True), ("h:2", second.id, True),
+    ]  # fmt: skip
+    assert found[2].mismatch == "it does not serve the release that is wanted"
+
+
 def test_a_replica_is_named_by_host_and_port() -> None:
     assert replica_of("http://user:secret@h:8000/v1") == "h:8000"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -201,6 +202,34 @@ def test_gc_leaves_what_is_needed_and_says_why(alignd: Alignd, world: World) -> 
     assert set(json.loads(out)["gone"]) == {r.id for r in [*old, world.drifted]} | {".x@0.1234.partial"}
     assert set(release_names(world.folder / "releases")) == {r.id for r in [*newest, world.good]}
     assert [c.exists() for c in canaries] == [False, True]
+
+
+def test_gc_leaves_a_damaged_release_to_a_person_and_sweeps_the_rest(alignd: Alignd, world: World) -> None:
+    newest = [world.release(f"new{n}", Ways()) for n in range(2)]
+    (newest[0].path / "alignd-manifest.json").write_text("")
+    code, out, _ = alignd("releases", "gc", "--keep", "2", "--json")
+    said = json.loads(out)
+    assert (code, said["gone"]) == (0, [])
+    assert said["kept"][newest[0].id].startswith("damaged: ")
+    for n in range(2):
+        world.release(f"newer{n}", Ways())
+    assert world.drifted.id in json.loads(alignd("releases", "gc", "--keep", "2", "--json")[1])["gone"]
+    assert newest[0].path.is_dir()
+
+
+def test_a_store_that_is_not_there_yet_has_nothing_to_sweep(alignd: Alignd, world: World) -> None:
+    shutil.rmtree(world.folder / "releases")
+    code, out, err = alignd("releases", "gc")
+    assert (code, out) == (0, "")
+    assert "no releases in" in err
+
+
+@pytest.mark.parametrize("folder", ["y" * 300, "y" * 5000])
+def test_a_path_that_no_file_system_takes_is_no_folder(alignd: Alignd, world: World, folder: str) -> None:
+    for words in (["deploy", folder], ["releases", "import", folder, "--name", "x"], ["releases", "show", folder]):
+        code, out, err = alignd(*words)
+        assert (code, out) == (cli.USAGE, "")
+        assert err.count("\n") == 1, err
 
 
 def test_import_and_sign(alignd: Alignd, world: World, tuned: Callable[[Ways], str]) -> None:
