@@ -38,6 +38,7 @@ class Site:
     admin: str
     store: Path
     state: Path
+    supervisor: Supervisor
 
     async def ask(self, http: httpx.AsyncClient, **body: object) -> str:
         answer = await http.post(f"{self.url}/v1/chat/completions", json=body)
@@ -81,7 +82,7 @@ async def site(
     try:
         yield Site(
             deployer=deployer, url=f"http://127.0.0.1:{port}", admin=f"http://127.0.0.1:{admin_port}", store=store,
-            state=state,
+            state=state, supervisor=supervisor,
         )  # fmt: skip
     finally:
         os.kill(os.getpid(), signal.SIGTERM)
