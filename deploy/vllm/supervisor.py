@@ -6,6 +6,7 @@ written down before it is done and asserted again at the next start.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from deploy.errors import CheckpointError, Fenced, StageError
 from deploy.record import PromotionRecord
 from deploy.vllm.child import Child, ChildCommand, read_metrics, require_answer
 from deploy.vllm.front import Front
+from deploy.vllm.hanging import keep_answering
 from deploy.vllm.keeping_up import keep_up
 from deploy.vllm.refusals import Refusals
 from deploy.vllm.relay import RelayFront
@@ -35,7 +37,7 @@ class Supervisor:
     def __init__(
         self, *, releases: Path, state: Path, name: str, command: ChildCommand, start_seconds: float = 600.0,
         verify: Callable[[Release], None] = verify_release, front: Front | None = None,
-        window_seconds: float | None = None,
+        window_seconds: float | None = None, hang_seconds: float = 120.0,
     ) -> None:  # fmt: skip
         """Take the release store, a folder for state and logs, the served name and how to start a server.
 
@@ -44,10 +46,13 @@ class Supervisor:
             front: What stands before the servers; without one the supervisor relays users' requests itself.
             window_seconds: Where memory is for one server only: for how long users may be without a release while
                 another one is staged; then the old one is brought back. ``None``: servers stand side by side.
+            hang_seconds: For how long the server that has the traffic may give nobody a token before it is renewed;
+                0: for ever.
         """
         for folder in (state, releases):
             clear_scratch(folder)
         self._renewed = Refusals(("asked", "hung"))
+        self._hang_seconds = hang_seconds
         self.front: Front = front or RelayFront()
         self._traffic = Traffic(file=state / "desired.json", front=self.front)
         self._servers = Servers(
@@ -174,8 +179,11 @@ class Supervisor:
         return own + (await read_metrics(wanted) if wanted else "")
 
     async def keep_up(self) -> None:
-        """Bring the desired release up and before users now and whenever its server dies, with growing pauses."""
-        await keep_up(self._servers, self._traffic)
+        """Bring the desired release up and before users now and whenever its server dies or hangs."""
+        await asyncio.gather(
+            keep_up(self._servers, self._traffic),
+            keep_answering(self._servers, hang_seconds=self._hang_seconds, renewed=self._renewed),
+        )
 
     async def aclose(self) -> None:
         """Stop all servers."""
