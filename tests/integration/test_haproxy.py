@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from socket import create_server
 from typing import Any, cast
 
 import httpx
@@ -21,7 +18,7 @@ import pytest
 from deploy.errors import DeployerUnavailable
 from deploy.testing import check_deployer
 from deploy.vllm.child import Child
-from deploy.vllm.haproxy import HaproxyFront, steered_alone
+from deploy.vllm.haproxy import HaproxyFront
 from tests.contract.test_supervisor import release
 from tests.contract.test_supervisor import site as supervised
 from tests.haproxy_host import Haproxy, haproxy
@@ -288,29 +285,3 @@ async def test_the_deployer_keeps_its_port_behind_haproxy(tmp_path: Path, progra
             assert await answers() == second.id
         gone = await http.post(url, json={})
         assert (gone.status_code, gone.headers["retry-after"]) == (503, "1"), "HAProxy outlives the supervisor"
-
-
-def _second(folder: Path, socket: Path, backend: str = "alignd") -> str:
-    """What ``alignd serve`` says when it ends at once."""
-    folder.mkdir()
-    with create_server(("127.0.0.1", 0)) as taken:  # where nothing else stops it, its admin port does
-        command = [sys.executable, "-m", "deploy.vllm.serve", "--releases", str(folder), "--state", str(folder),
-                   "--name", "m", "--front", "haproxy", "--haproxy-socket", str(socket), "--haproxy-backend", backend,
-                   "--admin-port", str(taken.getsockname()[1])]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 2
-    assert len(done.stderr.strip().splitlines()) == 1
-    return done.stderr
-
-
-def test_one_supervisor_alone_steers_a_backend(tmp_path: Path) -> None:
-    socket = tmp_path / "run" / "s"
-    assert "can't be made (No such file or directory)" in _second(tmp_path / "a", socket)
-    socket.parent.mkdir()
-    (tmp_path / "link").symlink_to(socket.parent)
-    with steered_alone(socket, "alignd"):
-        said = _second(tmp_path / "b", socket)
-        assert f"backend alignd of the HAProxy at {socket} is in use by another process" in said
-        assert "is in use by another process" in _second(tmp_path / "c", tmp_path / "link" / "s")
-        assert "--admin-port" in _second(tmp_path / "d", socket, "other")
-    assert "--admin-port" in _second(tmp_path / "e", socket), "it is free again"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -24,7 +23,6 @@ from deploy.vllm.admin import admin_token
 from deploy.vllm.hold import TOKEN_FILE
 from deploy.vllm.reload import Options, ReloadDeployer
 from deploy.vllm.reload_journal import Journal, Outcome, desired_release, write_desired
-from deploy.vllm.scratch import Scratch, _Found
 from tests.fake_reload_server import FakeVllm, said_by
 from tests.unit.deploy.test_testing import release
 
@@ -298,19 +296,3 @@ async def test_where_no_canary_is_kept_the_folder_that_the_server_started_with_d
     with pytest.raises(StageError, match=r"names first@.*, and its weights are of .*second@.*; restart it"):
         await deployer.promote(site.first)
     assert stored_canary(site.options.releases, site.first.id, dtype="float32") is None, "a lie is never kept"
-
-
-async def test_a_scratch_server_that_ends_by_itself_is_stopped_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scratch = Scratch(state=tmp_path, store=tmp_path, name="m", start_seconds=1.0)
-    (tmp_path / "scratch.json").write_text("{}")
-    ended = subprocess.Popen(["true"], start_new_session=True)
-    ended.wait(10)
-
-    async def found(_: Scratch) -> _Found:
-        return _Found(release="a@0", port=1, pid=ended.pid)
-
-    monkeypatch.setattr(Scratch, "_find", found)
-    await scratch.stop()
-    assert not (tmp_path / "scratch.json").exists()
