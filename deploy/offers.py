@@ -8,10 +8,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from deploy.checkpoint import Release
 from deploy.deployer import Deployer, ServedRelease
 from deploy.record import PromotionRecord
 
-__all__ = ["Closing", "Reasserting", "Reversible", "Wrapper", "closing", "reasserting", "reversible"]
+__all__ = [
+    "Closing",
+    "Reasserting",
+    "Renewing",
+    "Reversible",
+    "Wrapper",
+    "closing",
+    "reasserting",
+    "renewing",
+    "reversible",
+]
 
 
 @runtime_checkable
@@ -73,6 +84,25 @@ class Reasserting(Protocol):
 
 
 @runtime_checkable
+class Renewing(Protocol):
+    """A deployer that can serve a release afresh where putting it into service again would change nothing."""
+
+    async def renew(self, release: Release) -> ServedRelease:
+        """Start the server of the release that takes traffic afresh and lead users over, without losing a request.
+
+        The server before serves until the new one answers as this release; then it ends its requests and is stopped.
+        Again does no harm: who asks while it is under way waits for its end.
+
+        Raises:
+            CheckpointError: The release's files are not what its manifest says, or not signed where they must be.
+            StageError: It takes no traffic, or its new server did not come up; the one before goes on, if memory
+                is for more than one.
+            DeployerUnavailable: The serving side does not answer.
+        """
+        ...
+
+
+@runtime_checkable
 class Closing(Protocol):
     """A deployer that holds processes or connections."""
 
@@ -93,6 +123,10 @@ class Wrapper(Protocol):
         """Return what brings back what is wanted, if the wrapped one does."""
         ...
 
+    def renewing(self) -> Renewing | None:
+        """Return what serves a release afresh, if the wrapped one does."""
+        ...
+
     def closing(self) -> Closing | None:
         """Return what has to be closed, if the wrapped one has."""
         ...
@@ -110,6 +144,13 @@ def reasserting(deployer: Deployer) -> Reasserting | None:
     if isinstance(deployer, Wrapper):
         return deployer.reasserting()
     return deployer if isinstance(deployer, Reasserting) else None
+
+
+def renewing(deployer: Deployer) -> Renewing | None:
+    """Return the deployer where it can start the server of a release afresh."""
+    if isinstance(deployer, Wrapper):
+        return deployer.renewing()
+    return deployer if isinstance(deployer, Renewing) else None
 
 
 def closing(deployer: Deployer) -> Closing | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deploy.checkpoint import Release, read_release
 from deploy.deployer import Deployer, DeploymentState, ServedRelease
-from deploy.offers import Closing, Reasserting, Reversible, closing, reasserting, reversible
+from deploy.offers import Closing, Reasserting, Renewing, Reversible, closing, reasserting, renewing, reversible
 from deploy.signing import verify_signature
 
 __all__ = ["SignedDeployer"]
@@ -59,6 +59,11 @@ class SignedDeployer:
         found = reasserting(self.inner)
         return _SignedReasserting(found, self.public_key) if found else None
 
+    def renewing(self) -> Renewing | None:
+        """Return what serves a signed release afresh, if the wrapped one does."""
+        found = renewing(self.inner)
+        return _SignedRenewing(found, self.public_key) if found else None
+
     def closing(self) -> Closing | None:
         """Return what has to be closed, if the wrapped one has."""
         return closing(self.inner)
@@ -81,3 +86,15 @@ class _SignedReasserting:
         if (folder := await self.inner.wanted()) and await self.inner.lost():
             await asyncio.to_thread(verify_signature, read_release(folder), self.public_key)
         return await self.inner.reassert()
+
+
+@dataclass(frozen=True, slots=True)
+class _SignedRenewing:
+    """A new server reads the files again, so that they are looked at again."""
+
+    inner: Renewing
+    public_key: Path
+
+    async def renew(self, release: Release) -> ServedRelease:
+        await asyncio.to_thread(verify_signature, release, self.public_key)
+        return await self.inner.renew(release)

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from deploy.checkpoint import find_release
+from deploy.checkpoint import Release, find_release
 from deploy.errors import DeployError, DeployerUnavailable, StoreInUse
-from deploy.offers import reasserting
+from deploy.offers import reasserting, renewing
 from monitor.changing import changing
 from monitor.effect import Step
 from monitor.pausing import pause_in_force
@@ -98,7 +98,7 @@ class Mending:
         try:
             if not await _still_wanted(wrong.release, site):
                 return
-            await site.deployer.promote(await asyncio.to_thread(find_release, site.releases, wrong.release))
+            await _put_right(await asyncio.to_thread(find_release, site.releases, wrong.release), site)
         except DeployError as error:
             log.warning("not_mended", extra={"target": name, "release": wrong.release, "why": str(error)})
             return
@@ -124,6 +124,14 @@ class Mending:
                            "why": server.mismatch},
                 )  # fmt: skip
         return next((s for s in found if s.takes_traffic and s.mismatch), None)
+
+
+async def _put_right(release: Release, site: Site) -> None:
+    """Have a release served afresh where it is in service already; else put it into service."""
+    if (renews := renewing(site.deployer)) and (await site.deployer.state()).active == release.id:
+        await renews.renew(release)
+    else:
+        await site.deployer.promote(release)
 
 
 async def _still_wanted(release: str, site: Site) -> bool:

@@ -77,6 +77,10 @@ class Verbs(Protocol):
         """Give the traffic back to the release before."""
         ...
 
+    async def renew(self, release_id: str, fence: int) -> Said:
+        """Serve the release that takes traffic from a new process."""
+        ...
+
     async def retire(self, release_id: str, fence: int) -> Said:
         """Drain and stop a release."""
         ...
@@ -102,6 +106,9 @@ def admin(supervisor: Verbs, token: str) -> Starlette:
     async def promote(asked: _Asked) -> Said:
         return await supervisor.promote(asked.release, asked.fence)
 
+    async def renew(asked: _Asked) -> Said:
+        return await supervisor.renew(asked.release, asked.fence)
+
     async def retire(asked: _Asked) -> Said:
         return await supervisor.retire(asked.release, asked.fence)
 
@@ -119,6 +126,7 @@ def admin(supervisor: Verbs, token: str) -> Starlette:
             door.route("/claim", claim, needs=("holder",)),
             door.route("/stage", stage, needs=("release", "fence")),
             door.route("/promote", promote, needs=("release", "fence")),
+            door.route("/renew", renew, needs=("release", "fence")),
             door.route("/retire", retire, needs=("release", "fence")),
             door.route("/roll-back", roll_back, needs=("fence",)),
         ],

@@ -167,19 +167,25 @@ def free_port() -> int:
         return int(s.getsockname()[1])
 
 
-async def require_answer(child: Child, name: str) -> None:
+async def require_answer(child: Child, name: str, *, seconds: float | None = None) -> None:
     """Have a server that came up before answer one token as its release: a process that is there may hang.
+
+    Args:
+        child: The server.
+        name: Served model name.
+        seconds: How long it may take; ten where a change waits for it.
 
     Raises:
         StageError: It does not in time, or answers as something else.
     """
+    seconds = _ANSWER_SECONDS if seconds is None else seconds
     try:
-        async with asyncio.timeout(_ANSWER_SECONDS), _client() as http:
+        async with asyncio.timeout(seconds), _client(seconds) as http:
             if await _answers(child, name, http):
                 return
             why = "answers with no completion"
     except TimeoutError:
-        why = f"gave no token in {_ANSWER_SECONDS:g} s"
+        why = f"gave no token in {seconds:g} s"
     except httpx.HTTPError as error:
         why = f"does not answer ({type(error).__name__})"
     raise StageError(f"{_failed(child)} is up and {why}; retire it, then ask again")
@@ -231,11 +237,11 @@ async def _answers(child: Child, name: str, http: httpx.AsyncClient) -> bool:
     return True
 
 
-def _client() -> httpx.AsyncClient:
+def _client(seconds: float = 30.0) -> httpx.AsyncClient:
     """A client for a server on loopback: never through a proxy, with the key that the server has too."""
     key = os.environ.get("VLLM_API_KEY", "")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    return httpx.AsyncClient(timeout=30.0, trust_env=False, verify=_NO_TLS, headers=headers)
+    return httpx.AsyncClient(timeout=seconds, trust_env=False, verify=_NO_TLS, headers=headers)
 
 
 def _ended(child: Child) -> DeployError:

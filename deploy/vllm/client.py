@@ -185,7 +185,8 @@ class Replica:
             raise StageError(
                 f"{self._where}: no {path}; start it with `python -m deploy.vllm.reload_server`, and give its state"
             )
-        raise StageError(f"{self._where}: {path} failed with status {answer.status_code}; look at its log")
+        why = f": {said['message']}" if said.get("message") else "; look at its log"
+        raise StageError(f"{self._where}: {path} failed with status {answer.status_code}{why}")
 
 
 @asynccontextmanager

@@ -10,20 +10,43 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from deploy.durable import write_whole
-from deploy.errors import DeployerUnavailable
+from deploy.durable import held, write_whole
+from deploy.errors import DeployerUnavailable, StageError
 from deploy.vllm.child import Child
 from deploy.vllm.haproxy_api import Slot, ask, choose, parse_sessions, parse_slots
 
-__all__ = ["HaproxyFront"]
+__all__ = ["HaproxyFront", "steered_alone"]
 
 log = logging.getLogger("alignd.front")
 
 _LOOK_SECONDS = 0.25
 """How often HAProxy's state is compared with what it should be: one that was restarted is put right within a second."""
 _STOP_SECONDS = 30.0
+
+
+@contextmanager
+def steered_alone(socket: Path, backend: str) -> Iterator[None]:
+    """Hold a lock file beside HAProxy's socket, ``SOCKET.BACKEND.lock``, until the block or the process ends.
+
+    Raises:
+        StoreInUse: Another process steers this backend.
+        StageError: The lock file can't be made.
+    """
+    place = socket.resolve()
+    lock = place.with_name(f"{place.name}.{backend}.lock")
+    try:
+        lock.touch(mode=0o600)
+    except OSError as error:
+        raise StageError(
+            f"{lock} can't be made ({error.strerror}), so nobody knows who steers HAProxy; start HAProxy, or mend "
+            "--haproxy-socket and the folder's rights"
+        ) from error
+    with held(lock, alone=True, what=f"backend {backend} of the HAProxy at {socket}"):
+        yield
 
 
 class HaproxyFront:

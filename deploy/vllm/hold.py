@@ -19,6 +19,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -153,11 +154,21 @@ class Hold:
     def _claim(self, holder: str) -> JSONResponse:
         said = {"fence": self._fence + 1, "holder": holder, "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
         scratch = self._fence_file.with_suffix(".partial")
-        with scratch.open("w") as out:
-            json.dump(said, out)
-            out.flush()
-            os.fsync(out.fileno())
-        scratch.rename(self._fence_file)
+        try:
+            with scratch.open("w") as out:
+                json.dump(said, out)
+                out.flush()
+                os.fsync(out.fileno())
+            scratch.rename(self._fence_file)
+        except OSError as error:
+            log.error("claim_refused %s: %s", holder, error)
+            with suppress(OSError):
+                scratch.unlink(missing_ok=True)
+            message = (
+                f"{self._fence_file} can't be written ({error.strerror}), so fence {self._fence} stays in force; free "
+                "disk or mend the folder's rights, then ask again"
+            )
+            return JSONResponse({"error": "disk", "message": message}, status_code=507)
         self._fence, self._holder, self._claimed_at = self._read_fence()
         log.info("claimed fence %s by %s", self._fence, holder)
         return JSONResponse({"fence": self._fence})
@@ -165,8 +176,14 @@ class Hold:
     def _read_fence(self) -> tuple[int, str, str]:
         if not self._fence_file.exists():
             return 0, "", ""
-        said = json.loads(self._fence_file.read_text())
-        return int(said["fence"]), str(said["holder"]), str(said["at"])
+        try:
+            said = json.loads(self._fence_file.read_text())
+            return int(said["fence"]), str(said["holder"]), str(said["at"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            # The count is lost: seconds since 1970 are above any, so that whoever held it is refused until it claims.
+            log.error("fence_lost %s: %s; each deployer has to claim anew", self._fence_file, error)
+            at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            return int(time.time()), f"nobody: {self._fence_file} was damaged; start the daemon again", at
 
 
 def _speakers(scope: Scope) -> Iterator[Any]:

@@ -72,6 +72,10 @@ class VllmProcessDeployer:
         """Give a release all new traffic."""
         return await self._changed("/promote", release.id)
 
+    async def renew(self, release: Release) -> ServedRelease:
+        """Serve the release that takes traffic from a new process."""
+        return await self._changed("/renew", release.id)
+
     async def roll_back(self) -> ServedRelease:
         """Give the traffic back to the nearest earlier release that comes up.
 

@@ -1,4 +1,4 @@
-"""Requests that were refused, by reason, since the start; shown as a counter of Prometheus."""
+"""Requests that were refused, or changes that were made, by reason, since the start; a counter of Prometheus."""
 
 from __future__ import annotations
 

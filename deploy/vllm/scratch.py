@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import signal
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -127,7 +127,8 @@ class Scratch:
             await self._child.stop(drain_seconds=0.0)
             self._child = None
         elif found := await self._find():
-            os.killpg(found.pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):  # it may end by itself meanwhile
+                os.killpg(found.pid, signal.SIGTERM)
         (self._state / _FILE).unlink(missing_ok=True)
 
     def _keep(self, seen: Canary, kept: Canary | None) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import signal
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -17,13 +18,15 @@ from deploy.signing import verify_signed
 from deploy.vllm.admin import admin, admin_token
 from deploy.vllm.child import this_dtype, vllm_command
 from deploy.vllm.front import Front
-from deploy.vllm.haproxy import HaproxyFront
+from deploy.vllm.haproxy import HaproxyFront, steered_alone
 from deploy.vllm.left_over import end_left_over, left_over
 from deploy.vllm.listening import listen, quiet_server
 from deploy.vllm.relay import RelayFront
 from deploy.vllm.supervisor import Supervisor
 
 __all__ = ["main", "serve"]
+
+_HANG_SECONDS_MIN = 30.0
 
 
 async def serve(supervisor: Supervisor, *, state: Path, host: str, port: int, admin_port: int) -> None:
@@ -77,16 +80,24 @@ def main() -> None:
         supervisor = Supervisor(
             releases=given.releases, state=given.state, name=given.name, command=command, front=_front(given),
             window_seconds=given.window_seconds if given.one_server else None, verify=verify,
+            hang_seconds=given.hang_seconds,
         )  # fmt: skip
         await serve(supervisor, state=given.state, host=given.host, port=given.port, admin_port=given.admin_port)
 
     try:
         given.state.mkdir(parents=True, exist_ok=True)
-        with held(given.state, alone=True, what=f"state folder {given.state}"):
+        with held(given.state, alone=True, what=f"state folder {given.state}"), _front_held(given):
             asyncio.run(run())
     except (DeployError, OSError) as error:
         print(f"alignd serve: {error}", file=sys.stderr)
         raise SystemExit(2) from error
+
+
+def _front_held(given: argparse.Namespace) -> AbstractContextManager[None]:
+    """Hold the HAProxy that is to be steered: two supervisors would each put the other's choice right."""
+    if given.front == "relay" or given.haproxy_socket is None:
+        return nullcontext()
+    return steered_alone(given.haproxy_socket, given.haproxy_backend)
 
 
 def _front(given: argparse.Namespace) -> Front:
@@ -123,7 +134,18 @@ def _parser() -> argparse.ArgumentParser:
         "--window-seconds", type=float, default=1800.0,
         help="with --one-server: how long a release may be staged in the old one's place before the old one returns",
     )  # fmt: skip
+    parser.add_argument(
+        "--hang-seconds", type=_hang_seconds, default=120.0,
+        help="start the server that has the traffic afresh when it gave nobody a token for so long; 0: never",
+    )  # fmt: skip
     return parser
+
+
+def _hang_seconds(text: str) -> float:
+    seconds = float(text)
+    if seconds and not seconds >= _HANG_SECONDS_MIN:
+        raise argparse.ArgumentTypeError(f"{text}: a busy server may be that slow; give 0 or {_HANG_SECONDS_MIN:g} up")
+    return seconds
 
 
 if __name__ == "__main__":

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from pathlib import Path
 
 import httpx
 import pytest
 
-from deploy.errors import CheckpointError, StageError
+from deploy.checkpoint import Release
+from deploy.errors import CheckpointError, Fenced, StageError
 from deploy.vllm.supervisor import Supervisor
 from tests.contract.test_supervisor import FAKE, Site, fake, release, site
 from tests.processes import children_of, cmdline
@@ -83,5 +85,30 @@ async def test_nothing_is_stopped_where_the_files_are_wrong(tmp_path: Path) -> N
     before = servers()
     with pytest.raises(CheckpointError, match="not in"):
         await supervisor.promote("unknown@0", 0)
+    assert (servers(), supervisor.state()["active"]) == (before, a.id)
+    await supervisor.aclose()
+
+
+async def test_who_was_overtaken_while_waiting_stops_nobodys_server(tmp_path: Path) -> None:
+    a, b = release(tmp_path, "a"), release(tmp_path, "b")
+    looks, go_on = threading.Event(), threading.Event()
+
+    def verify(found: Release) -> None:
+        if found.id == b.id:
+            looks.set()
+            go_on.wait(20)
+
+    supervisor = Supervisor(
+        releases=tmp_path / "store", state=tmp_path, name="m", command=fake, window_seconds=1.0, verify=verify
+    )
+    await supervisor.promote(a.id, 0)
+    before = servers()
+    waiting = [asyncio.create_task(supervisor.stage(b.id, 0)) for _ in range(2)]
+    await asyncio.to_thread(looks.wait, 20)
+    supervisor.claim("another")
+    go_on.set()
+    for stage in waiting:
+        with pytest.raises(Fenced, match="holder another took over"):
+            await stage
     assert (servers(), supervisor.state()["active"]) == (before, a.id)
     await supervisor.aclose()

@@ -38,6 +38,7 @@ class Site:
     admin: str
     store: Path
     state: Path
+    supervisor: Supervisor
 
     async def ask(self, http: httpx.AsyncClient, **body: object) -> str:
         answer = await http.post(f"{self.url}/v1/chat/completions", json=body)
@@ -61,13 +62,14 @@ async def site(
     command: ChildCommand | None = None,
     front: Front | None = None,
     window_seconds: float | None = None,
+    hang_seconds: float = 0.0,
 ) -> AsyncIterator[Site]:
     store, state = folder / "store", folder / "state"
     state.mkdir(exist_ok=True)
     port, admin_port = free_port(), free_port()
     supervisor = Supervisor(
         releases=store, state=state, name="m", start_seconds=20.0, command=command or fake, front=front,
-        window_seconds=window_seconds,
+        window_seconds=window_seconds, hang_seconds=hang_seconds,
     )  # fmt: skip
     task = asyncio.create_task(serve(supervisor, state=state, host="127.0.0.1", port=port, admin_port=admin_port))
     options = Options(admin_url=f"http://127.0.0.1:{admin_port}", token_file=state / "admin-token")
@@ -81,7 +83,7 @@ async def site(
     try:
         yield Site(
             deployer=deployer, url=f"http://127.0.0.1:{port}", admin=f"http://127.0.0.1:{admin_port}", store=store,
-            state=state,
+            state=state, supervisor=supervisor,
         )  # fmt: skip
     finally:
         os.kill(os.getpid(), signal.SIGTERM)

@@ -55,9 +55,21 @@ class Reloading(FakeDeployer):
         return await FakeDeployer.promote(self, release)
 
 
+@dataclass
+class Renewed(Reloading):
+    """Its server reads its weights again only where it is started afresh."""
+
+    async def renew(self, release: Release) -> ServedRelease:
+        self.held.pop(release.id, "")
+        self.effects.append(("renew", release.id))
+        return self._served(release.id)
+
+
 @asynccontextmanager
-async def proving(folder: Path, mode: Mode = Mode.AUTO) -> AsyncIterator[tuple[World, Reloading, Service]]:
-    deployer = Reloading()
+async def proving(
+    folder: Path, mode: Mode = Mode.AUTO, *, deployer: Reloading | None = None
+) -> AsyncIterator[tuple[World, Reloading, Service]]:
+    deployer = deployer or Reloading()
 
     def amend(site: Site, _: Store) -> Site:
         return replace(site, served=ServedCheck(releases=site.releases, ask=deployer.ask))
@@ -99,6 +111,16 @@ async def test_a_lying_server_is_mended(tmp_path: Path) -> None:
         (target,) = status_json(service)["targets"]
         assert not target["action_needed"]
         assert [(s["release"], s["mismatch"], s["unproved"]) for s in target["served"]] == [(world.good.id, "", "")]
+
+
+async def test_a_server_that_a_promotion_leaves_as_it_is_is_started_afresh(tmp_path: Path) -> None:
+    async with proving(tmp_path, deployer=Renewed(helpless=True)) as (world, deployer, service):
+        deployer.held[world.good.id] = world.drifted.id
+        await again(world, service)
+        assert deployer.effects[-1] == ("renew", world.good.id)
+        assert world.promoted == []
+        assert await mismatches(service) == {"mismatch": 0.0, "mends_total": 1.0}
+        assert not status_json(service)["targets"][0]["action_needed"]
 
 
 async def test_in_observe_nothing_is_changed_and_everybody_is_told(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from deploy.errors import StageError
+from deploy.vllm.client import Replica
 from deploy.vllm.hold import FENCE_HEADER, TOKEN_FILE, TOKEN_HEADER, Hold
 
 TOKEN = "t" * 43
@@ -143,3 +145,28 @@ async def test_without_a_token_no_server_starts(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv(TOKEN_FILE, str(tmp_path / "token"))
     with pytest.raises(RuntimeError, match=r"no token there; start the server with deploy.vllm.reload_server"):
         Hold(app())
+
+
+@pytest.mark.parametrize("left", ["", "{", "[]", '{"fence": "x"}', '{"fence": 3}'])
+async def test_a_lost_count_of_fences_admits_nobody_from_before_and_serves_users(token_file: Path, left: str) -> None:
+    token_file.with_name("fence.json").write_text(left)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app()), base_url="http://server") as http:
+        assert (await http.post("/v1/completions")).status_code == 200
+        refused = await http.post("/pause", headers=deployer(999_999))
+        assert refused.status_code == 409
+        assert "fence.json was damaged; start the daemon again" in refused.json()["message"]
+        new = await claim(http)
+        assert (await http.post("/pause", headers=deployer(new))).status_code == 200
+    assert json.loads(token_file.with_name("fence.json").read_text())["fence"] == new
+
+
+async def test_a_claim_on_a_full_disk_is_refused_in_words(http: httpx.AsyncClient, token_file: Path) -> None:
+    first = await claim(http, "one")
+    token_file.with_name("fence.partial").mkdir()
+    refused = await http.post("/alignd/claim", json={"holder": "two"}, headers=deployer())
+    assert refused.status_code == 507
+    assert f"fence {first} stays in force; free disk" in refused.json()["message"]
+    assert (await http.post("/pause", headers=deployer(first))).status_code == 200, "who holds it goes on"
+    http.headers[TOKEN_HEADER] = TOKEN
+    with pytest.raises(StageError, match=rf"status 507: .*fence {first} stays in force"):
+        await Replica(http, model="m").claim("two")

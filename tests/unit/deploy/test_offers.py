@@ -13,7 +13,17 @@ from deploy.checkpoint import Release
 from deploy.deployer import Deployer, ServedRelease
 from deploy.errors import SignatureError, StageError
 from deploy.external import ExternalDeployer
-from deploy.offers import Closing, Reasserting, Reversible, Wrapper, closing, reasserting, reversible
+from deploy.offers import (
+    Closing,
+    Reasserting,
+    Renewing,
+    Reversible,
+    Wrapper,
+    closing,
+    reasserting,
+    renewing,
+    reversible,
+)
 from deploy.record import PromotionRecord
 from deploy.signed import SignedDeployer
 from deploy.testing import FakeDeployer
@@ -23,7 +33,7 @@ from deploy.vllm.reload import ReloadDeployer
 from tests.unit.deploy.test_signing import key_pair
 from tests.unit.deploy.test_testing import release
 
-OFFERS = {Reversible: reversible, Reasserting: reasserting, Closing: closing}
+OFFERS = {Reversible: reversible, Reasserting: reasserting, Renewing: renewing, Closing: closing}
 """Every port beside that of deployers, and what finds it."""
 DEPLOYERS = (ExternalDeployer, FakeDeployer, ReloadDeployer, VllmAdapterDeployer, VllmProcessDeployer)
 WRAPPERS = (SignedDeployer,)
@@ -64,7 +74,13 @@ class Holding(FakeDeployer):
         self.effects.append(("close", ""))
 
 
-class All(Recording, Returning, Holding):
+class Fresh(FakeDeployer):
+    async def renew(self, release: Release) -> ServedRelease:
+        self.effects.append(("renew", release.id))
+        return self._served(release.id)
+
+
+class All(Recording, Returning, Fresh, Holding):
     pass
 
 
@@ -83,7 +99,7 @@ def test_every_port_has_its_finder_in_wrappers() -> None:
     assert {f.__name__ for f in OFFERS.values()} == public(Wrapper)
 
 
-@pytest.mark.parametrize("kind", [Plain, Recording, Returning, Holding, All])
+@pytest.mark.parametrize("kind", [Plain, Recording, Returning, Fresh, Holding, All])
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 def test_a_wrapper_offers_what_the_wrapped_one_does(kind: type[FakeDeployer], wrapper: type[SignedDeployer]) -> None:
     inner = kind()
@@ -127,6 +143,24 @@ async def test_only_a_signed_release_is_put_back(tmp_path: Path) -> None:
     sign_release(wanted, private)
     assert await returns.reassert() == ("http://one/v1",)
     assert inner.effects == [("reassert", wanted.id)]
+
+
+async def test_only_a_signed_release_is_served_afresh(tmp_path: Path) -> None:
+    pytest.importorskip("model_signing")
+    from deploy.signing import sign_release
+
+    private, public_key = key_pair(tmp_path, "k")
+    served: Release = release(tmp_path, "a")
+    inner = Fresh()
+    inner.serve(served)
+    renews = renewing(SignedDeployer(inner, public_key))
+    assert renews
+    with pytest.raises(SignatureError, match="is not signed"):
+        await renews.renew(served)
+    assert not inner.effects
+    sign_release(served, private)
+    assert (await renews.renew(served)).takes_traffic
+    assert inner.effects == [("renew", served.id)]
 
 
 def test_shipped_entry_points_are_the_ones_that_are_looked_at() -> None:

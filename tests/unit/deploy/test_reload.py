@@ -281,3 +281,18 @@ async def test_a_server_whose_weights_are_not_what_it_says_is_mended(site: Site)
     await deployer.promote(site.first)
     assert site.journal().outcome is Outcome.DONE
     site.require_proved(served=site.first)
+
+
+async def test_where_no_canary_is_kept_the_folder_that_the_server_started_with_decides(site: Site) -> None:
+    deployer = site.deployer()
+    assert stored_canary(site.options.releases, site.first.id, dtype="float32") is None
+    await deployer.promote(site.first)
+    kept = stored_canary(site.options.releases, site.first.id, dtype="float32")
+    assert kept, "the next look has something to hold against"
+    assert Journal.read(site.options.state) is None, "nothing was changed"
+    (canary,) = (site.options.releases / ".canaries").glob("first@*")
+    canary.unlink()
+    site.server.path = site.second.path.resolve()
+    with pytest.raises(StageError, match=r"names first@.*, and its weights are of .*second@.*; restart it"):
+        await deployer.promote(site.first)
+    assert stored_canary(site.options.releases, site.first.id, dtype="float32") is None, "a lie is never kept"
