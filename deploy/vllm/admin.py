@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from deploy.durable import write_whole
 from deploy.errors import CheckpointError, DeployerUnavailable, Fenced, StageError, StoreInUse
-from deploy.vllm.refusals import Refusals
+from deploy.vllm.counts import Counts
 
 __all__ = ["Verbs", "admin", "admin_token"]
 
@@ -139,7 +139,7 @@ class _Door:
 
     def __init__(self, token: str) -> None:
         self._token = token
-        self.refused = Refusals(_STATUS)
+        self.refused = Counts(_STATUS)
 
     def route(self, path: str, verb: _Verb, *, method: str = "POST", needs: tuple[str, ...] = ()) -> Route:
         async def endpoint(request: Request) -> Response:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from deploy.vllm.child import Child
-from deploy.vllm.refusals import Refusals
+from deploy.vllm.counts import Counts
 
 __all__ = ["ALLOWED", "BODY_BYTES_MAX", "RETRY_AFTER_SECONDS", "Front"]
 
@@ -44,7 +44,7 @@ class Front(Protocol):
         ...
 
     @property
-    def refused(self) -> Refusals | None:
+    def refused(self) -> Counts | None:
         """Requests that this process answered in a server's place; ``None`` where another process counts them."""
         ...
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from deploy.errors import CheckpointError, DeployError, StageError
 from deploy.vllm.child import Child, read_metrics, require_answer
+from deploy.vllm.counts import Counts
 from deploy.vllm.keeping_up import always
-from deploy.vllm.refusals import Refusals
 from deploy.vllm.servers import Servers
 
 __all__ = ["LOOKS", "Look", "Silence", "keep_answering", "tokens_made"]
@@ -65,7 +65,7 @@ def tokens_made(page: str) -> str:
     return "\n".join(line for line in page.splitlines() if line.startswith(_COUNTERS))
 
 
-async def keep_answering(servers: Servers, *, hang_seconds: float, renewed: Refusals) -> None:
+async def keep_answering(servers: Servers, *, hang_seconds: float, renewed: Counts) -> None:
     """Renew the server that has the traffic when it gave nobody a token for so many seconds; 0: never."""
     seconds = hang_seconds / LOOKS
     watched, silence = None, Silence()
@@ -89,7 +89,7 @@ async def _look(child: Child, name: str, seconds: float) -> Look:
     return Look(answered=True)
 
 
-async def _replace(servers: Servers, child: Child, seconds: float, renewed: Refusals) -> None:
+async def _replace(servers: Servers, child: Child, seconds: float, renewed: Counts) -> None:
     """Renew a server that hangs; where there is no room beside it, it is stopped, for what is missing is started."""
     release_id = child.release.id
     async with servers.lock(release_id):

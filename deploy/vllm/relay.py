@@ -14,9 +14,9 @@ import uvicorn
 from yarl import URL
 
 from deploy.vllm.child import Child
+from deploy.vllm.counts import Counts
 from deploy.vllm.front import ALLOWED, BODY_BYTES_MAX, RETRY_AFTER_SECONDS
 from deploy.vllm.listening import listen, quiet_server
-from deploy.vllm.refusals import Refusals
 
 __all__ = ["RelayFront"]
 
@@ -73,7 +73,7 @@ class RelayFront:
         self._session: aiohttp.ClientSession | None = None
         self._server: uvicorn.Server | None = None
         self._over = asyncio.Event()
-        self.refused = Refusals(_STATUS)
+        self.refused = Counts(_STATUS)
 
     @property
     def serving(self) -> Child | None:

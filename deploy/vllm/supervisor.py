@@ -18,10 +18,10 @@ from deploy.durable import clear_scratch
 from deploy.errors import CheckpointError, Fenced, StageError
 from deploy.record import PromotionRecord
 from deploy.vllm.child import Child, ChildCommand, read_metrics, require_answer
+from deploy.vllm.counts import Counts
 from deploy.vllm.front import Front
 from deploy.vllm.hanging import keep_answering
 from deploy.vllm.keeping_up import keep_up
-from deploy.vllm.refusals import Refusals
 from deploy.vllm.relay import RelayFront
 from deploy.vllm.servers import Servers
 from deploy.vllm.traffic import Traffic
@@ -51,7 +51,7 @@ class Supervisor:
         """
         for folder in (state, releases):
             clear_scratch(folder)
-        self._renewed = Refusals(("asked", "hung"))
+        self._renewed = Counts(("asked", "hung"))
         self._hang_seconds = hang_seconds
         self.front: Front = front or RelayFront()
         self._traffic = Traffic(file=state / "desired.json", front=self.front)

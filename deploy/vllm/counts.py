@@ -1,14 +1,14 @@
-"""Requests that were refused, or changes that were made, by reason, since the start; a counter of Prometheus."""
+"""How often something was done since the start, by reason; a counter of Prometheus."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["Refusals"]
+__all__ = ["Counts"]
 
 
-class Refusals:
-    """A counter for each reason. All reasons are there from the start, so that the first refusal shows as a rise."""
+class Counts:
+    """A counter for each reason. All reasons are there from the start, so that the first of each shows as a rise."""
 
     def __init__(self, reasons: Iterable[str]) -> None:
         """Take the reasons: words for a label."""
@@ -19,7 +19,7 @@ class Refusals:
         self._counts[reason] += 1
 
     def __getitem__(self, reason: str) -> int:
-        """Return how many were refused for a reason."""
+        """Return how many there were for a reason."""
         return self._counts[reason]
 
     def page(self, name: str, text: str) -> str:
