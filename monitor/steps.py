@@ -99,7 +99,7 @@ async def _detected(incident: Incident, step: Step) -> Effect:
 async def _open(incident: Incident, step: Step) -> Effect:
     site, store = step.site, step.store
     store.mark(site.name, incident.release, good=False, at=site.measure.clock())
-    active = (await site.deployer.state()).active
+    active = await _active_or_unknown(site)
     if active and active not in {incident.release, incident.last_good}:
         return effect(incident, Outcome.CLEARED, f"{incident.release} has left service; {active} is served")
     if site.mode is Mode.OBSERVE and not site.recipes:
@@ -120,6 +120,14 @@ async def _open(incident: Incident, step: Step) -> Effect:
     figures = {"release": incident.last_good, "seconds": time.monotonic() - began}
     incident = with_facts(incident, {"containment": figures})
     return effect(incident, Outcome.SUCCESS, f"contained: {incident.last_good} is in service again")
+
+
+async def _active_or_unknown(site: Site) -> str:
+    """Return what takes the traffic; unknown where a server is away, which must not keep the others from going back."""
+    try:
+        return (await site.deployer.state()).active
+    except DeployerUnavailable:
+        return ""
 
 
 async def _awaiting(incident: Incident, step: Step) -> Effect:

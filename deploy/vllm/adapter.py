@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import httpx
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from deploy.adapter import check_adapter
 from deploy.checkpoint import Release, ReleaseKind, read_release, verify_release
 from deploy.deployer import DeploymentState, ServedRelease
 from deploy.errors import CheckpointError, DeployError, DeployerUnavailable, StageError
+from deploy.vllm.adapter_options import Options
 from deploy.vllm.adapter_preflight import adapter_fault
-from deploy.vllm.gateways import GatewayOptions, make_steer
+from deploy.vllm.gateways import make_steer
 from deploy.vllm.ledger import Ledger
 from deploy.vllm.plain_replica import PlainReplica
 from deploy.vllm.replica import Replica, ReplicaState
@@ -32,46 +32,6 @@ from deploy.vllm.replica import Replica, ReplicaState
 __all__ = ["Options", "ReplicaPort", "VllmAdapterDeployer", "make"]
 
 log = logging.getLogger("alignd.deploy")
-
-
-class Options(BaseModel):
-    """Which servers, and who steers the public name."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    replicas: tuple[str, ...] = Field(min_length=1)
-    """Base URL (``…/v1``) of each server; never a balancer's."""
-    steer: Literal["plugin", "gateway"] = "plugin"
-    """``plugin``: alignd-vllm inside vLLM. ``gateway``: an alias in front, and vLLM's own run-time LoRA routes."""
-    gateway: GatewayOptions | None = None
-    """The gateway, with ``steer: gateway``."""
-    base: str = ""
-    """Release id that the servers run, with ``steer: gateway``; it is their ``--served-model-name`` too."""
-    state_file: Path
-    """What is to be served, for a server that comes back without it."""
-    api_key: SecretStr | None = None
-    """vLLM's ``--api-key``."""
-    token_file: Path | None = None
-    """The plugin's ``admin-token``, with ``steer: plugin``; the same for all servers (``ALIGND_VLLM_TOKEN_FILE``)."""
-    releases_at: str = ""
-    """The release store as the servers see it; empty: as here."""
-    fence: Literal["claim", "borrow"] = "claim"
-    """``claim``: the first change takes over, and older holders are refused. ``borrow``: act beside the holder."""
-    timeout_seconds: float = Field(default=120.0, gt=0)
-    """For one call of one server."""
-
-    @model_validator(mode="after")
-    def _is_whole(self) -> Options:
-        if wrong := [u for u in self.replicas if not u.startswith(("http://", "https://")) or not u.endswith("/v1")]:
-            raise ValueError(f"{wrong[0]!r} is no base URL; write it like http://127.0.0.1:8000/v1")
-        key = self.api_key.get_secret_value() if self.api_key else ""
-        if not (key.isascii() and key.isprintable()):
-            raise ValueError("api_key holds a character that no header can carry; copy the key again")
-        if self.steer == "gateway" and (self.gateway is None or not self.base):
-            raise ValueError("steer: gateway needs gateway and base")
-        if self.steer == "plugin" and self.token_file is None:
-            raise ValueError("steer: plugin needs token_file, the admin-token of the plugin's state folder")
-        return self
 
 
 class ReplicaPort(Protocol):
@@ -125,7 +85,11 @@ class VllmAdapterDeployer:
             return _served(self._joined(await self._read()), release.id)
 
     async def promote(self, release: Release) -> ServedRelease:
-        """Give a release the public name on every server; where one refuses, those before it are put back."""
+        """Give a release the public name on every server; where one refuses, those before it are put back.
+
+        Where one is away, the others get it all the same if they have it loaded: to go back must not wait for a server
+        that is down. That one gets it when it is back, and until then ``DeployerUnavailable`` says so.
+        """
         async with self._lock:
             return await self._promote(release)
 
@@ -170,7 +134,13 @@ class VllmAdapterDeployer:
         )
 
     async def _promote(self, release: Release) -> ServedRelease:
-        states = await self._preflight(release)
+        try:
+            states = await self._preflight(release)
+        except DeployerUnavailable as error:
+            if there := await self._promote_where_loaded(release):
+                where = ", ".join(there)
+                raise DeployerUnavailable(f"release {release.id} is in service on {where} only: {error}") from error
+            raise
         await self._stage(release, states)
         before = self._ledger.read()
         await self._ledger.want(release.id, release.path)
@@ -188,6 +158,19 @@ class VllmAdapterDeployer:
         if done:
             log.info("promoted", extra={"release": release.id, "replicas": [r.url for r, _ in done]})
         return _served(self._joined(await self._read()), release.id)
+
+    async def _promote_where_loaded(self, release: Release) -> list[str]:
+        """Give a release the public name on the servers that answer, if all of these have it; return which."""
+        states = await asyncio.gather(*(r.state() for r in self._replicas), return_exceptions=True)
+        there = [(r, s) for r, s in zip(self._replicas, states, strict=True) if isinstance(s, ReplicaState)]
+        if not there or any(release.id not in s.up for _, s in there):
+            return []
+        await self._ledger.want(release.id, release.path)
+        for replica, state in there:
+            if state.active != release.id:
+                await replica.activate(release, fence=await self._fence(replica, state), expect=state.active)
+                log.warning("promoted_in_part", extra={"release": release.id, "replica": replica.url})
+        return [r.url for r, _ in there]
 
     async def _read(self) -> list[ReplicaState]:
         return list(await asyncio.gather(*(r.state() for r in self._replicas)))

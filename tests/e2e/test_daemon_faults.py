@@ -7,9 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
+from deploy.checkpoint import Release
+from deploy.deployer import DeploymentState, ServedRelease
 from deploy.errors import DeployerUnavailable
+from deploy.testing import FakeDeployer
 from monitor.daemon import _guard
 from monitor.incident import Incident, State
 from monitor.policy import Containment, Mode, Order
@@ -45,6 +49,39 @@ async def breach_again(service: Service) -> Incident:
         if found := service.store.incidents(open_only=True):
             return found[0]
     raise AssertionError("no incident was opened")
+
+
+class Halved(FakeDeployer):
+    """One of two servers is away: nothing can be read, and to promote reaches the other one alone."""
+
+    away: bool = False
+
+    async def state(self) -> DeploymentState:
+        if self.away:
+            raise DeployerUnavailable("server two does not answer")
+        return await FakeDeployer.state(self)
+
+    async def promote(self, release: Release) -> ServedRelease:
+        served = await FakeDeployer.promote(self, release)
+        if self.away:
+            raise DeployerUnavailable(f"release {release.id} is in service on one only: two does not answer")
+        return served
+
+
+async def test_users_are_brought_back_where_they_can_be_while_a_server_is_away(tmp_path: Path) -> None:
+    deployer = Halved()
+    world = World(folder=tmp_path, deployer=deployer)
+    service = world.service()
+    incident = await service.reconcile((await breach(world, service)).id)
+    assert incident.state is State.OPEN
+    deployer.away = True
+    for _ in range(2):
+        world.clock.now += timedelta(minutes=5)
+        incident = await service.reconcile(incident.id)
+    assert (incident.state, world.active) == (State.OPEN, world.good.id), "the incident waits, users do not"
+    deployer.away = False
+    assert (await carry_on(world, service, incident)).state is State.RECOVERED
+    await service.aclose()
 
 
 async def test_observe_without_a_recipe_says_that_nothing_here_can_repair(tmp_path: Path) -> None:
