@@ -66,7 +66,7 @@ async def ask(socket: Path, command: str, *, seconds: float = _ASK_SECONDS) -> s
                 while part := await reader.read(_ANSWER_BYTES_MAX):
                     answer += part
                     if len(answer) > _ANSWER_BYTES_MAX:
-                        raise DeployerUnavailable(f"{where} sends more than 1 MiB; mend --haproxy-socket")
+                        raise DeployerUnavailable(f"{where} sends more than 1 MiB; mend the socket that was given")
             finally:
                 writer.close()
                 with suppress(OSError):
@@ -77,8 +77,8 @@ async def ask(socket: Path, command: str, *, seconds: float = _ASK_SECONDS) -> s
         ) from None
     except OSError as error:
         raise DeployerUnavailable(
-            f"{where} can't be reached ({error.strerror or error}); start HAProxy, or mend --haproxy-socket and the "
-            "socket's mode in haproxy.cfg"
+            f"{where} can't be reached ({error.strerror or error}); start HAProxy, or mend the path that was given and "
+            "the socket's mode in haproxy.cfg"
         ) from error
     return answer.decode(errors="replace").strip()
 

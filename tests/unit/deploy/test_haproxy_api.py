@@ -114,7 +114,7 @@ def test_a_new_address_goes_where_nobody_is_missed() -> None:
 
 
 async def test_a_socket_that_is_not_there_says_the_way_out(tmp_path: Path) -> None:
-    with pytest.raises(DeployerUnavailable, match=r"can't be reached.*--haproxy-socket"):
+    with pytest.raises(DeployerUnavailable, match=r"can't be reached.*mend the path that was given"):
         await ask(tmp_path / "s", "show info")
 
 
