@@ -225,33 +225,6 @@ async def test_a_server_that_can_not_be_asked_is_unavailable(site: AdapterSite, 
             await call
 
 
-async def test_going_back_does_not_wait_for_a_server_that_is_away(site: AdapterSite, pair: list[FakeVllm]) -> None:
-    good, drifted, new = site.adapter("good"), site.adapter("drifted"), site.adapter("new")
-    there, away = (replica(v) for v in pair)
-    http = lambda: httpx.AsyncClient(transport=httpx.MockTransport(down))  # noqa: E731
-
-    def down(_: httpx.Request) -> httpx.Response:
-        raise httpx.ConnectError("no")
-
-    ledger = Ledger(site.folder / "wanted.json")
-    whole = VllmAdapterDeployer([there, away], ledger=ledger, fence="claim")
-    await whole.promote(good)
-    await whole.promote(drifted)
-    gone = Replica("http://two/v1", http=http, headers={}, token=lambda: "")
-    half = VllmAdapterDeployer([there, gone], ledger=ledger, fence="claim")
-    with pytest.raises(DeployerUnavailable, match=r"server http://two/v1 does not answer"):
-        await half.promote(new)
-    assert await actives(*pair) == [drifted.id, drifted.id], "what no server has loaded is for when all are there"
-    for _ in range(2):
-        with pytest.raises(DeployerUnavailable, match=r"good@.* is in service on http://one/v1 only: .*two/v1"):
-            await half.promote(good)
-    assert await actives(*pair) == [good.id, drifted.id]
-    back = VllmAdapterDeployer([there, away], ledger=ledger, fence="borrow")
-    assert await back.lost() == ("http://two/v1",)
-    await back.reassert()
-    assert await actives(*pair) == [good.id, good.id]
-
-
 async def test_a_refused_path_is_a_checkpoint_error(site: AdapterSite, pair: list[FakeVllm]) -> None:
     """The server has the store elsewhere than it is told."""
     a = site.adapter("a")
