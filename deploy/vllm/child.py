@@ -26,12 +26,10 @@ from deploy.vllm.left_over import remember
 __all__ = [
     "Child",
     "ChildCommand",
-    "dtype_for",
     "free_port",
     "read_metrics",
     "require_answer",
     "start_child",
-    "this_dtype",
     "vllm_command",
 ]
 
@@ -132,34 +130,6 @@ async def start_child(
     return child
 
 
-def dtype_for(*, gpu: bool, cpuinfo: str) -> str:
-    """Choose the number format that a machine serves fastest.
-
-    A processor without bfloat16 arithmetic emulates it: measured on two cores with AVX-512 alone, a 135M model in
-    bfloat16 gave a third of float32's tokens per second.
-
-    Args:
-        gpu: Whether vLLM serves from an NVIDIA GPU; then the checkpoint's own format is best.
-        cpuinfo: What Linux says of the processor (``/proc/cpuinfo``).
-
-    Returns:
-        A value of vLLM's ``--dtype``.
-    """
-    if gpu:
-        return "auto"
-    flags = set(cpuinfo.split())
-    return "bfloat16" if flags & {"avx512_bf16", "amx_bf16", "bf16"} else "float32"
-
-
-def this_dtype() -> str:
-    """Return ``dtype_for`` this machine."""
-    try:
-        cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        cpuinfo = ""
-    return dtype_for(gpu=shutil.which("nvidia-smi") is not None, cpuinfo=cpuinfo)
-
-
 def free_port() -> int:
     """Return a loopback port that is free now."""
     with socket.socket() as s:
@@ -177,6 +147,7 @@ async def require_answer(child: Child, name: str, *, seconds: float | None = Non
 
     Raises:
         StageError: It does not in time, or answers as something else.
+        DeployerUnavailable: It breaks off or has no completion, as one that is being killed; it may be started again.
     """
     seconds = _ANSWER_SECONDS if seconds is None else seconds
     try:
@@ -184,11 +155,13 @@ async def require_answer(child: Child, name: str, *, seconds: float | None = Non
             if await _answers(child, name, http):
                 return
             why = "answers with no completion"
-    except TimeoutError:
-        why = f"gave no token in {seconds:g} s"
+    except (TimeoutError, httpx.TimeoutException):
+        raise StageError(
+            f"{_failed(child)} is up and gave no token in {seconds:g} s; retire it, then ask again"
+        ) from None
     except httpx.HTTPError as error:
         why = f"does not answer ({type(error).__name__})"
-    raise StageError(f"{_failed(child)} is up and {why}; retire it, then ask again")
+    raise DeployerUnavailable(f"{_failed(child)} was up and {why}; ask again")
 
 
 async def read_metrics(child: Child) -> str:

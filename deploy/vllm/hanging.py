@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from deploy.errors import CheckpointError, DeployError, StageError
+from deploy.errors import CheckpointError, DeployError, DeployerUnavailable, StageError
 from deploy.vllm.child import Child, read_metrics, require_answer
 from deploy.vllm.counts import Counts
 from deploy.vllm.keeping_up import always
@@ -84,7 +84,7 @@ async def keep_answering(servers: Servers, *, hang_seconds: float, renewed: Coun
 async def _look(child: Child, name: str, seconds: float) -> Look:
     try:
         await require_answer(child, name, seconds=seconds)
-    except StageError:
+    except (DeployerUnavailable, StageError):
         return Look(answered=False, made=tokens_made(await read_metrics(child)))
     return Look(answered=True)
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from deploy.checkpoint import Release, find_release, verify_release
 from deploy.errors import DeployError, StageError
 from deploy.vllm.admin import admin_token
-from deploy.vllm.child import ChildCommand, this_dtype
+from deploy.vllm.child import ChildCommand
+from deploy.vllm.dtype import this_dtype
 from deploy.vllm.hold import TOKEN_FILE
 from deploy.vllm.reload_journal import desired_release, write_desired
 

@@ -16,7 +16,8 @@ from deploy.durable import held
 from deploy.errors import DeployError, StageError
 from deploy.signing import verify_signed
 from deploy.vllm.admin import admin, admin_token
-from deploy.vllm.child import this_dtype, vllm_command
+from deploy.vllm.child import vllm_command
+from deploy.vllm.dtype import this_dtype
 from deploy.vllm.front import Front
 from deploy.vllm.haproxy import HaproxyFront, steered_alone
 from deploy.vllm.left_over import end_left_over, left_over

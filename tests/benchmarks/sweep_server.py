@@ -21,7 +21,8 @@ from pathlib import Path
 import httpx
 
 from deploy.checkpoint import Release, import_checkpoint
-from deploy.vllm.child import ChildCommand, start_child, this_dtype, vllm_command
+from deploy.vllm.child import ChildCommand, start_child, vllm_command
+from deploy.vllm.dtype import this_dtype
 
 __all__ = ["BUILD", "MAX_TOKENS", "NAME", "Server", "base_model", "endless", "running"]
 

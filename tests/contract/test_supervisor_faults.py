@@ -16,7 +16,7 @@ import pytest
 
 from deploy.checkpoint import Release
 from deploy.durable import held
-from deploy.errors import StageError
+from deploy.errors import DeployerUnavailable, StageError
 from deploy.record import read_record
 from deploy.vllm import child
 from deploy.vllm.child import free_port
@@ -53,6 +53,23 @@ async def test_a_server_that_hangs_is_not_given_the_traffic(tmp_path: Path, monk
         assert (await s.ask(http), read_record(s.state / "desired.json").desired) == (a.id, a.id)
         assert (await s.deployer.roll_back()).release == c.id, "a roll-back passes it by"
         os.kill(hung, signal.SIGCONT)
+        await s.deployer.promote(b)
+        assert await s.ask(http) == b.id
+
+
+async def test_a_server_that_is_killed_while_it_is_promoted_is_started_again(tmp_path: Path) -> None:
+    a, b = (release(tmp_path, n) for n in "ab")
+    async with site(tmp_path) as s, httpx.AsyncClient() as http:
+        await s.deployer.promote(a)
+        await s.deployer.stage(b)
+        killed = next(p for p in children_of(os.getpid()) if f" {b.id}" in cmdline(p))
+        os.kill(killed, signal.SIGSTOP)
+        promotion = asyncio.create_task(s.deployer.promote(b))
+        await asyncio.sleep(0.5)  # it is asked for its token
+        os.kill(killed, signal.SIGKILL)
+        with pytest.raises(DeployerUnavailable, match=rf"{b.id}.* does not answer .*; ask again"):
+            await promotion
+        assert (await s.ask(http), read_record(s.state / "desired.json").desired) == (a.id, a.id)
         await s.deployer.promote(b)
         assert await s.ask(http) == b.id
 

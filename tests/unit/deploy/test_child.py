@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deploy.vllm.child import dtype_for, this_dtype
+from deploy.vllm.dtype import dtype_for, this_dtype
 
 
 @pytest.mark.parametrize(
