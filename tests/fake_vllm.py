@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.canary import TEXTS
+from tests.bare_http import BareHttp
 
 __all__ = ["USER", "install"]
 
@@ -63,35 +64,19 @@ class _Model:
         return {"index": index, "text": "", "prompt_logprobs": [None, *values]}
 
 
-class _Connection(asyncio.Protocol):
-    """Just enough HTTP/1.1: requests with a content length, one after the other."""
-
+class _Connection(BareHttp):
     def __init__(self, model: _Model) -> None:
-        self._model, self._read = model, b""
+        super().__init__()
+        self._model = model
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._out = transport
-
-    def data_received(self, data: bytes) -> None:
-        self._read += data
-        while (end := self._read.find(b"\r\n\r\n")) >= 0:
-            head = self._read[:end].lower()
-            at = head.find(b"content-length:")
-            length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
-            if len(self._read) < end + 4 + length:
-                return
-            body, self._read = self._read[end + 4 : end + 4 + length], self._read[end + 4 + length :]
-            self._reply(head, body)
-
-    def _reply(self, head: bytes, body: bytes) -> None:
+    def reply(self, head: bytes, body: bytes) -> None:
         if not head.startswith(b"post"):
-            self._out.write(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+            self.refuse()
             return
         answer = json.dumps(self._model.reply(json.loads(body))).encode()
         whole = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(answer)
         seconds = _USER_SECONDS if USER.encode() in body else _PROBE_SECONDS
-        asyncio.get_running_loop().call_later(seconds, self._out.write, whole + answer)
+        asyncio.get_running_loop().call_later(seconds, self.out.write, whole + answer)
 
 
 async def _serve(model: _Model, port: int) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from tests.bare_http import BareHttp
+
 __all__ = ["NullServer", "null_server"]
 
 
@@ -46,37 +48,24 @@ def null_server(*, text: str = "I can't help with that.", delay_seconds: float =
             process.kill()
 
 
-class _Connection(asyncio.Protocol):
-    """Just enough HTTP/1.1: requests with a content length, answered in order."""
+class _Connection(BareHttp):
+    """Requests are answered in order."""
 
     asked = 0
 
     def __init__(self, answer: bytes, delay: float) -> None:
-        self._answer, self._delay, self._read = answer, delay, b""
+        super().__init__()
+        self._answer, self._delay = answer, delay
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._out = transport
-
-    def data_received(self, data: bytes) -> None:
-        self._read += data
-        while (end := self._read.find(b"\r\n\r\n")) >= 0:
-            head = self._read[:end].lower()
-            at = head.find(b"content-length:")
-            length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
-            if len(self._read) < end + 4 + length:
-                return
-            self._read = self._read[end + 4 + length :]
-            self._reply(head)
-
-    def _reply(self, head: bytes) -> None:
+    def reply(self, head: bytes, body: bytes) -> None:
+        del body
         if head.startswith(b"post"):
             _Connection.asked += 1
-            asyncio.get_running_loop().call_later(self._delay, self._out.write, self._answer)
+            asyncio.get_running_loop().call_later(self._delay, self.out.write, self._answer)
         elif b"/asked" in head[:40]:
-            self._out.write(_whole(str(_Connection.asked).encode()))
+            self.out.write(_whole(str(_Connection.asked).encode()))
         else:
-            self._out.write(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+            self.refuse()
 
 
 def _whole(body: bytes) -> bytes:

@@ -19,13 +19,14 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from deploy.durable import write_whole
 
 __all__ = ["FENCE_HEADER", "TOKEN_FILE", "TOKEN_HEADER", "Hold"]
 
@@ -153,17 +154,10 @@ class Hold:
 
     def _claim(self, holder: str) -> JSONResponse:
         said = {"fence": self._fence + 1, "holder": holder, "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-        scratch = self._fence_file.with_suffix(".partial")
         try:
-            with scratch.open("w") as out:
-                json.dump(said, out)
-                out.flush()
-                os.fsync(out.fileno())
-            scratch.rename(self._fence_file)
+            write_whole(self._fence_file, json.dumps(said))
         except OSError as error:
             log.error("claim_refused %s: %s", holder, error)
-            with suppress(OSError):
-                scratch.unlink(missing_ok=True)
             message = (
                 f"{self._fence_file} can't be written ({error.strerror}), so fence {self._fence} stays in force; free "
                 "disk or mend the folder's rights, then ask again"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -160,9 +162,15 @@ async def test_a_lost_count_of_fences_admits_nobody_from_before_and_serves_users
     assert json.loads(token_file.with_name("fence.json").read_text())["fence"] == new
 
 
-async def test_a_claim_on_a_full_disk_is_refused_in_words(http: httpx.AsyncClient, token_file: Path) -> None:
+async def test_a_claim_on_a_full_disk_is_refused_in_words(
+    http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = await claim(http, "one")
-    token_file.with_name("fence.partial").mkdir()
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
     refused = await http.post("/alignd/claim", json={"holder": "two"}, headers=deployer())
     assert refused.status_code == 507
     assert f"fence {first} stays in force; free disk" in refused.json()["message"]
