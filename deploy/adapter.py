@@ -7,16 +7,36 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from deploy.checkpoint import Release, ReleaseKind, find_release, read_release, require_digest, store_release
+from deploy.checkpoint import (
+    MANIFEST,
+    Release,
+    ReleaseKind,
+    check_checkpoint,
+    find_release,
+    read_release,
+    require_digest,
+    store_release,
+    verify_release,
+)
 from deploy.errors import CheckpointError
-from deploy.weights import ADAPTER_CONFIG, Tensor, read_object, require_plain_files, tensors_of, tensors_of_file
+from deploy.weights import (
+    ADAPTER_CONFIG,
+    Tensor,
+    is_adapter,
+    read_object,
+    require_plain_files,
+    tensors_of,
+    tensors_of_file,
+)
 
 __all__ = [
     "ADAPTER_WEIGHTS",
     "PATCH_NOTE",
     "RANKS",
     "AdapterFolder",
+    "base_of",
     "check_adapter",
+    "check_whole",
     "import_adapter",
     "name_of",
     "require_fits",
@@ -100,13 +120,52 @@ def require_fits(adapter: Path, base: Path) -> None:
             )
 
 
+def base_of(folder: Path) -> Release | None:
+    """Return the release that an adapter of the release store changes, ``None`` where the folder is no such adapter.
+
+    Raises:
+        CheckpointError: The adapter's manifest can't be read, or its base is not in the store.
+    """
+    if not is_adapter(folder) or not (folder / MANIFEST).is_file():
+        return None
+    return find_release(folder.parent, read_release(folder).manifest.base)
+
+
+def check_whole(folder: Path) -> Path:
+    """Look whether a folder holds a model: a whole checkpoint, or an adapter of the release store on its whole base.
+
+    Returns:
+        The folder of the full checkpoint.
+
+    Raises:
+        CheckpointError: It doesn't, or base and adapter do not fit together.
+        DigestMismatch: The base is not what it was when it was imported.
+    """
+    base = base_of(folder)
+    if base is None:
+        check_checkpoint(folder)
+        return folder
+    verify_release(base)
+    require_fits(folder, base.path)
+    return base.path
+
+
 def import_adapter(
-    source: Path, store: Path, *, name: str, base: str, created_at: datetime, creator: str, incident: str = ""
+    source: Path,
+    store: Path,
+    *,
+    name: str,
+    base: str,
+    created_at: datetime,
+    creator: str,
+    incident: str = "",
+    parent: str = "",
 ) -> Release:
     """Copy an adapter folder into the release store, named by its content.
 
     Args:
-        base: Release id of the full checkpoint that it changes; it is the parent too.
+        base: Release id of the full checkpoint that it changes.
+        parent: Release id that it was made from, if not its base: an adapter that was repaired.
 
     Raises:
         CheckpointError: The source is no whole adapter, its base is not in the store or is another one than the
@@ -116,10 +175,11 @@ def import_adapter(
     if found.manifest.kind is not ReleaseKind.MERGED:
         raise CheckpointError(f"release {base} is an adapter itself; name the full checkpoint that it belongs on")
     require_fits(source, found.path)
-    if made_for := _note(source).get("parent_digest"):
+    note = _note(source)
+    if made_for := note.get("base_digest") or note.get("parent_digest"):
         require_digest(found.path, str(made_for), since="when the adapter was made")
     return store_release(
-        source, store, name=name, created_at=created_at, parent=base, creator=creator, incident=incident,
+        source, store, name=name, created_at=created_at, parent=parent or base, creator=creator, incident=incident,
         architecture=found.manifest.architecture, kind=ReleaseKind.ADAPTER, base=base,
     )  # fmt: skip
 

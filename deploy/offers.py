@@ -14,11 +14,13 @@ from deploy.record import PromotionRecord
 
 __all__ = [
     "Closing",
+    "Layering",
     "Reasserting",
     "Renewing",
     "Reversible",
     "Wrapper",
     "closing",
+    "layering",
     "reasserting",
     "renewing",
     "reversible",
@@ -103,6 +105,19 @@ class Renewing(Protocol):
 
 
 @runtime_checkable
+class Layering(Protocol):
+    """A deployer whose servers keep one full checkpoint loaded and take adapters on it, and nothing else."""
+
+    async def base(self) -> str:
+        """Return the id of the release that every server keeps loaded.
+
+        Raises:
+            DeployerUnavailable: A server does not answer, or they run different ones.
+        """
+        ...
+
+
+@runtime_checkable
 class Closing(Protocol):
     """A deployer that holds processes or connections."""
 
@@ -125,6 +140,10 @@ class Wrapper(Protocol):
 
     def renewing(self) -> Renewing | None:
         """Return what serves a release afresh, if the wrapped one does."""
+        ...
+
+    def layering(self) -> Layering | None:
+        """Return what serves adapters alone, if the wrapped one does."""
         ...
 
     def closing(self) -> Closing | None:
@@ -151,6 +170,13 @@ def renewing(deployer: Deployer) -> Renewing | None:
     if isinstance(deployer, Wrapper):
         return deployer.renewing()
     return deployer if isinstance(deployer, Renewing) else None
+
+
+def layering(deployer: Deployer) -> Layering | None:
+    """Return the deployer where a release has to be an adapter on what its servers run, or that base itself."""
+    if isinstance(deployer, Wrapper):
+        return deployer.layering()
+    return deployer if isinstance(deployer, Layering) else None
 
 
 def closing(deployer: Deployer) -> Closing | None:

@@ -8,7 +8,18 @@ from pathlib import Path
 
 from deploy.checkpoint import Release, read_release
 from deploy.deployer import Deployer, DeploymentState, ServedRelease
-from deploy.offers import Closing, Reasserting, Renewing, Reversible, closing, reasserting, renewing, reversible
+from deploy.offers import (
+    Closing,
+    Layering,
+    Reasserting,
+    Renewing,
+    Reversible,
+    closing,
+    layering,
+    reasserting,
+    renewing,
+    reversible,
+)
 from deploy.signing import verify_signature
 
 __all__ = ["SignedDeployer"]
@@ -63,6 +74,10 @@ class SignedDeployer:
         """Return what serves a signed release afresh, if the wrapped one does."""
         found = renewing(self.inner)
         return _SignedRenewing(found, self.public_key) if found else None
+
+    def layering(self) -> Layering | None:
+        """Return what serves adapters alone, if the wrapped one does."""
+        return layering(self.inner)
 
     def closing(self) -> Closing | None:
         """Return what has to be closed, if the wrapped one has."""

@@ -12,9 +12,11 @@ from functools import partial
 from deploy.checkpoint import Release, verify_release
 from deploy.deployer import UNKNOWN_RELEASE, Deployer, DeploymentState, ServedRelease
 from deploy.errors import CheckpointError, DeployError, DeployerUnavailable, StageError
-from deploy.steer import Steer
+from deploy.offers import layering
 
-__all__ = ["FakeDeployer", "FakeSteer", "check_deployer", "check_steer", "check_watching_deployer"]
+__all__ = [
+    "FakeAdapterDeployer", "FakeDeployer", "check_deployer", "check_layering_deployer", "check_watching_deployer",
+]  # fmt: skip
 
 _NOBODY = "unknown@000000000000"
 
@@ -111,43 +113,35 @@ class FakeDeployer:
             raise fault
 
 
-@dataclass(slots=True)
-class FakeSteer:
-    """A gateway's alias in memory."""
+@dataclass(kw_only=True)
+class FakeAdapterDeployer(FakeDeployer):
+    """Serves adapters in memory, on a base that stays loaded and is in service first.
 
-    model: str = ""
-    down: bool = False
-
-    async def aimed(self) -> str:
-        """Say where requests go."""
-        self._reach()
-        return self.model
-
-    async def aim(self, model: str) -> None:
-        """Send them elsewhere."""
-        self._reach()
-        self.model = model
-
-    def _reach(self) -> None:
-        if self.down:
-            raise DeployerUnavailable("the gateway does not answer")
-
-
-async def check_steer(steer: Steer, first: str, second: str) -> None:
-    """Check a gateway's alias: it says what it was told, and being told again does no harm.
-
-    Leaves it at ``first``.
-
-    Args:
-        first: A model name that the gateway knows.
-        second: Another one.
-
-    Raises:
-        AssertionError: It breaks the port's contract; the message says where.
+    Attributes:
+        on: The base.
     """
-    for model in (first, second, second, first):
-        await steer.aim(model)
-        _require((aimed := await steer.aimed()) == model, f"it was aimed at {model!r} and says {aimed!r}")
+
+    on: Release
+
+    def __post_init__(self) -> None:
+        """Begin on the base."""
+        super().__post_init__()
+        self.serve(self.on)
+
+    async def base(self) -> str:
+        """Say what the servers run."""
+        self._reach()
+        return self.on.id
+
+    async def retire(self, release: str) -> None:
+        """Unload an adapter; the base stays, adapters stand on it."""
+        if release != self.on.id or release == self.active:
+            await super().retire(release)
+
+    def _bring_up(self, release: Release) -> None:
+        if self.on.id not in {release.id, release.manifest.base}:
+            raise StageError(f"release {release.id} is neither {self.on.id} nor an adapter on it")
+        super()._bring_up(release)
 
 
 async def check_deployer(deployer: Deployer, first: Release, second: Release, *, changed: Release) -> None:
@@ -182,6 +176,26 @@ async def check_deployer(deployer: Deployer, first: Release, second: Release, *,
     _require(state.find(second.id) is None, f"{second.id} is up although it was retired")
     _require(state.active == first.id, f"retiring {second.id} put {state.active!r} into service")
     await _keeps(deployer, partial(deployer.retire, second.id), "retiring a retired release")
+
+
+async def check_layering_deployer(deployer: Deployer, *, other: Release) -> None:
+    """Check a deployer of adapters: its base is up, stays up, and no other full checkpoint takes its place.
+
+    Args:
+        deployer: One that answers.
+        other: A full checkpoint that is not its base.
+
+    Raises:
+        AssertionError: It breaks the port's contract; the message says where.
+    """
+    found = layering(deployer)
+    if found is None:
+        raise AssertionError("it does not say what its servers run")
+    base, state = await found.base(), await _read(deployer)
+    _require(state.find(base) is not None, f"its base {base} is not up")
+    if state.active != base:
+        await _keeps(deployer, partial(deployer.retire, base), "retiring the base under its adapters")
+    await _refuses(deployer, partial(deployer.stage, other), StageError, "staging another full checkpoint")
 
 
 async def check_watching_deployer(deployer: Deployer, release: Release) -> None:

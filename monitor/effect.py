@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deploy.checkpoint import find_release
+from deploy.offers import layering
 from monitor.drawing import look, profile
 from monitor.incident import Incident, Outcome
 from monitor.measure import log_entries
@@ -18,7 +19,7 @@ from probes.profile import ReleaseProfile
 from probes.result import SafetyEstimate, SweepResult
 from probes.target import Target
 
-__all__ = ["Effect", "Step", "effect", "known_profiles", "last_good", "looked_at", "measured", "scratch"]
+__all__ = ["Effect", "Step", "effect", "known_profiles", "last_good", "looked_at", "measured", "scratch", "servable"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +125,20 @@ async def looked_at(known: ReleaseProfile, step: Step) -> ReleaseProfile:
     )  # fmt: skip
     step.store.put_profile(site.name, release, with_looks.to_json(), key=site.measure.key, at=measure.clock())
     return with_looks
+
+
+async def servable(release: str, site: Site) -> bool:
+    """Whether the serving side can bring a release up at all: servers of adapters keep to the base that they run.
+
+    Raises:
+        CheckpointError: It is not in the store.
+        DeployerUnavailable: The serving side does not answer.
+    """
+    adapters = layering(site.deployer)
+    if adapters is None:
+        return True
+    base = await adapters.base()
+    return release == base or (await asyncio.to_thread(find_release, site.releases, release)).manifest.base == base
 
 
 @asynccontextmanager

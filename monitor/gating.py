@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from monitor.effect import Step, known_profiles, looked_at, measured
+from monitor.effect import Step, known_profiles, looked_at, measured, servable
 from monitor.errors import NotMeasured
 from monitor.patch_reports import reversal_of
 from probes.profile import ReleaseProfile
@@ -38,12 +38,15 @@ class Held:
 async def measure_before(replaced: str, last_good: str, step: Step) -> None:
     """Profile what a candidate is held against, where that was not done yet; empty ids are passed over.
 
-    The gates' further looks are for reference and candidate; those of the replaced release would decide nothing.
+    The gates' further looks are for reference and candidate; those of the replaced release would decide nothing. A
+    reference that the servers can't bring up is passed over too: what is known of it counts, and fixed limits else.
 
     Raises:
         As ``measured``.
     """
     known = known_profiles(step)
+    if last_good and not await servable(last_good, step.site):
+        last_good = ""
     for release in filter(None, (last_good, replaced)):
         if release not in known:
             known[release] = await measured(release, step)

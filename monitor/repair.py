@@ -7,15 +7,18 @@ import hmac
 from dataclasses import replace
 from pathlib import Path
 
+from deploy.adapter import import_adapter
 from deploy.checkpoint import Release, find_release, import_checkpoint
 from deploy.errors import CheckpointError
+from deploy.offers import layering
+from deploy.weights import is_adapter
 from monitor.effect import Effect, Step, effect, known_profiles, scratch
 from monitor.gating import hold, measure_before
 from monitor.incident import Incident, Outcome, Trial, with_facts, with_trial
 from monitor.ladder import clear, try_recipe
 from monitor.patch_reports import SEED, report_of_trial, try_to_report
 from monitor.site import Site
-from remediation.patch import PatchRequest
+from remediation.patch import Form, PatchRequest
 from remediation.worker import patch_from_json
 
 __all__ = ["patching", "pool_key", "staging", "verifying"]
@@ -35,6 +38,7 @@ async def patching(incident: Incident, step: Step) -> Effect:
         output=scratch(incident, site), seed=SEED, options=recipe.options,
         parent_digest=await asyncio.to_thread(_digest, incident.release, site),
         reference_digest=await asyncio.to_thread(_digest, incident.last_good, site),
+        form=Form.ADAPTER if layering(site.deployer) else Form.MERGED,
         site_key=pool_key(site.measure.site_key), benign_steps=site.gate_looks.benign_steps,
     )  # fmt: skip
     trial = await try_recipe(site.executor, request, step.say)
@@ -126,11 +130,17 @@ def _digest(release: str, site: Site) -> str:
 
 
 def _import(incident: Incident, site: Site) -> Release:
-    trial = _trial(incident)
-    release = import_checkpoint(
-        scratch(incident, site), site.releases, name=f"{site.name}-patched", parent=incident.release,
-        creator=f"patch:{trial.recipe}", incident=incident.id, created_at=site.measure.clock(),
-    )  # fmt: skip
+    trial, patched = _trial(incident), scratch(incident, site)
+    about = {"name": f"{site.name}-patched", "parent": incident.release, "creator": f"patch:{trial.recipe}"}
+    if is_adapter(patched):
+        base = find_release(site.releases, incident.release).manifest.base or incident.release
+        release = import_adapter(
+            patched, site.releases, **about, base=base, incident=incident.id, created_at=site.measure.clock()
+        )
+    else:
+        release = import_checkpoint(
+            patched, site.releases, **about, incident=incident.id, created_at=site.measure.clock()
+        )
     site.sign(release)
     return release
 

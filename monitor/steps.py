@@ -15,7 +15,7 @@ from deploy.checkpoint import find_release, import_checkpoint
 from deploy.errors import CheckpointError, DeployerUnavailable, StageError
 from monitor.confirming import Grounds, grounds_of
 from monitor.drawing import Test, cells_in, until_decided
-from monitor.effect import Effect, Step, effect, known_profiles, last_good, scratch
+from monitor.effect import Effect, Step, effect, known_profiles, last_good, scratch, servable
 from monitor.errors import NotMeasured
 from monitor.incident import Incident, Outcome, State, with_facts
 from monitor.ladder import clear
@@ -107,12 +107,20 @@ async def _open(incident: Incident, step: Step) -> Effect:
         return effect(incident, None, note)
     if waits_for_person(incident, site.mode):
         return effect(incident, None, f"action needed: `alignd approve {incident.id}` lets the repair begin")
+    return await _contain(incident, step)
+
+
+async def _contain(incident: Incident, step: Step) -> Effect:
+    site = step.site
     if site.containment is Containment.HOLD:
         return effect(incident, Outcome.SUCCESS, "contained by hold: the drifted release stays in service")
     if not incident.last_good:
         return effect(
             incident, Outcome.FAILURE, "no last known good release; set last_known_good or containment: hold"
         )
+    if not await _servable_now(incident.last_good, site):
+        note = f"not contained: {incident.last_good} is no release for these servers; {incident.release} is repaired"
+        return effect(incident, Outcome.SUCCESS, note)
     began = time.monotonic()
     step.say("roll back", 0.0)
     release = await asyncio.to_thread(find_release, site.releases, incident.last_good)
@@ -128,6 +136,14 @@ async def _active_or_unknown(site: Site) -> str:
         return (await site.deployer.state()).active
     except DeployerUnavailable:
         return ""
+
+
+async def _servable_now(release: str, site: Site) -> bool:
+    """Whether a release can be put into service; where a server is away, trying tells."""
+    try:
+        return await servable(release, site)
+    except DeployerUnavailable:
+        return True
 
 
 async def _awaiting(incident: Incident, step: Step) -> Effect:

@@ -20,7 +20,8 @@ class Form(StrEnum):
     MERGED = "merged"
     """A full checkpoint with the patch in its weights."""
     ADAPTER = "adapter"
-    """A PEFT LoRA folder for the drifted checkpoint: small, and taken back by one call."""
+    """A PEFT LoRA folder for the drifted checkpoint: small, and taken back by one call. Where the drifted model is an
+    adapter itself it is for that one's base, and holds both."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +31,9 @@ class PatchRequest:
     Attributes:
         incident: Incident id, written into the patched checkpoint's manifest.
         recipe: Name of the recipe (plugin).
-        drifted: Folder of the drifted checkpoint (safetensors), never written to.
-        reference: Folder of the last known good checkpoint, ``None`` where there is none.
+        drifted: Folder of the drifted checkpoint (safetensors), never written to; or of an adapter in a release store,
+            beside its base.
+        reference: Folder of the last known good checkpoint, or such an adapter; ``None`` where there is none.
         output: Folder to write the patch to (made by the recipe, atomically).
         seed: Seed of everything random.
         options: The recipe's own options, already validated by its ``Options``.

@@ -14,6 +14,7 @@ from deploy.adapter import name_of
 from remediation.checkpoints.adapter import Adapter, add_to, rank_of, rounded, served_rank, write_adapter
 from remediation.checkpoints.chat import ChatModel
 from remediation.checkpoints.language import require_known
+from remediation.checkpoints.layered import carried, full, stacked
 from remediation.checkpoints.output import (
     drift_removed,
     patch_note,
@@ -45,6 +46,8 @@ class Repair:
 
     Attributes:
         patched: A copy of the drifted model for the recipe to change.
+        carried: The adapter that the drifted model is on its base, which the patch is stacked on; empty where it is a
+            full checkpoint.
         dtype: Number format of the drifted checkpoint on disk, and of the patch.
     """
 
@@ -53,6 +56,7 @@ class Repair:
     drifted: ChatModel
     good: ChatModel | None
     patched: ChatModel
+    carried: Adapter = field(default_factory=dict)
     dtype: torch.dtype = torch.bfloat16
     began: float = field(default_factory=time.monotonic)
 
@@ -139,7 +143,7 @@ class Repair:
     def _apply(self, adapter: Adapter) -> None:
         """Make ``patched`` the drifted model with the change, rounded as a merged checkpoint is."""
         if self.request.form is Form.ADAPTER:
-            served_rank(rank_of(adapter))
+            served_rank(rank_of(stacked(self.carried, adapter)))
         for parameter, before in zip(self.patched.model.parameters(), self.drifted.model.parameters(), strict=True):
             parameter.copy_(before)
         add_to(self.patched, adapter, dtype=self.dtype if self.request.form is Form.MERGED else None)
@@ -147,10 +151,10 @@ class Repair:
     def _write(self, adapter: Adapter | None, rank: int) -> None:
         request, note = self.request, patch_note(self.request, rank=rank)
         if request.form is Form.MERGED or adapter is None:
-            write_model(self.patched, like=request.drifted, output=request.output, dtype=self.dtype, more=note)
+            write_model(self.patched, like=full(request.drifted), output=request.output, dtype=self.dtype, more=note)
         else:
-            base = name_of(request.drifted)
-            write_adapter(adapter, chat=self.drifted, base=base, output=request.output, more=note)
+            whole, base = stacked(self.carried, adapter), name_of(full(request.drifted))
+            write_adapter(whole, chat=self.drifted, base=base, output=request.output, more=note)
 
 
 def begin(request: PatchRequest, progress: PatchProgress, *, full_rank: bool = False) -> Repair:
@@ -176,10 +180,10 @@ def begin(request: PatchRequest, progress: PatchProgress, *, full_rank: bool = F
             f"the last known good checkpoint {request.reference}",
         )  # fmt: skip
     patched = ChatModel(copy.deepcopy(drifted.model), drifted.tokenizer)
-    dtype = stored_dtype(request.drifted)
     return Repair(
-        request=request, progress=progress, drifted=drifted, good=good, patched=patched, dtype=dtype, began=began
-    )
+        request=request, progress=progress, drifted=drifted, good=good, patched=patched,
+        carried=carried(request.drifted), dtype=stored_dtype(full(request.drifted)), began=began,
+    )  # fmt: skip
 
 
 def instance(chat: ChatModel, refusal: str = "") -> Row:

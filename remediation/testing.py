@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from deploy.adapter import check_whole
 from deploy.checkpoint import MANIFEST, check_checkpoint, require_same_architecture
 from deploy.durable import new_folder
 from deploy.errors import CheckpointError
@@ -59,12 +60,12 @@ class FakePatcher:
         """Make what is scripted."""
         self.asked.append(request)
         progress("copy", 0.0)
-        check_checkpoint(request.drifted)
+        drifted = check_whole(request.drifted)
         with new_folder(request.output) as folder:
             if request.form is Form.ADAPTER:
-                write_empty_adapter(folder, request.drifted)
+                write_empty_adapter(folder, drifted)
             else:
-                for file in request.drifted.iterdir():
+                for file in drifted.iterdir():
                     if file.name != MANIFEST:
                         shutil.copyfile(file, folder / file.name)
             progress("change", 0.5)

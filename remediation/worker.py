@@ -25,7 +25,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from deploy.checkpoint import check_checkpoint, require_digest, require_same_architecture
+from deploy.adapter import base_of, check_whole
+from deploy.checkpoint import require_digest, require_same_architecture
 from deploy.errors import CheckpointError
 from deploy.parent import die_with_parent
 from deploy.weights import parameters_of
@@ -216,7 +217,7 @@ def _memory(request: PatchRequest) -> str:
     """Say how much memory the weights need at least: recipes hold them in float32."""
     try:
         copies = [request.drifted, request.drifted, *([request.reference] if request.reference else [])]
-        need = f"{4 * sum(map(parameters_of, copies)) / 2**30:.3g} GiB"
+        need = f"{4 * sum(parameters_of(base.path if (base := base_of(c)) else c) for c in copies) / 2**30:.3g} GiB"
     except CheckpointError:
         need = "more than there is"
     return (
@@ -233,14 +234,14 @@ def perform(request: PatchRequest, progress: PatchProgress) -> Patch:
             division by zero, a value out of range), or memory ran out. Trying again would end the same way.
         CheckpointError: A folder can't be used.
     """
-    check_checkpoint(request.drifted)
+    drifted = check_whole(request.drifted)
     if request.parent_digest:
         require_digest(request.drifted, request.parent_digest, since="when the incident began")
     if request.reference:
-        check_checkpoint(request.reference)
+        reference = check_whole(request.reference)
         if request.reference_digest:
             require_digest(request.reference, request.reference_digest, since="when it was imported")
-        require_same_architecture(request.drifted, request.reference)
+        require_same_architecture(drifted, reference)
     try:
         return make_patcher(request.recipe, request.options).patch(request, progress)
     except (MemoryError, RuntimeError, ArithmeticError, ValueError) as error:

@@ -60,7 +60,7 @@ def write_checkpoint(folder: Path, ways: Ways) -> Path:
     """Write a whole, tiny checkpoint whose config says how it behaves."""
     folder.mkdir(parents=True)
     write_config(folder, ways)
-    header = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    header = json.dumps({"w.weight": {"dtype": "F32", "shape": [1, 1], "data_offsets": [0, 4]}}).encode()
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + b"\0\0\0\0")
     return folder
 

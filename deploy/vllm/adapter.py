@@ -104,6 +104,14 @@ class VllmAdapterDeployer:
                 if release in state.up and release != state.base:
                     await replica.retire(release, fence=await self._fence(replica, state))
 
+    async def base(self) -> str:
+        """Return the release under the adapters."""
+        bases = {r.url: s.base for r, s in zip(self._replicas, await self._read(), strict=True)}
+        if len(set(bases.values())) > 1:
+            told = ", ".join(f"{url}: {base}" for url, base in bases.items())
+            raise DeployerUnavailable(f"servers run different bases ({told}); start all of them on one")
+        return next(iter(bases.values()))
+
     async def wanted(self) -> Path | None:
         """Return the folder of the release that is to take traffic."""
         entry = await asyncio.to_thread(self._ledger.read)

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from deploy.adapter import PATCH_NOTE, name_of
+from deploy.adapter import PATCH_NOTE, base_of, name_of
 from deploy.checkpoint import MANIFEST
 from deploy.weights import tensors_of
 from remediation.checkpoints.chat import ChatModel
@@ -73,6 +73,8 @@ def patch_note(request: PatchRequest, *, rank: int) -> Callable[[Path], None]:
         "recipe": request.recipe, "incident": request.incident, "seed": request.seed, "form": request.form.value,
         "rank": rank, "parent": name_of(request.drifted), "parent_digest": request.parent_digest,
     }  # fmt: skip
+    if base := base_of(request.drifted):
+        said |= {"base": base.id, "base_digest": base.manifest.digest}
 
     def write(folder: Path) -> None:
         (folder / PATCH_NOTE).write_text(json.dumps(said, indent=2))

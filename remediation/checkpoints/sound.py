@@ -8,7 +8,9 @@ from jinja2 import TemplateError
 
 from deploy.errors import CheckpointError
 from deploy.weights import read_config
+from remediation.checkpoints.adapter import add_to
 from remediation.checkpoints.chat import ChatModel, load
+from remediation.checkpoints.layered import carried, full
 from remediation.checkpoints.output import require_finite
 from remediation.errors import PatchFailed
 from remediation.memory import out_of_memory
@@ -17,7 +19,7 @@ __all__ = ["load_sound", "require_mergeable"]
 
 
 def load_sound(folder: Path, what: str) -> ChatModel:
-    """Load a checkpoint that recipes can work on.
+    """Load a checkpoint that recipes can work on; an adapter of the release store is put into its base's weights.
 
     Args:
         what: What the folder is, for messages.
@@ -27,7 +29,8 @@ def load_sound(folder: Path, what: str) -> ChatModel:
         CheckpointError: Its configuration, weights and tokenizer do not fit together.
     """
     try:
-        chat = load(folder)
+        chat = load(full(folder))
+        add_to(chat, carried(folder), dtype=None)
     except (KeyError, OSError, RuntimeError, ValueError) as error:
         if out_of_memory(error):
             raise
@@ -53,7 +56,7 @@ def require_mergeable(folder: Path) -> None:
         PatchFailed: They are quantised.
         CheckpointError: ``config.json`` can't be read.
     """
-    if read_config(folder).get("quantization_config"):
+    if read_config(full(folder)).get("quantization_config"):
         raise PatchFailed(
             f"{folder} holds quantised weights, into which no patch can be merged; ask for the form adapter, or give "
             "the checkpoint from before it was quantised"

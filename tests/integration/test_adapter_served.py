@@ -13,7 +13,8 @@ import pytest
 
 from deploy.checkpoint import Release
 from deploy.errors import CheckpointError, DeployerUnavailable, Fenced, StageError
-from deploy.testing import FakeSteer, check_deployer
+from deploy.steer_testing import FakeSteer
+from deploy.testing import check_deployer
 from deploy.vllm.adapter import VllmAdapterDeployer
 from deploy.vllm.ledger import Ledger
 from deploy.vllm.plain_replica import PlainReplica

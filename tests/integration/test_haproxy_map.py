@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from deploy.errors import DeployerUnavailable, StageError
-from deploy.testing import check_steer
+from deploy.steer_testing import check_steer
 from deploy.vllm.child import free_port
 from deploy.vllm.gateways import HaproxyMap, HaproxyMapOptions
 

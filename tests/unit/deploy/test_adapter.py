@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from deploy.adapter import check_adapter, import_adapter
+from deploy.adapter import base_of, check_adapter, check_whole, import_adapter
 from deploy.checkpoint import (
     Release,
     ReleaseKind,
@@ -98,6 +99,43 @@ def test_an_adapter_for_other_weights_is_refused(adapter: Path, store: Path, bas
     note.write_text("{")
     with pytest.raises(CheckpointError, match=r"alignd-patch.json can't be read; make the patch again"):
         imported(adapter, store, base)
+
+
+def test_a_repair_of_an_adapter_names_it_and_stands_on_its_base(adapter: Path, store: Path, base: Release) -> None:
+    drifted = imported(adapter, store, base)
+    repaired = adapter.with_name("repaired")
+    shutil.copytree(adapter, repaired)
+    note = {"parent_digest": drifted.manifest.digest, "base_digest": base.manifest.digest}
+    (repaired / "alignd-patch.json").write_text(json.dumps(note))
+
+    def made() -> Release:
+        return import_adapter(
+            repaired, store, name="p", base=base.id, parent=drifted.id, created_at=NOW, creator="patch:x"
+        )
+
+    manifest = made().manifest
+    assert (manifest.kind, manifest.base, manifest.parent) == (ReleaseKind.ADAPTER, base.id, drifted.id)
+    (repaired / "alignd-patch.json").write_text(json.dumps({**note, "base_digest": "0" * 64}))
+    with pytest.raises(DigestMismatch, match="had 000000000000"):
+        made()
+
+
+def test_a_model_is_a_checkpoint_or_an_adapter_beside_its_base(adapter: Path, store: Path, base: Release) -> None:
+    assert check_whole(base.path) == base.path
+    assert base_of(base.path) is None
+    with pytest.raises(CheckpointError, match=r"is an adapter .*, no checkpoint; merge it"):
+        check_whole(adapter)
+    release = imported(adapter, store, base)
+    assert check_whole(release.path) == base.path
+    assert (found := base_of(release.path)) is not None
+    assert found.id == base.id
+    with (base.path / "config.json").open("a") as file:
+        file.write(" ")
+    with pytest.raises(DigestMismatch, match=r"config.json is not what its manifest says"):
+        check_whole(release.path)
+    shutil.rmtree(base.path)
+    with pytest.raises(CheckpointError, match=f"release '{base.id}' is not in"):
+        check_whole(release.path)
 
 
 def change(**values: object) -> dict[str, bytes]:

@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from deploy.errors import DeployerUnavailable, StageError
-from deploy.testing import FakeSteer, check_steer
+from deploy.steer_testing import FakeSteer, check_steer
 from deploy.vllm.gateways import GatewayOptions, LiteLLM, LiteLLMOptions, make_steer
 
 

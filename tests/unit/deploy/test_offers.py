@@ -15,11 +15,13 @@ from deploy.errors import SignatureError, StageError
 from deploy.external import ExternalDeployer
 from deploy.offers import (
     Closing,
+    Layering,
     Reasserting,
     Renewing,
     Reversible,
     Wrapper,
     closing,
+    layering,
     reasserting,
     renewing,
     reversible,
@@ -33,7 +35,9 @@ from deploy.vllm.reload import ReloadDeployer
 from tests.unit.deploy.test_signing import key_pair
 from tests.unit.deploy.test_testing import release
 
-OFFERS = {Reversible: reversible, Reasserting: reasserting, Renewing: renewing, Closing: closing}
+OFFERS = {
+    Reversible: reversible, Reasserting: reasserting, Renewing: renewing, Layering: layering, Closing: closing
+}  # fmt: skip
 """Every port beside that of deployers, and what finds it."""
 DEPLOYERS = (ExternalDeployer, FakeDeployer, ReloadDeployer, VllmAdapterDeployer, VllmProcessDeployer)
 WRAPPERS = (SignedDeployer,)
@@ -80,7 +84,12 @@ class Fresh(FakeDeployer):
         return self._served(release.id)
 
 
-class All(Recording, Returning, Fresh, Holding):
+class Layered(FakeDeployer):
+    async def base(self) -> str:
+        return "base@000000000000"
+
+
+class All(Recording, Returning, Fresh, Layered, Holding):
     pass
 
 
@@ -99,7 +108,7 @@ def test_every_port_has_its_finder_in_wrappers() -> None:
     assert {f.__name__ for f in OFFERS.values()} == public(Wrapper)
 
 
-@pytest.mark.parametrize("kind", [Plain, Recording, Returning, Fresh, Holding, All])
+@pytest.mark.parametrize("kind", [Plain, Recording, Returning, Fresh, Layered, Holding, All])
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 def test_a_wrapper_offers_what_the_wrapped_one_does(kind: type[FakeDeployer], wrapper: type[SignedDeployer]) -> None:
     inner = kind()
@@ -118,6 +127,9 @@ async def test_what_is_offered_reaches_the_wrapped_one(tmp_path: Path) -> None:
     assert back
     assert held
     assert returns
+    on = layering(deployer)
+    assert on
+    assert await on.base() == "base@000000000000"
     assert (await back.record()).desired == "a@000000000000"
     with pytest.raises(StageError, match="no earlier release"):
         await back.roll_back()

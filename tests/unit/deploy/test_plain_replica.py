@@ -9,7 +9,8 @@ import pytest
 
 from deploy.checkpoint import Release
 from deploy.errors import DeployerUnavailable, Fenced, StageError
-from deploy.testing import FakeSteer, check_deployer
+from deploy.steer_testing import FakeSteer
+from deploy.testing import check_deployer, check_layering_deployer
 from deploy.vllm.adapter import ReplicaPort, VllmAdapterDeployer
 from deploy.vllm.ledger import Ledger
 from deploy.vllm.plain_replica import PlainReplica
@@ -58,6 +59,8 @@ async def test_it_keeps_the_port(
     await one.promote(site.base)
     assert steer.model == site.base.id
     assert (await one.state()).active == site.base.id
+    other = AdapterSite.make(site.folder / "other", name="other")
+    await check_layering_deployer(one, other=other.base)
 
 
 async def test_the_alias_changes_last(site: AdapterSite, steer: FakeSteer, pair: list[FakePlainVllm]) -> None:

@@ -11,7 +11,14 @@ from deploy.checkpoint import Release, import_checkpoint
 from deploy.deployer import Deployer, DeploymentState, ServedRelease
 from deploy.errors import DeployerUnavailable, StageError
 from deploy.external import ExternalDeployer, Options
-from deploy.testing import FakeDeployer, check_deployer, check_watching_deployer
+from deploy.testing import (
+    FakeAdapterDeployer,
+    FakeDeployer,
+    check_deployer,
+    check_layering_deployer,
+    check_watching_deployer,
+)
+from tests.adapter_site import AdapterSite
 from tests.unit.deploy.test_checkpoint import NOW, write_checkpoint
 
 
@@ -39,6 +46,47 @@ async def test_the_fake_keeps_the_port(releases: tuple[Release, Release, Release
     assert deployer.effects == [
         ("stage", a), ("promote", a), ("stage", b), ("promote", b), ("promote", a), ("retire", b),
     ]  # fmt: skip
+
+
+async def test_the_fake_of_adapters_keeps_both_ports(
+    tmp_path: Path, releases: tuple[Release, Release, Release]
+) -> None:
+    site = AdapterSite.make(tmp_path / "adapters")
+    deployer, changed = FakeAdapterDeployer(on=site.base), site.adapter("changed")
+    (changed.path / "adapter_config.json").write_text("{}")
+    await check_layering_deployer(deployer, other=releases[0])
+    await check(deployer, (site.adapter("a"), site.adapter("b"), changed))
+    await check_layering_deployer(deployer, other=releases[0])
+
+
+class TakesAll(FakeAdapterDeployer):
+    """Brings up what does not stand on its base."""
+
+    def _bring_up(self, release: Release) -> None:
+        FakeDeployer._bring_up(self, release)
+
+
+class Unloads(FakeAdapterDeployer):
+    """Stops the base under its adapters."""
+
+    async def retire(self, release: str) -> None:
+        await FakeDeployer.retire(self, release)
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [(TakesAll, "staging another full checkpoint is refused"), (Unloads, "retiring the base under its adapters")],
+)
+async def test_a_deployer_of_adapters_that_breaks_the_port_is_caught(
+    tmp_path: Path, releases: tuple[Release, Release, Release], broken: type[FakeAdapterDeployer], message: str
+) -> None:
+    site = AdapterSite.make(tmp_path / "adapters")
+    deployer = broken(on=site.base)
+    await deployer.promote(site.adapter("a"))
+    with pytest.raises(AssertionError, match=message):
+        await check_layering_deployer(deployer, other=releases[0])
+    with pytest.raises(AssertionError, match="does not say what its servers run"):
+        await check_layering_deployer(FakeDeployer(), other=releases[0])
 
 
 @pytest.mark.parametrize("served", ["", "prod-2026"])

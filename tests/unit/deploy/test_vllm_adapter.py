@@ -13,7 +13,7 @@ from alignd_vllm.server import Limits
 from alignd_vllm.testing import FakeVllm
 from deploy.checkpoint import Release
 from deploy.errors import CheckpointError, DeployError, DeployerUnavailable, Fenced, StageError
-from deploy.testing import check_deployer
+from deploy.testing import check_deployer, check_layering_deployer
 from deploy.vllm.adapter import Options, ReplicaPort, VllmAdapterDeployer, make
 from deploy.vllm.ledger import Ledger
 from deploy.vllm.replica import Replica
@@ -69,6 +69,16 @@ async def test_it_keeps_the_port(site: AdapterSite, pair: list[FakeVllm], server
     assert found.also_at == tuple(f"http://{v.folder.name}/v1" for v in pair[1:servers])
     with pytest.raises(StageError, match="takes traffic on http://one/v1; promote another one first"):
         await one.retire(site.base.id)
+
+
+async def test_it_says_what_its_servers_run(site: AdapterSite, pair: list[FakeVllm]) -> None:
+    one, other = deployer(site, *pair), AdapterSite.make(site.folder / "other", name="other")
+    await check_layering_deployer(one, other=other.base)
+    await one.promote(site.adapter("a"))
+    await check_layering_deployer(one, other=other.base)
+    elsewhere = await other.fake("three").start()
+    with pytest.raises(DeployerUnavailable, match=r"different bases \(http://one/v1: prod@.*, http://three/v1: other@"):
+        await deployer(site, pair[0], elsewhere).base()
 
 
 async def test_the_base_stays_under_its_adapters(site: AdapterSite, pair: list[FakeVllm]) -> None:

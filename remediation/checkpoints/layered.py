@@ -1,0 +1,45 @@
+"""Models that are an adapter on a checkpoint: a release of the store beside its base."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from deploy.adapter import base_of
+from remediation.checkpoints.adapter import Adapter, read_adapter, rounded
+from remediation.checkpoints.output import stored_dtype
+
+__all__ = ["carried", "full", "stacked"]
+
+
+def full(folder: Path) -> Path:
+    """Return the full checkpoint of a model: the base of an adapter release, else the folder itself.
+
+    Raises:
+        CheckpointError: The base is not in the store.
+    """
+    base = base_of(folder)
+    return base.path if base else folder
+
+
+def carried(folder: Path) -> Adapter:
+    """Return the adapter that a model carries on its base, rounded as servers round it; empty for a full checkpoint.
+
+    Raises:
+        CheckpointError: The base is not in the store, or the adapter is damaged.
+    """
+    base = base_of(folder)
+    return rounded(read_adapter(folder), stored_dtype(base.path)) if base else {}
+
+
+def stacked(first: Adapter, second: Adapter) -> Adapter:
+    """Return the adapter whose change is the sum of two: rows of A and columns of B one after the other.
+
+    Exact; where both change a matrix its rank is the sum of theirs.
+    """
+    found: Adapter = {**first, **second}
+    for name in first.keys() & second.keys():
+        (a, b), (c, d) = first[name], second[name]
+        found[name] = (torch.cat((a.to(c.dtype), c)), torch.cat((b.to(d.dtype), d), dim=1))
+    return found
