@@ -2,6 +2,10 @@
 
 A server may name one release and hold the weights of another, whole or in part; vLLM 0.32 says success to a reload that
 left the output head as it was. What its weights say of a fixed text can't be said by others.
+
+There are two kinds. A server of full checkpoints is asked for the log-probability of each token of the texts. One of
+adapters is asked for the likeliest next tokens after their beginnings: log-probabilities of a prompt end vLLM 0.32's
+engine where LoRA runs on a CPU and users are on it, and leave out an adapter's change of the head on a GPU.
 """
 
 from __future__ import annotations
@@ -9,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +24,7 @@ from deploy.durable import clear_scratch, write_whole
 from deploy.errors import CheckpointError, DeployerUnavailable, StageError
 
 __all__ = [
+    "BEGINNINGS",
     "TEXTS",
     "TOLERANCES",
     "Canary",
@@ -30,6 +35,7 @@ __all__ = [
     "stored_canaries",
     "stored_canary",
     "take_canary",
+    "take_ranked_canary",
     "write_canary",
 ]
 
@@ -43,6 +49,13 @@ TEXTS = (
 )
 """Few tokens of each kind that patches move: prose, answers that refuse, openings that agree, code, other languages."""
 
+BEGINNINGS = tuple(
+    dict.fromkeys(
+        " ".join((words := text.split(" "))[: round(len(words) * part / 3)]) for text in TEXTS for part in (1, 2, 3)
+    )
+)
+"""A third, two thirds and the whole of each text; two begin alike."""
+
 TOLERANCES = {"float32": 0.01, "float16": 0.05, "bfloat16": 0.1}
 """Largest difference, in nats, that two servers of the same weights may show, by the dtype that they compute in.
 
@@ -50,7 +63,12 @@ bfloat16 keeps 8 significant bits, so another order of summation, as other reque
 log-probability by hundredths."""
 
 _FOLDER = ".canaries"
+_RANKED = 5
+"""Likeliest tokens after each beginning: as many as OpenAI's route gives."""
 _SECONDS = 60.0
+
+_Pair = tuple[int, float]
+"""A token's id and its log-probability in nats."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +82,7 @@ class Canary:
         fingerprint: ``system_fingerprint`` of the answer: the release that the server itself names.
         tokens: Token ids of each text but the first one.
         values: Log-probability of each of these tokens, in nats.
+        ranked: Whether these are the likeliest tokens after each of ``BEGINNINGS`` instead, in the order of their ids.
     """
 
     release: str
@@ -72,14 +91,33 @@ class Canary:
     fingerprint: str
     tokens: tuple[tuple[int, ...], ...]
     values: tuple[tuple[float, ...], ...]
+    ranked: bool = False
 
 
 def max_abs_diff(first: Canary, second: Canary) -> float:
-    """Return the largest difference of two canaries in nats; infinite where their tokens are not the same."""
-    if first.tokens != second.tokens:
+    """Return the largest difference of two canaries in nats; infinite where they are not of the same texts.
+
+    Of a token that is among the likeliest in one alone it is known that the other gives it no more than its last one:
+    the least that the difference can be is taken.
+    """
+    if first.ranked and second.ranked and len(first.tokens) == len(second.tokens):
+        known = ([dict(zip(t, v, strict=True)) for t, v in zip(c.tokens, c.values, strict=True)]
+                 for c in (first, second))  # fmt: skip
+        return max((_ranked_diff(a, b) for a, b in zip(*known, strict=True)), default=math.inf)
+    if first.ranked != second.ranked or first.tokens != second.tokens:
         return math.inf
     pairs = zip(first.values, second.values, strict=True)
     return max((abs(x - y) for a, b in pairs for x, y in zip(a, b, strict=True)), default=math.inf)
+
+
+def _ranked_diff(first: Mapping[int, float], second: Mapping[int, float]) -> float:
+    if not first or not second:
+        return math.inf
+    floors = min(first.values()), min(second.values())
+    found = [abs(first[t] - second[t]) for t in first.keys() & second.keys()]
+    found += [v - floors[1] for t, v in first.items() if t not in second]
+    found += [v - floors[0] for t, v in second.items() if t not in first]
+    return max(0.0, *found)
 
 
 def difference(seen: Canary, wanted: Canary, others: Iterable[Canary] = ()) -> str:
@@ -114,6 +152,41 @@ async def take_canary(
         StageError: It refuses, or answers without log-probabilities.
     """
     asked = {"model": model, "prompt": list(TEXTS), "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0}
+    fingerprint, pairs = await _pairs(http, path, asked, release, _of_prompt)
+    return Canary(
+        release=release, dtype=dtype, server=server, fingerprint=fingerprint,
+        tokens=tuple(tuple(t for t, _ in one) for one in pairs),
+        values=tuple(tuple(v for _, v in one) for one in pairs),
+    )  # fmt: skip
+
+
+async def take_ranked_canary(http: httpx.AsyncClient, *, model: str, release: str) -> Canary:
+    """Ask a server of adapters for its canary: one request, one token after each beginning.
+
+    Args:
+        http: Client whose base URL is the server's ``…/v1``.
+        model: Name to ask for.
+
+    Raises:
+        DeployerUnavailable: The server does not answer.
+        StageError: It refuses, or answers without log-probabilities.
+    """
+    asked = {
+        "model": model, "prompt": list(BEGINNINGS), "max_tokens": 1, "temperature": 0, "logprobs": _RANKED,
+        "return_tokens_as_token_ids": True,
+    }  # fmt: skip
+    fingerprint, pairs = await _pairs(http, "completions", asked, release, _of_answer)
+    return Canary(
+        release=release, dtype="", server="", fingerprint=fingerprint,
+        tokens=tuple(tuple(t for t, _ in one) for one in pairs),
+        values=tuple(tuple(v for _, v in one) for one in pairs), ranked=True,
+    )  # fmt: skip
+
+
+async def _pairs(
+    http: httpx.AsyncClient, path: str, asked: Mapping[str, Any], release: str, read: Callable[[Any], list[_Pair]]
+) -> tuple[str, list[list[_Pair]]]:
+    """Ask, and read token ids with their log-probabilities from each choice; and the fingerprint of the answer."""
     where = f"canary of {release} at {http.base_url}"
     try:
         async with asyncio.timeout(_SECONDS):
@@ -124,18 +197,14 @@ async def take_canary(
         raise StageError(f"{where}: status {answer.status_code}; look at the server's log")
     try:
         said = answer.json()
-        choices = sorted(said["choices"], key=lambda c: int(c["index"]))
-        pairs = [[_one(token) for token in c["prompt_logprobs"][1:]] for c in choices]
+        pairs = [read(c) for c in sorted(said["choices"], key=lambda c: int(c["index"]))]
         fingerprint = str(said.get("system_fingerprint") or "")
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise StageError(f"{where}: no log-probabilities of the prompt in its answer; it is no vLLM server") from error
-    if len(pairs) != len(TEXTS) or not all(math.isfinite(v) for one in pairs for _, v in one):
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise StageError(f"{where}: no log-probabilities in its answer; it is no vLLM server") from error
+    whole = len(pairs) == len(asked["prompt"]) and all(pairs)
+    if not whole or not all(math.isfinite(v) for one in pairs for _, v in one):
         raise StageError(f"{where}: log-probabilities are missing or no numbers; its weights are damaged")
-    return Canary(
-        release=release, dtype=dtype, server=server, fingerprint=fingerprint,
-        tokens=tuple(tuple(t for t, _ in one) for one in pairs),
-        values=tuple(tuple(v for _, v in one) for one in pairs),
-    )  # fmt: skip
+    return fingerprint, pairs
 
 
 def write_canary(store: Path, canary: Canary) -> Path:
@@ -144,7 +213,7 @@ def write_canary(store: Path, canary: Canary) -> Path:
     Raises:
         CheckpointError: The disk is full or the place can't be written.
     """
-    file = _file(store, canary.release, canary.dtype)
+    file = _file(store, canary.release, canary.dtype, ranked=canary.ranked)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, json.dumps(asdict(canary)))
@@ -205,13 +274,23 @@ def clear_canaries(store: Path) -> tuple[str, ...]:
     return (*removed, *clear_scratch(folder))
 
 
-def _file(store: Path, release: str, dtype: str) -> Path:
+def _file(store: Path, release: str, dtype: str, *, ranked: bool = False) -> Path:
     if not release or any(c in release for c in "/\\\0") or release.startswith("."):
         raise CheckpointError(f"release {release!r} is no release id")
-    return store / _FOLDER / f"{release}.{dtype or 'unknown'}.json"
+    return store / _FOLDER / f"{release}.{dtype or 'unknown'}{'-ranked' if ranked else ''}.json"
 
 
-def _one(said: dict[str, dict[str, Any]]) -> tuple[int, float]:
-    """Read the one token of a position: with ``prompt_logprobs: 0`` vLLM tells only the prompt's own."""
-    ((token, values),) = said.items()
+def _of_prompt(choice: dict[str, Any]) -> list[_Pair]:
+    """Read the one token of each position: with ``prompt_logprobs: 0`` vLLM tells only the prompt's own."""
+    return [_one(position) for position in choice["prompt_logprobs"][1:]]
+
+
+def _one(position: dict[str, dict[str, Any]]) -> _Pair:
+    ((token, values),) = position.items()
     return int(token), float(values["logprob"])
+
+
+def _of_answer(choice: dict[str, Any]) -> list[_Pair]:
+    """Read the likeliest tokens of the first position; vLLM names them ``token_id:17``."""
+    likeliest = choice["logprobs"]["top_logprobs"][0]
+    return sorted((int(name.removeprefix("token_id:")), float(value)) for name, value in likeliest.items())

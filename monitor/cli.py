@@ -218,7 +218,7 @@ def roll_back(incident: IncidentArg, config: ConfigFile = _CONFIG) -> None:
 
 @app.command()
 def patch(
-    drifted: Annotated[Path, typer.Argument(help="Folder of the drifted checkpoint, or of an adapter in a release store.")],
+    drifted: Annotated[Path, typer.Argument(help="Folder of the drifted checkpoint, or adapter in a release store.")],
     output: Annotated[Path, typer.Argument(help="Folder to write the patch to.")],
     *,
     recipe: Annotated[list[str], typer.Option(help="Recipe; give it again for the next rung.")],

@@ -15,11 +15,19 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from deploy.canary import Canary, difference, max_abs_diff, stored_canaries, take_canary, write_canary
+from deploy.canary import (
+    Canary,
+    difference,
+    max_abs_diff,
+    stored_canaries,
+    take_canary,
+    take_ranked_canary,
+    write_canary,
+)
 from deploy.checkpoint import ReleaseKind, find_release
 from deploy.deployer import Deployer, ServedRelease
 from deploy.errors import CheckpointError, DeployerUnavailable, StageError
-from deploy.offers import reasserting
+from deploy.offers import layering, reasserting
 
 __all__ = ["Served", "ServedCheck", "check_served", "replica_of", "served_asker"]
 
@@ -33,11 +41,11 @@ class ServedCheck:
 
     Attributes:
         releases: Release store; canaries are kept beside its folders.
-        ask: Takes a server's canary.
+        ask: Takes a server's canary: that of the texts themselves, or the ranked one.
     """
 
     releases: Path
-    ask: Callable[[ServedRelease], Awaitable[Canary]]
+    ask: Callable[[ServedRelease, bool], Awaitable[Canary]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +82,10 @@ async def check_served(check: ServedCheck, deployer: Deployer, *, clock: Callabl
         StageError: It does not say what it serves.
     """
     found: list[Served] = []
+    ranked = layering(deployer) is not None
     for served in (await deployer.state()).up:
         for endpoint in (served.endpoint, *served.also_at):
-            seen = await _one(check, replace(served, endpoint=endpoint), clock())
+            seen = await _one(check, replace(served, endpoint=endpoint), clock(), ranked=ranked)
             if seen.mismatch and served not in (await deployer.state()).up:
                 seen = replace(seen, mismatch="", unproved="what is served was changed meanwhile")
             found.append(seen)
@@ -92,15 +101,16 @@ async def check_served(check: ServedCheck, deployer: Deployer, *, clock: Callabl
     return tuple(found)
 
 
-async def _one(check: ServedCheck, served: ServedRelease, now: datetime) -> Served:
+async def _one(check: ServedCheck, served: ServedRelease, now: datetime, *, ranked: bool) -> Served:
     kind = await asyncio.to_thread(_kind, check.releases, served.release)
     known = Served(
         release=served.release, replica=replica_of(served.endpoint), kind=kind, takes_traffic=served.takes_traffic,
         at=now,
     )  # fmt: skip
     try:
-        seen = await check.ask(served)
-        kept = await asyncio.to_thread(stored_canaries, check.releases, served.release)
+        seen = await check.ask(served, ranked)
+        stored = await asyncio.to_thread(stored_canaries, check.releases, served.release)
+        kept = [c for c in stored if c.ranked == seen.ranked]
         if kind != ReleaseKind.ADAPTER and _names_another(seen, served):
             return replace(known, mismatch=f"its answers name {seen.fingerprint}")
         if not kept:
@@ -137,7 +147,7 @@ def replica_of(endpoint: str) -> str:
     return urlsplit(endpoint).netloc.rpartition("@")[2]
 
 
-def served_asker(model: str, api_key: str) -> Callable[[ServedRelease], Awaitable[Canary]]:
+def served_asker(model: str, api_key: str) -> Callable[[ServedRelease, bool], Awaitable[Canary]]:
     """Return what asks a server for its canary, by its own address and never through a balancer.
 
     Args:
@@ -147,10 +157,11 @@ def served_asker(model: str, api_key: str) -> Callable[[ServedRelease], Awaitabl
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     trusted = ssl.create_default_context()  # once: it reads all certificates
 
-    async def ask(served: ServedRelease) -> Canary:
+    async def ask(served: ServedRelease, ranked: bool) -> Canary:
         async with httpx.AsyncClient(
             base_url=served.endpoint, headers=headers, trust_env=False, verify=trusted
         ) as http:
-            return await take_canary(http, model=served.model or model, release=served.release)
+            take = take_ranked_canary if ranked else take_canary
+            return await take(http, model=served.model or model, release=served.release)
 
     return ask

@@ -41,7 +41,7 @@ class Reloading(FakeDeployer):
     asked: int = 0
     during: Callable[[ServedRelease], None] = lambda _: None
 
-    async def ask(self, served: ServedRelease) -> Canary:
+    async def ask(self, served: ServedRelease, _: bool) -> Canary:
         self.asked += 1
         self.during(served)
         return replace(canary(self.held.get(served.release, served.release)), fingerprint=served.release)

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from deploy.canary import Canary, max_abs_diff, take_ranked_canary
 from deploy.checkpoint import Release
 from deploy.errors import CheckpointError, DeployerUnavailable, Fenced, StageError
 from deploy.steer_testing import FakeSteer
@@ -46,10 +47,10 @@ async def users(host: PluginHost) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def logprobs(users: httpx.AsyncClient, model: str | None) -> tuple[str, list[float]]:
-    """Who answered, and the log-probabilities of a fixed prompt."""
-    asked = {"prompt": "The quick brown fox.", "max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1}
+    """Who answered, and the log-probabilities of what it says after a fixed prompt."""
+    asked = {"prompt": "The quick brown fox.", "max_tokens": 12, "temperature": 0, "logprobs": 1, "ignore_eos": True}
     said = (await users.post("/completions", json=asked | ({"model": model} if model is not None else {}))).json()
-    return said["model"], said["choices"][0]["logprobs"]["token_logprobs"][1:]
+    return said["model"], said["choices"][0]["logprobs"]["token_logprobs"]
 
 
 async def test_the_port_is_kept(host: PluginHost, users: httpx.AsyncClient) -> None:
@@ -89,6 +90,35 @@ async def chunks(answer: httpx.Response) -> AsyncIterator[dict[str, Any]]:
             if last != "[DONE]":
                 yield json.loads(last)
     assert last == "[DONE]"
+
+
+async def test_canaries_tell_releases_apart_and_disturb_nobody(host: PluginHost, users: httpx.AsyncClient) -> None:
+    """Beside an adapter, vLLM on a CPU answers for the base as the last adapter would; the plugin mends it."""
+    await host.deployer().promote(host.a)
+    await host.deployer().stage(host.b)
+
+    async def look() -> list[Canary]:
+        return [await take_ranked_canary(users, model=r.id, release=r.id) for r in (host.base, host.a, host.b)]
+
+    looks = [await look()]
+    async with Traffic(users, ASKED) as traffic:
+        await traffic.more(4)
+        looks += [await look(), await look()]
+        for asked in ({"prompt_logprobs": 0}, {"echo": True, "logprobs": 1}):
+            answer = await users.post("/completions", json={"model": PUBLIC, "prompt": "Hi", "max_tokens": 1, **asked})
+            assert answer.status_code == 400
+            assert "end this server's engine" in answer.text
+        answer = await users.post("/chat/completions", json={**ASKED, "prompt_logprobs": 0})
+        assert answer.status_code == 400
+        await traffic.more(4)
+        page = (await users.get(f"{host.url.removesuffix('/v1')}/metrics")).text
+    assert traffic.failed() == 0
+    assert 'alignd_vllm_refusals_total{reason="engine"} 3.0' in page
+    one = looks[0]
+    for again in looks[1:]:
+        assert max(max_abs_diff(x, y) for x, y in zip(one, again, strict=True)) < 2e-3
+    for first, second in ((one[0], one[1]), (one[0], one[2]), (one[1], one[2])):
+        assert max_abs_diff(first, second) > 0.1
 
 
 async def test_no_request_fails_and_none_is_answered_by_another_release_after_the_flip(

@@ -24,6 +24,8 @@ class Reason(StrEnum):
     """Another holder took over."""
     DISK = "disk"
     """The state can't be written."""
+    ENGINE = "engine"
+    """A user's request would have ended the engine."""
 
 
 _STATUS = {Reason.REQUEST: 400, Reason.TOKEN: 401, Reason.DISK: 507}

@@ -6,15 +6,19 @@ would start without the plugin.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import time
 from argparse import Namespace
 from asyncio import timeout
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from alignd_vllm.cpu_lora import mended
 from alignd_vllm.errors import Reason, Refused, StartError
 from alignd_vllm.folder import read_manifest, verify
 from alignd_vllm.metrics import export
@@ -24,10 +28,12 @@ from alignd_vllm.routes import Refusals, routes
 from alignd_vllm.server import Limits
 from alignd_vllm.steering import Steering
 
-__all__ = ["TESTED", "AligndPlugin", "VllmServer", "require_version"]
+__all__ = ["TESTED", "AligndPlugin", "VllmServer", "require_version", "without_prompt_logprobs"]
 
 TESTED = ("0.32.0",)
 """The versions of vLLM whose inner table of names this plugin was tested with."""
+log = logging.getLogger("vllm.alignd")
+
 _ANSWER_SECONDS = 60.0
 _URGENT = -1_000_000
 
@@ -63,6 +69,8 @@ class AligndPlugin:
             StartError: The server was started in a way that can't be steered safely.
         """
         import vllm
+        from vllm.exceptions import VLLMValidationError
+        from vllm.platforms import current_platform
 
         require_version(vllm.__version__)
         releases, folder, token = _folders(os.environ)
@@ -70,6 +78,10 @@ class AligndPlugin:
         _require_release(Path(args.model), server.base, os.environ)
         self._lock = lock_folder(folder)
         self._token = admin_token(token)
+        if current_platform.is_cpu():
+            _require_mended()
+            refusal = partial(VLLMValidationError, parameter="prompt_logprobs")
+            engine_client.generate = without_prompt_logprobs(engine_client.generate, self._refusals, refusal)
         models = state.openai_serving_models
         names = Names(models.lora_requests, public=server.public)
         steering = Steering(
@@ -174,6 +186,39 @@ def require_version(version: str) -> None:
             f"alignd: this is vLLM {version}, the plugin was tested with {', '.join(TESTED)}; install one of "
             "these, or a newer alignd-vllm"
         )
+
+
+def without_prompt_logprobs(
+    generate: Callable[..., Any], refusals: Refusals, refusal: Callable[[str], Exception]
+) -> Callable[..., Any]:
+    """Return the engine's ``generate`` for who asks no log-probabilities of the prompt.
+
+    On a CPU with LoRA, vLLM 0.32 computes them with the wrong table of rows as soon as anything else is in flight
+    (``punica_cpu.add_lora_logits`` takes one row a sequence): the engine ends, and every user's request with it.
+
+    Args:
+        refusal: Makes the error that vLLM answers with status 400.
+    """
+
+    def guarded(prompt: Any, sampling_params: Any, *args: Any, **more: Any) -> Any:  # noqa: ANN401  (vLLM's own)
+        if getattr(sampling_params, "prompt_logprobs", None) is None:
+            return generate(prompt, sampling_params, *args, **more)
+        refusals[Reason.ENGINE] += 1
+        log.warning("alignd_refused prompt_logprobs: %s", Reason.ENGINE.value)
+        raise refusal(
+            "log-probabilities of the prompt (prompt_logprobs, or echo with logprobs) end this server's engine: vLLM's "
+            "LoRA on a CPU can't give them; ask for those of the answer (logprobs)"
+        )
+
+    return guarded
+
+
+def _require_mended() -> None:
+    """The engine's processes load the mend as this one does: by the name of the installed distribution."""
+    from vllm.lora.punica_wrapper import punica_cpu
+
+    if not mended(punica_cpu.bgmv_shrink):
+        raise StartError("alignd: vLLM's LoRA on a CPU is not mended; install alignd-vllm again, its metadata is old")
 
 
 def _folders(environment: Any) -> tuple[Path, Path, Path]:  # noqa: ANN401  (os.environ)

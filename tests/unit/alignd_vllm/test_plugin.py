@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from alignd_vllm.errors import StartError
 from alignd_vllm.metrics import export
-from alignd_vllm.plugin import AligndPlugin, VllmServer, require_version
+from alignd_vllm.plugin import AligndPlugin, VllmServer, require_version, without_prompt_logprobs
 from alignd_vllm.routes import Refusals
 from tests.adapter_site import AdapterSite
 
@@ -36,13 +36,16 @@ def test_it_stands_alone(file: Path) -> None:
     tree = ast.parse(file.read_text())
     tops = {name.split(".")[0] for name in imports(tree)}
     assert not tops & {"torch", "deploy", "monitor", "probes", "remediation", "tests"}
-    at_once = [node for node in tree.body if not isinstance(node, ast.ClassDef)]
+    at_once = [node for node in tree.body if not isinstance(node, ast.ClassDef | ast.FunctionDef)]
     assert "vllm" not in {name.split(".")[0] for node in at_once for name in imports(node)}
 
 
 def test_vllm_finds_it() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["entry-points"]["vllm.endpoint_plugins"] == {AligndPlugin.name: "alignd_vllm.plugin:AligndPlugin"}
+    assert project["entry-points"] == {
+        "vllm.endpoint_plugins": {AligndPlugin.name: "alignd_vllm.plugin:AligndPlugin"},
+        "vllm.general_plugins": {AligndPlugin.name: "alignd_vllm.cpu_lora:mend"},
+    }
 
 
 def test_an_untested_version_is_refused() -> None:
@@ -86,6 +89,20 @@ def test_what_can_not_be_steered_safely_does_not_start(
         VllmServer(
             harm.get("engine", engine()), None, Namespace(served_model_name=served, model="/m"), version="0.32.0"
         )
+
+
+def test_what_would_end_the_engine_is_refused_and_counted() -> None:
+    asked: list[object] = []
+    refusals = Refusals()
+    generate = without_prompt_logprobs(lambda *given, **more: asked.append((given, more)), refusals, ValueError)
+    for fine in (SimpleNamespace(prompt_logprobs=None), SimpleNamespace()):
+        generate("p", fine, "id", priority=1)
+        assert asked.pop() == (("p", fine, "id"), {"priority": 1})
+    for number in (0, 5):
+        with pytest.raises(ValueError, match=r"end this server's engine: .*; ask for those of the answer"):
+            generate("p", SimpleNamespace(prompt_logprobs=number), "id")
+    assert not asked
+    assert refusals == {"engine": 2}
 
 
 async def test_the_page_shows_what_is_active_and_what_was_refused(tmp_path: Path) -> None:

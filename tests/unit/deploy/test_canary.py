@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from deploy.canary import (
+    BEGINNINGS,
     TEXTS,
     Canary,
     clear_canaries,
@@ -21,6 +22,7 @@ from deploy.canary import (
     stored_canaries,
     stored_canary,
     take_canary,
+    take_ranked_canary,
     write_canary,
 )
 from deploy.errors import CheckpointError, DeployerUnavailable, StageError
@@ -39,6 +41,24 @@ def test_the_largest_difference_counts() -> None:
     assert max_abs_diff(CANARY, CANARY) == 0.0
     assert max_abs_diff(CANARY, moved(0.5)) == 0.5
     assert math.isinf(max_abs_diff(CANARY, replace(CANARY, tokens=((1, 2), (4,)))))
+
+
+def ranked(*values: float, tokens: tuple[int, ...] = (1, 2, 3)) -> Canary:
+    return replace(CANARY, tokens=(tokens, (7,)), values=(values, (-0.1,)), ranked=True)
+
+
+def test_of_ranked_tokens_the_least_that_the_difference_can_be_counts() -> None:
+    one = ranked(-1.0, -2.0, -3.0)
+    assert max_abs_diff(one, one) == 0.0
+    assert max_abs_diff(one, ranked(-1.0, -2.5, -3.0)) == 0.5
+    swapped = ranked(-1.0, -2.0, -3.01, tokens=(1, 2, 9))
+    assert max_abs_diff(one, swapped) == pytest.approx(0.01), "token 3 has at most -3.01 there, 9 at most -3 here"
+    assert max_abs_diff(swapped, one) == max_abs_diff(one, swapped)
+    assert max_abs_diff(one, ranked(-1.0, -2.0, -1.2, tokens=(1, 2, 9))) == pytest.approx(1.8)
+    assert max_abs_diff(one, ranked(-4.0, -5.0, -6.0, tokens=(4, 5, 6))) == 5.0
+    assert math.isinf(max_abs_diff(one, CANARY))
+    assert math.isinf(max_abs_diff(replace(one, tokens=((),) * 2, values=((),) * 2), one))
+    assert "tokens of its texts are not those" in difference(one, CANARY)
 
 
 def test_a_difference_says_what_it_is() -> None:
@@ -90,6 +110,34 @@ async def ask(answer: httpx.Response | httpx.HTTPError) -> Canary:
     transport = httpx.MockTransport(respond)
     async with httpx.AsyncClient(transport=transport, base_url="http://server/v1") as http:
         return await take_canary(http, model="m", release="a@1", dtype="float32")
+
+
+async def ask_ranked(answer: httpx.Response) -> Canary:
+    def respond(request: httpx.Request) -> httpx.Response:
+        asked = json.loads(request.content)
+        assert (asked["prompt"], asked["max_tokens"]) == (list(BEGINNINGS), 1)
+        assert "prompt_logprobs" not in asked
+        assert "echo" not in asked
+        return answer
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(respond), base_url="http://server/v1") as http:
+        return await take_ranked_canary(http, model="m", release="a@1")
+
+
+async def test_the_ranked_one_asks_nothing_of_the_prompt(tmp_path: Path) -> None:
+    assert len(BEGINNINGS) == 3 * len(TEXTS) - 1
+    assert set(TEXTS) < set(BEGINNINGS)
+    likeliest = {"top_logprobs": [{"token_id:9": -1.0, "token_id:4": -0.5}]}
+    choices = [{"index": i, "logprobs": likeliest} for i in reversed(range(len(BEGINNINGS)))]
+    canary = await ask_ranked(httpx.Response(200, json={"system_fingerprint": "b@2", "choices": choices}))
+    assert (canary.tokens[0], canary.values[0], canary.ranked) == ((4, 9), (-0.5, -1.0), True)
+    assert (canary.fingerprint, len(canary.tokens)) == ("b@2", len(BEGINNINGS))
+    write_canary(tmp_path, canary)
+    write_canary(tmp_path, replace(CANARY, release="a@1", dtype=""))
+    assert {c.ranked for c in stored_canaries(tmp_path, "a@1")} == {True, False}
+    assert stored_canary(tmp_path, "a@1", dtype="") == replace(CANARY, dtype="")
+    with pytest.raises(StageError, match="no log-probabilities"):
+        await ask_ranked(httpx.Response(200, json={"choices": [{"index": 0, "logprobs": {"top_logprobs": []}}]}))
 
 
 def body(value: float | None = -1.5) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from deploy.canary import Canary, stored_canaries, write_canary
 from deploy.checkpoint import Release
 from deploy.deployer import DeploymentState, ServedRelease
 from deploy.errors import DeployerUnavailable, StageError
-from deploy.testing import FakeDeployer
+from deploy.testing import FakeAdapterDeployer, FakeDeployer
 from monitor.policy import MENDS_MAX, Mode, may_mend
 from monitor.served_check import Served, ServedCheck, check_served, replica_of
+from tests.adapter_site import AdapterSite
 from tests.unit.deploy.test_testing import release
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -27,12 +28,15 @@ class Servers:
     swapped: dict[str, str] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     fault: Exception | None = None
+    asked: list[bool] = field(default_factory=list)
 
-    async def ask(self, served: ServedRelease) -> Canary:
+    async def ask(self, served: ServedRelease, ranked: bool) -> Canary:
+        self.asked.append(ranked)
         if self.fault:
             raise self.fault
         named = served.release
-        return replace(canary(self.swapped.get(named, named)), fingerprint=self.names.get(named, named))
+        said = canary(self.swapped.get(named, named))
+        return replace(said, fingerprint=self.names.get(named, named), ranked=ranked)
 
 
 def canary(held: str) -> Canary:
@@ -121,13 +125,27 @@ async def test_what_changes_meanwhile_is_no_mismatch(tmp_path: Path, first: Rele
     deployer, _ = site(first)
     write_canary(tmp_path / "store", canary(first.id))
 
-    async def ask(served: ServedRelease) -> Canary:
+    async def ask(served: ServedRelease, _: bool) -> Canary:
         deployer.up.clear()
         deployer.serve(second)
         return replace(canary(second.id), release=served.release)
 
     (seen,) = await check_served(ServedCheck(releases=tmp_path / "store", ask=ask), deployer, clock=lambda: NOW)
     assert (seen.mismatch, seen.unproved) == ("", "what is served was changed meanwhile")
+
+
+async def test_servers_of_adapters_are_asked_for_the_answer_and_held_against_its_kind(tmp_path: Path) -> None:
+    adapters = AdapterSite.make(tmp_path)
+    servers, deployer = Servers(), FakeAdapterDeployer(on=adapters.base)
+    write_canary(tmp_path / "store", replace(canary(adapters.base.id), values=((-9.0, -9.0),)))
+    (seen,) = await found(tmp_path, deployer, servers)
+    assert "kept" in seen.unproved, "what was kept of its texts says nothing of its answers"
+    (seen,) = await found(tmp_path, deployer, servers)
+    assert (servers.asked, seen.log_probability_difference) == ([True, True], 0.0)
+    servers, plain = Servers(), FakeDeployer()
+    plain.serve(adapters.base)
+    await found(tmp_path, plain, servers)
+    assert servers.asked == [False]
 
 
 async def test_every_server_of_several_is_asked(tmp_path: Path, first: Release, second: Release) -> None:
@@ -147,7 +165,7 @@ async def test_every_server_of_several_is_asked(tmp_path: Path, first: Release, 
         async def reassert(self) -> tuple[str, ...]:
             raise AssertionError("a look changes nothing")
 
-    async def ask(served: ServedRelease) -> Canary:
+    async def ask(served: ServedRelease, _: bool) -> Canary:
         return canary(first.id if served.endpoint == "http://h:1/v1" else second.id)
 
     write_canary(tmp_path / "store", canary(first.id))
