@@ -14,6 +14,7 @@ import asyncio
 import json
 import shutil
 import sys
+import traceback
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -51,7 +52,11 @@ async def _all(plans: Iterable[Plan], at_once: int) -> list[Ending]:
 
     async def one(plan: Plan) -> None:
         async with turn:
-            ending = await run(plan, program, write=_writer() if plan.real else None, keep=_KEPT)
+            try:
+                ending = await run(plan, program, write=_writer() if plan.real else None, keep=_KEPT)
+            except Exception as error:  # noqa: BLE001  (the others go on; this one is told, and can be done alone)
+                traceback.print_exc()
+                ending = Ending(plan=plan, bad=[f"the benchmark itself: {error!r}"])
         endings.append(ending)
         killed = ", ".join(f"{target} in {state}" for target, state in ending.killed)
         said = "; ".join(ending.bad) or "ok"
