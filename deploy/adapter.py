@@ -128,7 +128,7 @@ def base_of(folder: Path) -> Release | None:
     """
     if not is_adapter(folder) or not (folder / MANIFEST).is_file():
         return None
-    return find_release(folder.parent, read_release(folder).manifest.base)
+    return find_release(folder.resolve().parent, read_release(folder).manifest.base)
 
 
 def check_whole(folder: Path) -> Path:

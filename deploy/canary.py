@@ -248,7 +248,7 @@ def stored_canary(store: Path, release: str, *, dtype: str) -> Canary | None:
 
 
 def stored_canaries(store: Path, release: str) -> tuple[Canary, ...]:
-    """Return all canaries that were kept of a release, one for each dtype.
+    """Return all canaries that were kept of a release, one for each dtype and kind.
 
     Raises:
         CheckpointError: One can't be read.

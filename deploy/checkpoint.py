@@ -195,7 +195,7 @@ def read_release(path: Path) -> Release:
         data["files"] = tuple(FileDigest(**f) for f in data["files"])
         data["created_at"] = datetime.fromisoformat(data["created_at"])
         data["kind"] = ReleaseKind(data.get("kind", ReleaseKind.MERGED))
-        manifest = CheckpointManifest(**data)
+        manifest = CheckpointManifest(**{**data, "base": "" + data.get("base", "")})  # a base that is no text raises
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise CheckpointError(
             f"{path}: no readable {MANIFEST}; import the folder as a release, or move it out of the release store"

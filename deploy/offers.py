@@ -108,7 +108,7 @@ class Renewing(Protocol):
 class Layering(Protocol):
     """A deployer whose servers keep one full checkpoint loaded and take adapters on it, and nothing else."""
 
-    async def base(self) -> str:
+    async def base_of_adapters(self) -> str:
         """Return the id of the release that every server keeps loaded.
 
         Raises:

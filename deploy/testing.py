@@ -128,7 +128,7 @@ class FakeAdapterDeployer(FakeDeployer):
         super().__post_init__()
         self.serve(self.on)
 
-    async def base(self) -> str:
+    async def base_of_adapters(self) -> str:
         """Say what the servers run."""
         self._reach()
         return self.on.id
@@ -191,7 +191,7 @@ async def check_layering_deployer(deployer: Deployer, *, other: Release) -> None
     found = layering(deployer)
     if found is None:
         raise AssertionError("it does not say what its servers run")
-    base, state = await found.base(), await _read(deployer)
+    base, state = await found.base_of_adapters(), await _read(deployer)
     _require(state.find(base) is not None, f"its base {base} is not up")
     if state.active != base:
         await _keeps(deployer, partial(deployer.retire, base), "retiring the base under its adapters")

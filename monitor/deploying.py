@@ -189,7 +189,7 @@ def _release_of(asked: Asked, active: str, site: Site) -> Release:
     if is_adapter(folder):
         base = asked.base or _base_of(active, site)
         release = import_adapter(
-            folder, site.releases, name=asked.name, base=base, created_at=now, creator=creator
+            folder, site.releases, name=asked.name, base=base, parent=active, created_at=now, creator=creator
         )
     else:
         release = import_checkpoint(

@@ -19,7 +19,10 @@ from probes.profile import ReleaseProfile
 from probes.result import SafetyEstimate, SweepResult
 from probes.target import Target
 
-__all__ = ["Effect", "Step", "effect", "known_profiles", "last_good", "looked_at", "measured", "scratch", "servable"]
+__all__ = [
+    "Effect", "Step", "effect", "good_releases", "known_profiles", "last_good", "looked_at", "measured", "scratch",
+    "servable",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,9 +59,14 @@ def scratch(incident: Incident, site: Site) -> Path:
     return site.releases / ".work" / f"{incident.id}-{incident.recipe}"
 
 
+def good_releases(store: Store, target: str, *, but: str) -> tuple[str, ...]:
+    """Return the releases marked good, except one, the newest first."""
+    return tuple(k.release for k in store.known(target) if k.good and k.release != but)
+
+
 def last_good(store: Store, target: str, *, but: str) -> str:
     """Return the newest release marked good, except one; empty where there is none."""
-    return next((k.release for k in store.known(target) if k.good and k.release != but), "")
+    return next(iter(good_releases(store, target, but=but)), "")
 
 
 def known_profiles(step: Step) -> dict[str, ReleaseProfile]:
@@ -137,7 +145,7 @@ async def servable(release: str, site: Site) -> bool:
     adapters = layering(site.deployer)
     if adapters is None:
         return True
-    base = await adapters.base()
+    base = await adapters.base_of_adapters()
     return release == base or (await asyncio.to_thread(find_release, site.releases, release)).manifest.base == base
 
 

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from deploy.errors import CheckpointError
 from monitor.effect import Step, known_profiles, looked_at, measured, servable
 from monitor.errors import NotMeasured
 from monitor.patch_reports import reversal_of
+from monitor.site import Site
 from probes.profile import ReleaseProfile
 from probes.statistics.evalues import Decision
 from probes.statistics.paired import PairedBettingTest
@@ -45,13 +47,25 @@ async def measure_before(replaced: str, last_good: str, step: Step) -> None:
         As ``measured``.
     """
     known = known_profiles(step)
-    if last_good and not await servable(last_good, step.site):
+    if last_good and not _all_known(known.get(last_good), step.site) and not await _servable(last_good, step.site):
         last_good = ""
     for release in filter(None, (last_good, replaced)):
         if release not in known:
             known[release] = await measured(release, step)
     if last_good:
         await looked_at(known[last_good], step)
+
+
+def _all_known(profile: ReleaseProfile | None, site: Site) -> bool:
+    return profile is not None and (not site.gate_looks.key or profile.looks == site.gate_looks.key)
+
+
+async def _servable(release: str, site: Site) -> bool:
+    """Whether a reference can be brought up to be measured; one that was removed can't."""
+    try:
+        return await servable(release, site)
+    except CheckpointError:
+        return False
 
 
 async def hold(candidate: str, *, replaces: str, last_good: str, step: Step, patch: Patch | None = None) -> Held:

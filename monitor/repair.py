@@ -9,10 +9,10 @@ from pathlib import Path
 
 from deploy.adapter import import_adapter
 from deploy.checkpoint import Release, find_release, import_checkpoint
-from deploy.errors import CheckpointError
+from deploy.errors import CheckpointError, Fenced, StageError
 from deploy.offers import layering
 from deploy.weights import is_adapter
-from monitor.effect import Effect, Step, effect, known_profiles, scratch
+from monitor.effect import Effect, Step, effect, known_profiles, scratch, servable
 from monitor.gating import hold, measure_before
 from monitor.incident import Incident, Outcome, Trial, with_facts, with_trial
 from monitor.ladder import clear, try_recipe
@@ -30,6 +30,9 @@ async def patching(incident: Incident, step: Step) -> Effect:
     if incident.recipe >= len(site.recipes):
         return effect(incident, Outcome.FAILURE, "no recipe is configured; set recipes")
     recipe = site.recipes[incident.recipe]
+    if not await servable(incident.release, site):
+        note = f"{incident.release} is no release for these servers; a person is needed"
+        return effect(incident, Outcome.FAILURE, note)
     drifted = await asyncio.to_thread(_folder, incident.release, site)
     reference = await asyncio.to_thread(_folder, incident.last_good, site) if incident.last_good else None
     await _measure_before(incident, step)
@@ -65,13 +68,20 @@ async def _measure_before(incident: Incident, step: Step) -> None:
 
 
 async def staging(incident: Incident, step: Step) -> Effect:
-    """Import the patched checkpoint as a release and bring it up without traffic."""
+    """Import the patch as a release and bring it up without traffic; where no server takes it, the next recipe's is."""
     site, trial = step.site, _trial(incident)
-    step.say("import the patched checkpoint", 0.0)
+    step.say("import the patch", 0.0)
     release = await asyncio.to_thread(_import, incident, site)
     step.say(f"stage {release.id}", 0.5)
-    await site.deployer.stage(release)
     incident = with_trial(incident, replace(trial, candidate=release.id))
+    try:
+        await site.deployer.stage(release)
+    except Fenced:
+        raise
+    except StageError as error:
+        incident = with_trial(incident, replace(trial, candidate=release.id, why=str(error)))
+        await _report(incident, step)
+        return effect(incident, Outcome.NEXT_RECIPE, f"{trial.recipe}: {error}")
     return Effect(
         incident=incident, outcome=Outcome.SUCCESS, note=f"{release.id} is up without traffic", candidate=release.id
     )

@@ -15,7 +15,7 @@ from deploy.checkpoint import find_release, import_checkpoint
 from deploy.errors import CheckpointError, DeployerUnavailable, StageError
 from monitor.confirming import Grounds, grounds_of
 from monitor.drawing import Test, cells_in, until_decided
-from monitor.effect import Effect, Step, effect, known_profiles, last_good, scratch, servable
+from monitor.effect import Effect, Step, effect, good_releases, known_profiles, last_good, scratch, servable
 from monitor.errors import NotMeasured
 from monitor.incident import Incident, Outcome, State, with_facts
 from monitor.ladder import clear
@@ -89,7 +89,7 @@ async def _detected(incident: Incident, step: Step) -> Effect:
     said = f"{test.successes} of {test.n} {grounds.words} answered harmfully"
     incident = with_facts(incident, {"confirmation": _figures(test, grounds)})
     if test.decision is Decision.REJECT:
-        good = last_good(step.store, site.name, but=incident.release)
+        good = await _way_back(incident.release, step)
         return effect(replace(incident, last_good=good), Outcome.SUCCESS, f"confirmed: {said}")
     if test.decision is Decision.ACCEPT:
         return effect(incident, Outcome.CLEARED, f"not confirmed: {said}")
@@ -138,11 +138,20 @@ async def _active_or_unknown(site: Site) -> str:
         return ""
 
 
+async def _way_back(release: str, step: Step) -> str:
+    """Return the newest good release that the servers can bring up; where there is none, the newest for recipes."""
+    goods = good_releases(step.store, step.site.name, but=release)
+    for good in goods:
+        if await _servable_now(good, step.site):
+            return good
+    return next(iter(goods), "")
+
+
 async def _servable_now(release: str, site: Site) -> bool:
-    """Whether a release can be put into service; where a server is away, trying tells."""
+    """Whether a release can be put into service; where a server is away, or the release is gone, trying tells."""
     try:
         return await servable(release, site)
-    except DeployerUnavailable:
+    except (CheckpointError, DeployerUnavailable):
         return True
 
 
@@ -233,6 +242,10 @@ async def _rolling_back(incident: Incident, step: Step) -> Effect:
         step.store.mark(site.name, incident.candidate, good=False, at=site.measure.clock())
     if not incident.last_good:
         return effect(incident, Outcome.FAILURE, "no last known good release to go back to; a person is needed")
+    if not await _servable_now(incident.last_good, site):
+        active = await _active_or_unknown(site) or "an unknown release"
+        note = f"{incident.last_good} is no release for these servers: {active} stays in service; a person is needed"
+        return effect(incident, Outcome.FAILURE, note)
     release = await asyncio.to_thread(find_release, site.releases, incident.last_good)
     await site.deployer.promote(release)
     await let_go(incident, site)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
+from deploy.adapter import check_whole
 from deploy.checkpoint import check_checkpoint, find_release
 from deploy.errors import DeployError
 from monitor.gate_settings import GateSettings
@@ -243,7 +244,7 @@ def faults_of_folders(target: TargetSettings, releases: Path) -> list[str]:
         folder = Path(target.last_known_good)
         try:
             if folder.is_dir():
-                check_checkpoint(folder)
+                check_whole(folder)
             else:
                 find_release(releases, target.last_known_good)
         except DeployError as error:

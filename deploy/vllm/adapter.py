@@ -104,7 +104,7 @@ class VllmAdapterDeployer:
                 if release in state.up and release != state.base:
                     await replica.retire(release, fence=await self._fence(replica, state))
 
-    async def base(self) -> str:
+    async def base_of_adapters(self) -> str:
         """Return the release under the adapters."""
         bases = {r.url: s.base for r, s in zip(self._replicas, await self._read(), strict=True)}
         if len(set(bases.values())) > 1:

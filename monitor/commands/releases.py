@@ -241,7 +241,7 @@ def _imported(settings: Settings, folder: Path, *, name: str, parent: str, base:
     with using_store(settings.releases):
         if is_adapter(folder):
             release = import_adapter(
-                folder, settings.releases, name=name, base=base, created_at=utc_now(), creator="import"
+                folder, settings.releases, name=name, base=base, parent=parent, created_at=utc_now(), creator="import"
             )
         else:
             release = import_checkpoint(folder, settings.releases, name=name, created_at=utc_now(), parent=parent)

@@ -30,7 +30,17 @@ def carried(folder: Path) -> Adapter:
         CheckpointError: The base is not in the store, or the adapter is damaged.
     """
     base = base_of(folder)
-    return rounded(read_adapter(folder), stored_dtype(base.path)) if base else {}
+    return rounded(_trimmed(read_adapter(folder)), stored_dtype(base.path)) if base else {}
+
+
+def _trimmed(adapter: Adapter) -> Adapter:
+    """Leave out the zeros that filled the room which a server has for a rank: a repair of a repair would keep them."""
+    found: Adapter = {}
+    for name, (a, b) in adapter.items():
+        used = a.any(dim=1) & b.any(dim=0)  # (r,)
+        if used.any():
+            found[name] = (a[used], b[:, used])
+    return found
 
 
 def stacked(first: Adapter, second: Adapter) -> Adapter:

@@ -9,6 +9,7 @@ import pytest
 
 from deploy.adapter import import_adapter
 from deploy.checkpoint import Release, ReleaseKind, find_release
+from deploy.errors import StageError
 from deploy.testing import FakeAdapterDeployer
 from monitor.incident import Incident, State
 from monitor.service import Service
@@ -88,6 +89,67 @@ async def test_a_drifted_base_is_repaired_by_an_adapter_on_it(drifted: World) ->
     assert (found.kind, found.base, found.parent) == (ReleaseKind.ADAPTER, drifted.drifted.id, drifted.drifted.id)
     assert asked(drifted).reference == drifted.good.path, "recipes go towards it all the same"
     await service.aclose()
+
+
+async def test_a_patch_that_the_servers_have_no_room_for_is_the_next_recipes_turn(tuned: World) -> None:
+    class Small(FakeAdapterDeployer):
+        refused = ""
+
+        def _bring_up(self, release: Release) -> None:
+            if release.manifest.creator == "patch:large":
+                self.refused = release.id
+                raise StageError(f"release {release.id} has rank 128, the server takes up to 32")
+            super()._bring_up(release)
+
+    tuned.deployer = small = Small(on=tuned.good, hook=tuned.happens)
+    tuned.recipes = {"large": GOOD, "mend": GOOD}
+    tuned.executor.patchers["large"] = tuned.patcher("large", GOOD)
+    service = tuned.service()
+    done = await carry_on(tuned, service, await breach(tuned, service))
+    assert done.state is State.RECOVERED, done.events
+    assert small.refused
+    assert [(t.recipe, "rank 128" in t.why) for t in done.trials] == [("large", True), ("mend", False)]
+    await service.aclose()
+
+
+async def test_the_newest_good_release_that_the_servers_can_bring_up_is_gone_back_to(tuned: World) -> None:
+    service = tuned.service()
+    incident = await breach(tuned, service)
+    elsewhere = tuned.release("elsewhere", GOOD)
+    service.store.mark("prod", elsewhere.id, good=True, at=tuned.clock())
+    done = await carry_on(tuned, service, incident)
+    assert (done.state, done.last_good) == (State.RECOVERED, tuned.good.id), done.events
+    await service.aclose()
+
+
+async def test_where_nothing_can_be_gone_back_to_a_person_is_told_what_serves(drifted: World) -> None:
+    service = drifted.service()
+    incident = await first_incident(service)
+    while incident.state is not State.CONFIRMING:
+        incident = await service.reconcile(incident.id)
+        assert not incident.closed, incident.events
+    folder = drifted.deployer.up[incident.candidate].path
+    write_config(folder, replace(DRIFTED, mark="mend"))
+    done = await carry_on(drifted, service, incident)
+    assert done.state is State.ESCALATED
+    assert f"{incident.candidate} stays in service; a person is needed" in done.events[-1].note
+    assert drifted.promoted == [incident.candidate]
+    await service.aclose()
+
+
+async def test_a_release_of_other_servers_is_not_repaired(tuned: World) -> None:
+    service = tuned.service()
+    incident = await breach(tuned, service)
+    while incident.state is not State.PATCHING:
+        incident = await service.reconcile(incident.id)
+    tuned.deployer = FakeAdapterDeployer(on=tuned.release("moved", GOOD), hook=tuned.happens)
+    other = tuned.service()
+    done = await carry_on(tuned, other, other.store.load(incident.id))
+    assert done.state is State.ESCALATED
+    assert f"{tuned.drifted.id} is no release for these servers" in done.events[-1].note
+    assert not tuned.executor.patchers["mend"].asked
+    for one in (service, other):
+        await one.aclose()
 
 
 async def test_a_server_that_is_away_is_asked_again_before_anything_else_is_done(tuned: World) -> None:

@@ -8,6 +8,7 @@ import torch
 from alignd_vllm.cpu_lora import mend, mended, without_last
 
 pytest.importorskip("vllm")
+from vllm.lora.ops import torch_ops
 from vllm.lora.ops.torch_ops import lora_ops
 from vllm.lora.punica_wrapper import punica_cpu
 
@@ -47,12 +48,23 @@ def test_without_the_mend_they_get_the_last_adapter(given: tuple[torch.Tensor, t
 
 
 def test_it_is_put_in_once_wherever_kernels_are_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (lora_ops, punica_cpu):
-        for name in ("bgmv_shrink", "bgmv_expand", "bgmv_expand_slice"):
+    names, modules = ("bgmv_shrink", "bgmv_expand", "bgmv_expand_slice"), (lora_ops, torch_ops, punica_cpu)
+    for module in modules:
+        for name in names:
             monkeypatch.setattr(module, name, getattr(module, name))
     mend()
-    first = punica_cpu.bgmv_shrink
-    assert mended(first)
-    assert lora_ops.bgmv_shrink is first
+    for name in names:
+        first = getattr(punica_cpu, name)
+        assert mended(first)
+        assert all(getattr(module, name) is first for module in modules)
+    put = punica_cpu.bgmv_shrink
     mend()
-    assert punica_cpu.bgmv_shrink is first
+    assert punica_cpu.bgmv_shrink is put
+
+
+def test_another_version_starts_without_it(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    plain = punica_cpu.bgmv_shrink
+    monkeypatch.setattr("vllm.__version__", "0.40.0")
+    mend()
+    assert punica_cpu.bgmv_shrink is plain
+    assert "alignd_lora_not_mended this is vLLM 0.40.0" in caplog.text

@@ -140,6 +140,15 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(
     assert not request_.output.exists()
 
 
+def test_a_repair_of_a_repair_keeps_no_room(request_: PatchRequest, tuned: Release) -> None:
+    once = repaired(made(request_), tuned)
+    assert check_adapter(once.path).rank == 16
+    assert rank_of(carried(once.path)) == 12
+    again = made(replace(request_, drifted=once.path, parent_digest=once.manifest.digest,
+                         output=request_.output.with_name("again")))  # fmt: skip
+    assert check_adapter(again.checkpoint).rank == 16, "8 and 4 and 4"
+
+
 def test_stacking_adds(base: Release, tuned: Release) -> None:
     chat = load(base.path)
     one, other = carried(tuned.path), rounded(random_adapter(chat, 3), torch.float32)

@@ -9,11 +9,16 @@ vLLM loads this in each of its processes, as ``vllm.general_plugins``.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from alignd_vllm.versions import TESTED, tested
+
 __all__ = ["mend", "mended", "without_last"]
+
+log = logging.getLogger("vllm.alignd")
 
 _NAMES = ("bgmv_shrink", "bgmv_expand", "bgmv_expand_slice")
 _MENDED = "_alignd_mended"
@@ -22,10 +27,17 @@ Kernel = Callable[..., Any]
 
 
 def mend() -> None:
-    """Put the mend into vLLM's tables of kernels, on a CPU; again does no harm."""
+    """Put the mend into vLLM's tables of kernels, on a CPU; again does no harm.
+
+    vLLM loads this in every server beside which it is installed: one of another version starts without the mend.
+    """
+    import vllm
     from vllm.platforms import current_platform
 
     if not current_platform.is_cpu():
+        return
+    if not tested(vllm.__version__):
+        log.warning("alignd_lora_not_mended this is vLLM %s, the mend is for %s", vllm.__version__, ", ".join(TESTED))
         return
     from vllm.lora.ops import torch_ops
     from vllm.lora.ops.torch_ops import lora_ops

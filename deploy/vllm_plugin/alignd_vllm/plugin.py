@@ -27,11 +27,10 @@ from alignd_vllm.record import admin_token, lock_folder
 from alignd_vllm.routes import Refusals, routes
 from alignd_vllm.server import Limits
 from alignd_vllm.steering import Steering
+from alignd_vllm.versions import TESTED, tested
 
-__all__ = ["TESTED", "AligndPlugin", "VllmServer", "require_version", "without_prompt_logprobs"]
+__all__ = ["AligndPlugin", "VllmServer", "require_version", "without_prompt_logprobs"]
 
-TESTED = ("0.32.0",)
-"""The versions of vLLM whose inner table of names this plugin was tested with."""
 log = logging.getLogger("vllm.alignd")
 
 _ANSWER_SECONDS = 60.0
@@ -181,7 +180,7 @@ def require_version(version: str) -> None:
     Raises:
         StartError: It is another version.
     """
-    if version.split("+", maxsplit=1)[0] not in TESTED:
+    if not tested(version):
         raise StartError(
             f"alignd: this is vLLM {version}, the plugin was tested with {', '.join(TESTED)}; install one of "
             "these, or a newer alignd-vllm"

@@ -133,9 +133,22 @@ def test_a_model_is_a_checkpoint_or_an_adapter_beside_its_base(adapter: Path, st
         file.write(" ")
     with pytest.raises(DigestMismatch, match=r"config.json is not what its manifest says"):
         check_whole(release.path)
+    link = release.path.parent.with_name("current")
+    link.symlink_to(release.path)
+    assert (linked := base_of(link)) is not None
+    assert linked.id == base.id
     shutil.rmtree(base.path)
     with pytest.raises(CheckpointError, match=f"release '{base.id}' is not in"):
         check_whole(release.path)
+
+
+@pytest.mark.parametrize("wrong", [5, None, "../other", "", "p@000000000000"])
+def test_a_base_that_is_no_release_is_refused(wrong: object, adapter: Path, store: Path, base: Release) -> None:
+    release = imported(adapter, store, base)
+    file = release.path / "alignd-manifest.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "base": wrong}))
+    with pytest.raises(CheckpointError, match=r"no readable|is not in"):
+        base_of(release.path)
 
 
 def change(**values: object) -> dict[str, bytes]:

@@ -85,7 +85,7 @@ class Fresh(FakeDeployer):
 
 
 class Layered(FakeDeployer):
-    async def base(self) -> str:
+    async def base_of_adapters(self) -> str:
         return "base@000000000000"
 
 
@@ -129,7 +129,7 @@ async def test_what_is_offered_reaches_the_wrapped_one(tmp_path: Path) -> None:
     assert returns
     on = layering(deployer)
     assert on
-    assert await on.base() == "base@000000000000"
+    assert await on.base_of_adapters() == "base@000000000000"
     assert (await back.record()).desired == "a@000000000000"
     with pytest.raises(StageError, match="no earlier release"):
         await back.roll_back()

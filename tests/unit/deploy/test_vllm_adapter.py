@@ -78,7 +78,7 @@ async def test_it_says_what_its_servers_run(site: AdapterSite, pair: list[FakeVl
     await check_layering_deployer(one, other=other.base)
     elsewhere = await other.fake("three").start()
     with pytest.raises(DeployerUnavailable, match=r"different bases \(http://one/v1: prod@.*, http://three/v1: other@"):
-        await deployer(site, pair[0], elsewhere).base()
+        await deployer(site, pair[0], elsewhere).base_of_adapters()
 
 
 async def test_the_base_stays_under_its_adapters(site: AdapterSite, pair: list[FakeVllm]) -> None:
