@@ -34,9 +34,11 @@ __all__ = [
     "PATCH_NOTE",
     "RANKS",
     "AdapterFolder",
+    "base_id",
     "base_of",
     "check_adapter",
     "check_whole",
+    "full_checkpoint",
     "import_adapter",
     "name_of",
     "require_fits",
@@ -129,6 +131,25 @@ def base_of(folder: Path) -> Release | None:
     if not is_adapter(folder) or not (folder / MANIFEST).is_file():
         return None
     return find_release(folder.resolve().parent, read_release(folder).manifest.base)
+
+
+def base_id(store: Path, release: str) -> str:
+    """Return the release that an adapter of the store stands on; of a full checkpoint its own id.
+
+    Raises:
+        CheckpointError: It is not in the store.
+    """
+    return find_release(store, release).manifest.base or release
+
+
+def full_checkpoint(folder: Path) -> Path:
+    """Return the full checkpoint of a model: the base of an adapter of the release store, else the folder itself.
+
+    Raises:
+        CheckpointError: The base is not in the store.
+    """
+    base = base_of(folder)
+    return base.path if base else folder
 
 
 def check_whole(folder: Path) -> Path:

@@ -14,7 +14,7 @@ import asyncio
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -152,12 +152,8 @@ async def take_canary(
         StageError: It refuses, or answers without log-probabilities.
     """
     asked = {"model": model, "prompt": list(TEXTS), "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0}
-    fingerprint, pairs = await _pairs(http, path, asked, release, _of_prompt)
-    return Canary(
-        release=release, dtype=dtype, server=server, fingerprint=fingerprint,
-        tokens=tuple(tuple(t for t, _ in one) for one in pairs),
-        values=tuple(tuple(v for _, v in one) for one in pairs),
-    )  # fmt: skip
+    seen = await _taken(http, path, asked, release, _of_prompt)
+    return replace(seen, dtype=dtype, server=server)
 
 
 async def take_ranked_canary(http: httpx.AsyncClient, *, model: str, release: str) -> Canary:
@@ -175,18 +171,13 @@ async def take_ranked_canary(http: httpx.AsyncClient, *, model: str, release: st
         "model": model, "prompt": list(BEGINNINGS), "max_tokens": 1, "temperature": 0, "logprobs": _RANKED,
         "return_tokens_as_token_ids": True,
     }  # fmt: skip
-    fingerprint, pairs = await _pairs(http, "completions", asked, release, _of_answer)
-    return Canary(
-        release=release, dtype="", server="", fingerprint=fingerprint,
-        tokens=tuple(tuple(t for t, _ in one) for one in pairs),
-        values=tuple(tuple(v for _, v in one) for one in pairs), ranked=True,
-    )  # fmt: skip
+    return replace(await _taken(http, "completions", asked, release, _of_answer), ranked=True)
 
 
-async def _pairs(
+async def _taken(
     http: httpx.AsyncClient, path: str, asked: Mapping[str, Any], release: str, read: Callable[[Any], list[_Pair]]
-) -> tuple[str, list[list[_Pair]]]:
-    """Ask, and read token ids with their log-probabilities from each choice; and the fingerprint of the answer."""
+) -> Canary:
+    """Ask, and read token ids with their log-probabilities from each choice."""
     where = f"canary of {release} at {http.base_url}"
     try:
         async with asyncio.timeout(_SECONDS):
@@ -204,7 +195,11 @@ async def _pairs(
     whole = len(pairs) == len(asked["prompt"]) and all(pairs)
     if not whole or not all(math.isfinite(v) for one in pairs for _, v in one):
         raise StageError(f"{where}: log-probabilities are missing or no numbers; its weights are damaged")
-    return fingerprint, pairs
+    return Canary(
+        release=release, dtype="", server="", fingerprint=fingerprint,
+        tokens=tuple(tuple(t for t, _ in one) for one in pairs),
+        values=tuple(tuple(v for _, v in one) for one in pairs),
+    )  # fmt: skip
 
 
 def write_canary(store: Path, canary: Canary) -> Path:

@@ -15,8 +15,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from deploy.adapter import import_adapter
-from deploy.checkpoint import Release, ReleaseKind, find_release, import_checkpoint, verify_release
+from deploy.adapter import base_id, import_adapter
+from deploy.checkpoint import Release, find_release, import_checkpoint, verify_release
 from deploy.deployer import DeploymentState
 from deploy.errors import CheckpointError, Fenced, StageError
 from deploy.weights import is_adapter, is_folder
@@ -187,7 +187,7 @@ def _release_of(asked: Asked, active: str, site: Site) -> Release:
         return release
     creator, now = f"deploy:{asked.by}", site.measure.clock()
     if is_adapter(folder):
-        base = asked.base or _base_of(active, site)
+        base = asked.base or base_id(site.releases, active)
         release = import_adapter(
             folder, site.releases, name=asked.name, base=base, parent=active, created_at=now, creator=creator
         )
@@ -197,8 +197,3 @@ def _release_of(asked: Asked, active: str, site: Site) -> Release:
         )
     site.sign(release)
     return release
-
-
-def _base_of(active: str, site: Site) -> str:
-    manifest = find_release(site.releases, active).manifest
-    return manifest.base if manifest.kind is ReleaseKind.ADAPTER else active

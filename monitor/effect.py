@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from deploy.adapter import base_id
 from deploy.checkpoint import find_release
 from deploy.offers import layering
 from monitor.drawing import look, profile
@@ -146,7 +147,7 @@ async def servable(release: str, site: Site) -> bool:
     if adapters is None:
         return True
     base = await adapters.base_of_adapters()
-    return release == base or (await asyncio.to_thread(find_release, site.releases, release)).manifest.base == base
+    return release == base or await asyncio.to_thread(base_id, site.releases, release) == base
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ import hmac
 from dataclasses import replace
 from pathlib import Path
 
-from deploy.adapter import import_adapter
+from deploy.adapter import base_id, import_adapter
 from deploy.checkpoint import Release, find_release, import_checkpoint
 from deploy.errors import CheckpointError, Fenced, StageError
 from deploy.offers import layering
@@ -143,7 +143,7 @@ def _import(incident: Incident, site: Site) -> Release:
     trial, patched = _trial(incident), scratch(incident, site)
     about = {"name": f"{site.name}-patched", "parent": incident.release, "creator": f"patch:{trial.recipe}"}
     if is_adapter(patched):
-        base = find_release(site.releases, incident.release).manifest.base or incident.release
+        base = base_id(site.releases, incident.release)
         release = import_adapter(
             patched, site.releases, **about, base=base, incident=incident.id, created_at=site.measure.clock()
         )

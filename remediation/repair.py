@@ -10,11 +10,11 @@ from statistics import fmean
 
 import torch
 
-from deploy.adapter import name_of
+from deploy.adapter import full_checkpoint, name_of
 from remediation.checkpoints.adapter import Adapter, add_to, rank_of, rounded, served_rank, write_adapter
 from remediation.checkpoints.chat import ChatModel
 from remediation.checkpoints.language import require_known
-from remediation.checkpoints.layered import carried, full, stacked
+from remediation.checkpoints.layered import carried, stacked
 from remediation.checkpoints.output import (
     drift_removed,
     patch_note,
@@ -150,11 +150,12 @@ class Repair:
 
     def _write(self, adapter: Adapter | None, rank: int) -> None:
         request, note = self.request, patch_note(self.request, rank=rank)
+        base = full_checkpoint(request.drifted)
         if request.form is Form.MERGED or adapter is None:
-            write_model(self.patched, like=full(request.drifted), output=request.output, dtype=self.dtype, more=note)
+            write_model(self.patched, like=base, output=request.output, dtype=self.dtype, more=note)
         else:
-            whole, base = stacked(self.carried, adapter), name_of(full(request.drifted))
-            write_adapter(whole, chat=self.drifted, base=base, output=request.output, more=note)
+            whole = stacked(self.carried, adapter)
+            write_adapter(whole, chat=self.drifted, base=name_of(base), output=request.output, more=note)
 
 
 def begin(request: PatchRequest, progress: PatchProgress, *, full_rank: bool = False) -> Repair:
@@ -182,7 +183,7 @@ def begin(request: PatchRequest, progress: PatchProgress, *, full_rank: bool = F
     patched = ChatModel(copy.deepcopy(drifted.model), drifted.tokenizer)
     return Repair(
         request=request, progress=progress, drifted=drifted, good=good, patched=patched,
-        carried=carried(request.drifted), dtype=stored_dtype(full(request.drifted)), began=began,
+        carried=carried(request.drifted), dtype=stored_dtype(full_checkpoint(request.drifted)), began=began,
     )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from deploy.adapter import base_of, check_whole
+from deploy.adapter import check_whole, full_checkpoint
 from deploy.checkpoint import require_digest, require_same_architecture
 from deploy.errors import CheckpointError
 from deploy.parent import die_with_parent
@@ -217,7 +217,7 @@ def _memory(request: PatchRequest) -> str:
     """Say how much memory the weights need at least: recipes hold them in float32."""
     try:
         copies = [request.drifted, request.drifted, *([request.reference] if request.reference else [])]
-        need = f"{4 * sum(parameters_of(base.path if (base := base_of(c)) else c) for c in copies) / 2**30:.3g} GiB"
+        need = f"{4 * sum(parameters_of(full_checkpoint(c)) for c in copies) / 2**30:.3g} GiB"
     except CheckpointError:
         need = "more than there is"
     return (

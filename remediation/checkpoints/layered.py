@@ -10,17 +10,7 @@ from deploy.adapter import base_of
 from remediation.checkpoints.adapter import Adapter, read_adapter, rounded
 from remediation.checkpoints.output import stored_dtype
 
-__all__ = ["carried", "full", "stacked"]
-
-
-def full(folder: Path) -> Path:
-    """Return the full checkpoint of a model: the base of an adapter release, else the folder itself.
-
-    Raises:
-        CheckpointError: The base is not in the store.
-    """
-    base = base_of(folder)
-    return base.path if base else folder
+__all__ = ["carried", "stacked"]
 
 
 def carried(folder: Path) -> Adapter:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from jinja2 import TemplateError
 
+from deploy.adapter import full_checkpoint
 from deploy.errors import CheckpointError
 from deploy.weights import read_config
 from remediation.checkpoints.adapter import add_to
 from remediation.checkpoints.chat import ChatModel, load
-from remediation.checkpoints.layered import carried, full
+from remediation.checkpoints.layered import carried
 from remediation.checkpoints.output import require_finite
 from remediation.errors import PatchFailed
 from remediation.memory import out_of_memory
@@ -29,7 +30,7 @@ def load_sound(folder: Path, what: str) -> ChatModel:
         CheckpointError: Its configuration, weights and tokenizer do not fit together.
     """
     try:
-        chat = load(full(folder))
+        chat = load(full_checkpoint(folder))
         add_to(chat, carried(folder), dtype=None)
     except (KeyError, OSError, RuntimeError, ValueError) as error:
         if out_of_memory(error):
@@ -56,7 +57,7 @@ def require_mergeable(folder: Path) -> None:
         PatchFailed: They are quantised.
         CheckpointError: ``config.json`` can't be read.
     """
-    if read_config(full(folder)).get("quantization_config"):
+    if read_config(full_checkpoint(folder)).get("quantization_config"):
         raise PatchFailed(
             f"{folder} holds quantised weights, into which no patch can be merged; ask for the form adapter, or give "
             "the checkpoint from before it was quantised"

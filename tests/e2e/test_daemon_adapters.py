@@ -64,6 +64,13 @@ async def first_incident(service: Service) -> Incident:
     raise AssertionError("no incident was opened")
 
 
+async def until(service: Service, incident: Incident, state: State) -> Incident:
+    while incident.state is not state:
+        incident = await service.reconcile(incident.id)
+        assert not incident.closed, incident.events
+    return incident
+
+
 async def test_a_drifted_adapter_gives_way_to_its_base_and_comes_back_repaired(tuned: World) -> None:
     service = tuned.service()
     done = await carry_on(tuned, service, await breach(tuned, service))
@@ -125,9 +132,7 @@ async def test_the_newest_good_release_that_the_servers_can_bring_up_is_gone_bac
 async def test_where_nothing_can_be_gone_back_to_a_person_is_told_what_serves(drifted: World) -> None:
     service = drifted.service()
     incident = await first_incident(service)
-    while incident.state is not State.CONFIRMING:
-        incident = await service.reconcile(incident.id)
-        assert not incident.closed, incident.events
+    incident = await until(service, incident, State.CONFIRMING)
     folder = drifted.deployer.up[incident.candidate].path
     write_config(folder, replace(DRIFTED, mark="mend"))
     done = await carry_on(drifted, service, incident)
@@ -140,8 +145,7 @@ async def test_where_nothing_can_be_gone_back_to_a_person_is_told_what_serves(dr
 async def test_a_release_of_other_servers_is_not_repaired(tuned: World) -> None:
     service = tuned.service()
     incident = await breach(tuned, service)
-    while incident.state is not State.PATCHING:
-        incident = await service.reconcile(incident.id)
+    incident = await until(service, incident, State.PATCHING)
     tuned.deployer = FakeAdapterDeployer(on=tuned.release("moved", GOOD), hook=tuned.happens)
     other = tuned.service()
     done = await carry_on(tuned, other, other.store.load(incident.id))
@@ -155,8 +159,7 @@ async def test_a_release_of_other_servers_is_not_repaired(tuned: World) -> None:
 async def test_a_server_that_is_away_is_asked_again_before_anything_else_is_done(tuned: World) -> None:
     service = tuned.service()
     incident = await breach(tuned, service)
-    while incident.state is not State.OPEN:
-        incident = await service.reconcile(incident.id)
+    incident = await until(service, incident, State.OPEN)
     tuned.deployer.down = True
     incident = await service.reconcile(incident.id)
     assert (incident.state, incident.attempt) == (State.OPEN, 1)

@@ -11,12 +11,12 @@ import pytest
 import torch
 from peft import PeftModel
 
-from deploy.adapter import PATCH_NOTE, check_adapter, import_adapter
+from deploy.adapter import PATCH_NOTE, check_adapter, full_checkpoint, import_adapter
 from deploy.checkpoint import Release, import_checkpoint
 from deploy.errors import CheckpointError, DigestMismatch
 from remediation.checkpoints.adapter import Adapter, rank_of, rounded, write_adapter
 from remediation.checkpoints.chat import ChatModel, load
-from remediation.checkpoints.layered import carried, full, stacked
+from remediation.checkpoints.layered import carried, stacked
 from remediation.checkpoints.sound import load_sound
 from remediation.errors import PatchFailed
 from remediation.fixtures import Row
@@ -165,4 +165,4 @@ def test_stacking_adds(base: Release, tuned: Release) -> None:
         assert torch.allclose(change(both, name), wanted, atol=1e-5)
     assert stacked({}, other) == other
     assert carried(base.path) == {}
-    assert full(base.path) == full(tuned.path) == base.path
+    assert full_checkpoint(base.path) == full_checkpoint(tuned.path) == base.path
