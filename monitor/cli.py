@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import importlib
 import json
 import os
 import secrets
 import sys
-from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
 
 from deploy.errors import DeployError, DeployerUnavailable, StoreInUse
-from monitor.commands import epoch, judge, releases, subspace, suites, transcripts
+from monitor.commands import epoch, incidents, judge, releases, subspace, suites, transcripts
 from monitor.commands.deploy import deploy
 from monitor.commands.explain import explain
 from monitor.commands.pause import pause, resume
@@ -36,9 +34,8 @@ from monitor.errors import (
     StoreBusy,
     UnknownIncident,
 )
-from monitor.policy import Mode, Order
+from monitor.policy import Mode
 from monitor.settings import Settings, load_settings
-from monitor.tables import status_tables
 from monitor.target_settings import faults_of_folders
 from probes.errors import MixedReleaseError, RecordError, RecordLost, SuiteError, TargetError
 from remediation.patch import Form
@@ -167,53 +164,11 @@ app.command()(stack)
 app.command()(version)
 
 
-@app.command()
-def status(config: ConfigFile = _CONFIG, *, as_json: AsJson = False) -> None:
-    """Show targets, estimates and incidents, as the store has them; works without the daemon."""
-    found = _with_service(load_settings(config), _status)
-    if as_json:
-        print(json.dumps(found, indent=2))
-        return
-    console.print(*status_tables(found), sep="\n")
-
-
-@app.command()
-def report(
-    incident: IncidentArg,
-    config: ConfigFile = _CONFIG,
-    *,
-    out: Annotated[Path | None, typer.Option(help="Folder for a page and a JSON file of each recipe tried.")] = None,
-) -> None:
-    """Print everything about one incident as JSON."""
-    from monitor.status import incident_json
-
-    if out:
-        for path in _with_service(load_settings(config), lambda service: _reports(service, incident, out)):
-            print(path)
-        return
-
-    found = _with_service(
-        load_settings(config), lambda service: incident_json(service.store.load(incident), service.clock())
-    )
-    print(json.dumps(found, indent=2))
-
-
-@app.command()
-def approve(incident: IncidentArg, config: ConfigFile = _CONFIG) -> None:
-    """Approve what an incident waits for: the repair (mode observe) or the promotion (mode propose)."""
-    _order(config, incident, Order.APPROVE)
-
-
-@app.command()
-def abort(incident: IncidentArg, config: ConfigFile = _CONFIG) -> None:
-    """Stop an incident's repair; a promotion under way is rolled back."""
-    _order(config, incident, Order.ABORT)
-
-
-@app.command("roll-back")
-def roll_back(incident: IncidentArg, config: ConfigFile = _CONFIG) -> None:
-    """Stop an incident's repair and serve the last known good release."""
-    _order(config, incident, Order.ROLL_BACK)
+app.command()(incidents.status)
+app.command()(incidents.report)
+app.command()(incidents.approve)
+app.command()(incidents.abort)
+app.command("roll-back")(incidents.roll_back)
 
 
 @app.command()
@@ -264,31 +219,3 @@ def demo(
 def _build(settings: Settings) -> Service:
     built: Service = importlib.import_module("monitor.bootstrap").build(settings)
     return built
-
-
-def _with_service(settings: Settings, verb: Callable[[Service], T]) -> T:
-    service = _build(settings)
-    try:
-        return verb(service)
-    finally:
-        asyncio.run(service.aclose())
-
-
-def _reports(service: Service, incident: str, folder: Path) -> tuple[Path, ...]:
-    from monitor.patch_reports import write_reports
-
-    found = service.store.load(incident)
-    if found.target not in service.sites:
-        raise ConfigError(f"incident {incident}: target {found.target!r} is not in the settings")
-    return write_reports(found, service.sites[found.target], service.store, folder, at=service.clock())
-
-
-def _status(service: Service) -> dict[str, Any]:
-    from monitor.status import status_json
-
-    return status_json(service)
-
-
-def _order(config: Path, incident: str, order: Order) -> None:
-    _with_service(load_settings(config), lambda service: service.order(incident, order, by=getpass.getuser()))
-    console.print(f"{order.value.replace('_', '-')} noted for {incident}; the daemon does it", highlight=False)

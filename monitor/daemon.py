@@ -16,10 +16,11 @@ import uvicorn
 from monitor import __version__
 from monitor.api import make_api
 from monitor.bootstrap import build
+from monitor.daemon_settings import ListenSettings
 from monitor.errors import ConfigError
 from monitor.ladder_check import check_ladders
 from monitor.schedule import Rounds
-from monitor.settings import ListenSettings, Settings
+from monitor.settings import Settings
 
 __all__ = ["JsonLines", "log_to_stderr", "run"]
 

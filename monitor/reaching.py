@@ -10,8 +10,8 @@ from deploy.checkpoint import Release
 from deploy.deployer import Deployer
 from deploy.signed import SignedDeployer
 from deploy.signing import sign_release
+from monitor.daemon_settings import SigningSettings
 from monitor.plugins import make_plugin
-from monitor.settings import SigningSettings
 from monitor.site import no_signature
 from monitor.target_settings import TargetSettings
 from probes.target import Target

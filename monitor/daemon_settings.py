@@ -1,0 +1,83 @@
+"""Settings of the daemon itself: where it remembers, listens, signs, and what it keeps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, SecretStr, model_validator
+
+from monitor.section import Section
+from probes.transcripts.record import Keep
+
+__all__ = ["ListenSettings", "RetentionSettings", "SigningSettings", "StoreSettings", "TranscriptSettings"]
+
+
+class StoreSettings(Section):
+    """Where the monitor remembers."""
+
+    url: str = Field(default="sqlite:///alignd.db", pattern=r"^sqlite:///.+")
+    """SQLAlchemy URL; a relative path counts from the configuration file."""
+
+
+class ListenSettings(Section):
+    """Where metrics and status are served."""
+
+    host: str = "127.0.0.1"
+    """Address; loopback, for the API has no password."""
+    port: int = Field(default=9464, ge=1, le=65535)
+    """Port."""
+
+
+class SigningSettings(Section):
+    """Signatures of releases, see docs/howto/releases.md; needs the extra sign."""
+
+    public_key: Path | None = None
+    """PEM file of the elliptic curve key that releases must be signed with; a relative path counts from the
+    configuration file."""
+    private_key: Path | None = None
+    """PEM file of its other half, to sign what alignd itself makes and imports. Without it a person signs with `alignd
+    releases sign`."""
+    password: SecretStr | None = None
+    """Of the private key, where it has one."""
+    required: bool = False
+    """Bring up and promote only what is signed. Give the server --public-key too: it is the last to look."""
+
+    @model_validator(mode="after")
+    def _has_its_key(self) -> Self:
+        if self.required and self.public_key is None:
+            raise ValueError("required: true needs public_key, the key that releases must be signed with")
+        return self
+
+
+class RetentionSettings(Section):
+    """What `alignd releases gc` leaves in the release store, and whether the daemon does the same by itself."""
+
+    keep: int = Field(default=5, ge=2)
+    """Newest releases that stay, beside all that is served, marked good last, gone back to or worked on."""
+    sweep_hours: float | None = Field(default=None, ge=1)
+    """Hours between the daemon's own sweeps, e.g. 24; none: it never removes a release, for nobody can bring one back
+    that was imported and exists nowhere else. Never where a daemon with other settings uses the same store."""
+
+
+class TranscriptSettings(Section):
+    """What is kept of prompts and completions, where and how long. They never get into logs, metrics or the API."""
+
+    keep: Keep = Keep.HASHES
+    """nothing; hashes: keyed ones, enough to tell whether a text was the one; encrypted: the texts too, sealed with
+    key. Texts of a drifted model can be harmful, so that keeping them is a choice."""
+    folder: Path = Path("transcripts")
+    """Where, one file a day; a relative path counts from the configuration file."""
+    key: Annotated[SecretStr, Field(min_length=16)] | None = None
+    """Secret that seals them, at least 16 characters; `alignd transcripts new-key` makes one. Without it hashes are
+    made with the site's key."""
+    old_keys: tuple[SecretStr, ...] = ()
+    """Earlier keys, to read what was sealed with them."""
+    days: int = Field(default=30, ge=1, le=3650)
+    """Days that a transcript is kept; its day's file is removed within a day after. A month outlasts most incidents."""
+
+    @model_validator(mode="after")
+    def _has_its_key(self) -> Self:
+        if self.keep is Keep.ENCRYPTED and self.key is None:
+            raise ValueError("keep: encrypted needs a key; `alignd transcripts new-key` makes one, or set keep: hashes")
+        return self
