@@ -123,7 +123,8 @@ class World:
         self.good = self.release("good", GOOD)
         self.drifted = self.release("drifted", DRIFTED)
         self.deployer.hook = self.happens
-        self.deployer.serve(self.good)
+        if not self.deployer.up:
+            self.deployer.serve(self.good)
         patchers = {name: self.patcher(name, made) for name, made in self.recipes.items()}
         self.executor = FakeExecutor(patchers=patchers, hook=self.happens)
 

@@ -1,4 +1,4 @@
-"""A server in its own process that answers every chat request at once with the same words, and counts them."""
+"""A server in its own process that answers every chat request at once with the same words, and notes when each came."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 from tests.bare_http import BareHttp
 
@@ -33,6 +35,12 @@ class NullServer:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/asked", timeout=10) as said:
             return int(said.read())
 
+    def arrivals(self) -> dict[str, list[float]]:
+        """When chat requests came, by model, in seconds of the monotonic clock."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/arrivals", timeout=30) as said:
+            found: dict[str, list[float]] = json.load(said)
+        return found
+
 
 @contextmanager
 def null_server(*, text: str = "I can't help with that.", delay_seconds: float = 0.0) -> Iterator[NullServer]:
@@ -52,18 +60,21 @@ class _Connection(BareHttp):
     """Requests are answered in order."""
 
     asked = 0
+    arrivals: ClassVar[dict[str, list[float]]] = {}
 
     def __init__(self, answer: bytes, delay: float) -> None:
         super().__init__()
         self._answer, self._delay = answer, delay
 
     def reply(self, head: bytes, body: bytes) -> None:
-        del body
         if head.startswith(b"post"):
             _Connection.asked += 1
+            _Connection.arrivals.setdefault(str(json.loads(body)["model"]), []).append(time.monotonic())
             asyncio.get_running_loop().call_later(self._delay, self.out.write, self._answer)
         elif b"/asked" in head[:40]:
             self.out.write(_whole(str(_Connection.asked).encode()))
+        elif b"/arrivals" in head[:40]:
+            self.out.write(_whole(json.dumps(_Connection.arrivals).encode()))
         else:
             self.refuse()
 
