@@ -10,7 +10,7 @@ import secrets
 import sys
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -65,13 +65,10 @@ app.add_typer(subspace.app, name="subspace")
 app.add_typer(releases.app, name="releases")
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="Configuration file.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-IncidentArg = Annotated[str, typer.Argument(help="Incident id, see `alignd status`.")]
 _CONFIG = Path("alignd.yaml")
 _FORWARDED = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 console = Console()
-T = TypeVar("T")
 
 
 def main() -> None:

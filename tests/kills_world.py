@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import signal
 from collections.abc import Awaitable, Callable
@@ -18,6 +17,7 @@ from deploy.checkpoint import Release, find_release, import_checkpoint
 from deploy.deployer import ServedRelease
 from deploy.durable import write_whole
 from deploy.testing import FakeDeployer
+from monitor.daemon import _guard as guard
 from monitor.measure import Measure
 from monitor.policy import Schedule
 from monitor.schedule import Rounds
@@ -148,18 +148,9 @@ async def live(world: LastingWorld) -> None:
     service = world.service()
     service.store.hold()
     await service.prepare()
-    rounds = Rounds(service, _guard)
+    rounds = Rounds(service, guard)
     rounds.start()
     while not any(i.closed for i in service.store.incidents()):
         await asyncio.sleep(_LOOK_SECONDS)
     await rounds.stop()
     await service.aclose()
-
-
-async def _guard(action: str, subject: str, work: Awaitable[None]) -> bool:
-    try:
-        await work
-    except Exception:
-        logging.getLogger("alignd").exception("%s of %s failed", action, subject)
-        return False
-    return True

@@ -59,7 +59,6 @@ def null_server(*, text: str = "I can't help with that.", delay_seconds: float =
 class _Connection(BareHttp):
     """Requests are answered in order."""
 
-    asked = 0
     arrivals: ClassVar[dict[str, list[float]]] = {}
 
     def __init__(self, answer: bytes, delay: float) -> None:
@@ -68,11 +67,10 @@ class _Connection(BareHttp):
 
     def reply(self, head: bytes, body: bytes) -> None:
         if head.startswith(b"post"):
-            _Connection.asked += 1
             _Connection.arrivals.setdefault(str(json.loads(body)["model"]), []).append(time.monotonic())
             asyncio.get_running_loop().call_later(self._delay, self.out.write, self._answer)
         elif b"/asked" in head[:40]:
-            self.out.write(_whole(str(_Connection.asked).encode()))
+            self.out.write(_whole(str(sum(map(len, _Connection.arrivals.values()))).encode()))
         elif b"/arrivals" in head[:40]:
             self.out.write(_whole(json.dumps(_Connection.arrivals).encode()))
         else:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import getpass
-import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 from rich.console import Console
 
-from monitor.commands.serving import CONFIG, AsJson, ConfigFile
+from monitor.commands.serving import CONFIG, AsJson, ConfigFile, with_service
 from monitor.errors import ConfigError
 from monitor.policy import Order
-from monitor.settings import Settings, load_settings
+from monitor.settings import load_settings
 from monitor.tables import status_tables
 
 if TYPE_CHECKING:  # so that `--help` stays quick
@@ -31,7 +29,7 @@ T = TypeVar("T")
 
 def status(config: ConfigFile = CONFIG, *, as_json: AsJson = False) -> None:
     """Show targets, estimates and incidents, as the store has them; works without the daemon."""
-    found = _with_service(load_settings(config), _status)
+    found = _asked(config, _status)
     if as_json:
         print(json.dumps(found, indent=2))
         return
@@ -48,13 +46,11 @@ def report(
     from monitor.status import incident_json
 
     if out:
-        for path in _with_service(load_settings(config), lambda service: _reports(service, incident, out)):
+        for path in _asked(config, lambda service: _reports(service, incident, out)):
             print(path)
         return
 
-    found = _with_service(
-        load_settings(config), lambda service: incident_json(service.store.load(incident), service.clock())
-    )
+    found = _asked(config, lambda service: incident_json(service.store.load(incident), service.clock()))
     print(json.dumps(found, indent=2))
 
 
@@ -73,12 +69,13 @@ def roll_back(incident: IncidentArg, config: ConfigFile = CONFIG) -> None:
     _order(config, incident, Order.ROLL_BACK)
 
 
-def _with_service(settings: Settings, verb: Callable[[Service], T]) -> T:
-    service: Service = importlib.import_module("monitor.bootstrap").build(settings)
-    try:
+def _asked(config: Path, verb: Callable[[Service], T]) -> T:
+    """Make the service, call a verb that awaits nothing, and close it."""
+
+    async def ask(service: Service) -> T:
         return verb(service)
-    finally:
-        asyncio.run(service.aclose())
+
+    return with_service(load_settings(config), ask)
 
 
 def _reports(service: Service, incident: str, folder: Path) -> tuple[Path, ...]:
@@ -97,5 +94,5 @@ def _status(service: Service) -> dict[str, Any]:
 
 
 def _order(config: Path, incident: str, order: Order) -> None:
-    _with_service(load_settings(config), lambda service: service.order(incident, order, by=getpass.getuser()))
+    _asked(config, lambda service: service.order(incident, order, by=getpass.getuser()))
     console.print(f"{order.value.replace('_', '-')} noted for {incident}; the daemon does it", highlight=False)

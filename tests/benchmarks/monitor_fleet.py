@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,11 +22,11 @@ import httpx
 import yaml
 
 from deploy.vllm.child import free_port
+from tests.e2e.test_daemon_process import daemon, rss_mb
 from tests.null_server import NullServer, null_server
 
 __all__ = ["batches", "lags", "measure"]
 
-ROOT = Path(__file__).resolve().parents[2]
 INTERVAL_SECONDS, BATCH = 60.0, 4
 _START_SECONDS, _SCRAPE_EVERY_SECONDS = 300.0, 5.0
 
@@ -40,11 +37,6 @@ class Daemon:
 
     pid: int
     api: str
-
-    def rss_mb(self) -> float:
-        """Resident memory, in MB of 1024 kB."""
-        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
 
     def scrape(self) -> tuple[float, str]:
         """Scrape once; return the milliseconds and the text."""
@@ -83,11 +75,7 @@ def _daemon(folder: Path, server: NullServer, targets: int) -> Iterator[Daemon]:
         ],
     }  # fmt: skip
     (folder / "alignd.yaml").write_text(yaml.safe_dump(config))
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "monitor", "run", "--config", str(folder / "alignd.yaml")], cwd=ROOT, stderr=log,
-            stdout=log, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
+    process = daemon(folder)
     try:
         yield Daemon(pid=process.pid, api=f"http://127.0.0.1:{port}")
     finally:
@@ -95,12 +83,12 @@ def _daemon(folder: Path, server: NullServer, targets: int) -> Iterator[Daemon]:
         process.wait(60)
 
 
-def _await_sweeps(daemon: Daemon, targets: int, log: Path) -> float:
+def _await_sweeps(running: Daemon, targets: int, log: Path) -> float:
     """Wait until every target was swept once; return the seconds."""
     began = time.monotonic()
     while time.monotonic() - began < _START_SECONDS:
         try:
-            text = daemon.scrape()[1]
+            text = running.scrape()[1]
         except httpx.TransportError:
             time.sleep(0.5)
             continue
@@ -120,20 +108,20 @@ def measure(*, targets: int = 500, seconds: float = 300.0) -> dict[str, Any]:
     """
     with null_server() as server, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with _daemon(folder, server, 1) as daemon:
-            _await_sweeps(daemon, 1, folder / "log")
+        with _daemon(folder, server, 1) as running:
+            _await_sweeps(running, 1, folder / "log")
             time.sleep(seconds / 10)
-            idle = daemon.rss_mb()
+            idle = rss_mb(running.pid)
     with null_server() as server, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with _daemon(folder, server, targets) as daemon:
-            first = _await_sweeps(daemon, targets, folder / "log")
+        with _daemon(folder, server, targets) as running:
+            first = _await_sweeps(running, targets, folder / "log")
             scrapes, sizes, rss, end = [], [], [], time.monotonic() + seconds
             while time.monotonic() < end:
-                took, text = daemon.scrape()
+                took, text = running.scrape()
                 scrapes.append(took)
                 sizes.append(len(text))
-                rss.append(daemon.rss_mb())
+                rss.append(rss_mb(running.pid))
                 time.sleep(_SCRAPE_EVERY_SECONDS)
             late = lags(server.arrivals(), INTERVAL_SECONDS)
     return {
