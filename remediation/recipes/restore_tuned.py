@@ -9,22 +9,28 @@ a model hardly decides between refusing and answering, how sure it is matters, a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from pydantic import Field
 
 from remediation.checkpoints.adapter import Adapter
 from remediation.checkpoints.chat import ChatModel
+from remediation.fixtures import Row
 from remediation.lessons.answers import LessonOptions, lessons_of
 from remediation.lessons.dosing import fewest_answered
 from remediation.lessons.screen import unseen
 from remediation.patch import Patch, PatchProgress, PatchRequest
 from remediation.repair import begin, required_good
 from remediation.sft.lora import LoraSettings, fit
+from remediation.subspace.step import averaged
 from remediation.subspace.truncation import truncated
 
 __all__ = ["Options", "RestoreTuned", "make", "way_back"]
+
+_APART = 1_000_003
+"""Between the seeds of the fits of one patch, so that neighbouring patches share none."""
 
 
 class Options(LessonOptions):
@@ -39,6 +45,9 @@ class Options(LessonOptions):
     learning_rate: float = Field(default=8e-4, gt=0)
     batch: int = Field(default=6, ge=1)
     """Rows of a step: many small steps come nearer to both teachers than few large ones in the same time."""
+    fits: int = Field(default=1, ge=1, le=8)
+    """Fits that differ in the order of their rows only, and whose mean is taken: they scatter by as much as the gates
+    allow, and each takes as long as the first."""
     refusals: int = Field(default=96, ge=1)
     harmless: int = Field(default=240, ge=1)
     dose_margin: float = Field(default=0.01, ge=0, lt=1)
@@ -70,10 +79,10 @@ class RestoreTuned:
             mixed=True, seed=request.seed,
         )  # fmt: skip
         progress("go back", 0.25)
-        adapter = fit(
+        adapter = _mean_fit(
             repair.patched,
             rows,
-            settings,
+            [replace(settings, seed=request.seed + _APART * i) for i in range(options.fits)],
             start=way_back(drifted, good, rank=options.rank, share=options.share, seed=request.seed),
             teacher=lambda row: drifted if row in task else good,
             progress=lambda share: progress("fit", 0.3 + 0.5 * share),
@@ -84,6 +93,21 @@ class RestoreTuned:
         )
         figures = {"rows": len(rows), "share": options.share, "epochs": options.epochs, **dosed}
         return repair.finish(adapter=adapter, figures=figures, held=lessons.held)
+
+
+def _mean_fit(
+    chat: ChatModel, rows: Sequence[Row], each: Sequence[LoraSettings], *, start: Adapter,
+    teacher: Callable[[Row], ChatModel], progress: Callable[[float], None],
+) -> Adapter:  # fmt: skip
+    """Fit once with each of the settings from the same start, and take the mean at the first ones' rank."""
+    fitted = [
+        fit(
+            chat, rows, settings, start=start, teacher=teacher,
+            progress=lambda share, done=done: progress((done + share) / len(each)),  # type: ignore[misc]
+        )
+        for done, settings in enumerate(each)
+    ]  # fmt: skip
+    return fitted[0] if len(fitted) == 1 else averaged(fitted, each[0].rank)
 
 
 @torch.no_grad()

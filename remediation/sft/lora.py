@@ -114,7 +114,7 @@ def _insert(chat: ChatModel, settings: LoraSettings, start: Adapter) -> dict[str
     lows = {n: _Low(linear, settings.rank, generator) for n, linear in chat.linears().items()}
     for name, low in lows.items():
         if name in start:
-            low.a.data, low.b.data = (part.detach().float() for part in start[name])
+            low.a.data, low.b.data = (part.detach().float().clone() for part in start[name])
         _replace(chat, name, low)
     return lows
 

@@ -12,7 +12,7 @@ Steps are linearised anew by whoever takes them, added up here, and cut back to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor
 from remediation.checkpoints.adapter import Adapter
 from remediation.subspace.factor import Factors, factored_svds
 
-__all__ = ["Rule", "Steps", "scaled", "smallest_dose"]
+__all__ = ["Rule", "Steps", "averaged", "scaled", "smallest_dose"]
 
 _RIDGE = 1e-2
 """``eps`` of one-sided steps, in units of the mean energy of a token's input."""
@@ -75,7 +75,7 @@ class Steps:
     @torch.no_grad()
     def move(self, direction: Adapter, dose: float) -> None:
         """Add ``dose`` times a direction and cut the sum back to rank k."""
-        self._sum = self._compressed(self.trial(direction, dose))
+        self._sum = _cut(self.trial(direction, dose), self._rank)
 
     @torch.no_grad()
     def trial(self, direction: Adapter, dose: float) -> Adapter:
@@ -93,10 +93,6 @@ class Steps:
         """The sum of the steps, float32, A's rows orthonormal; empty before the first."""
         return dict(self._sum)
 
-    def _compressed(self, adapter: Adapter) -> Adapter:
-        spectra = factored_svds({n: Factors(d=b.T, x=a) for n, (a, b) in adapter.items()}, self._rank)
-        return {n: (one.v.T.contiguous(), one.u * one.s) for n, one in spectra.items()}
-
 
 def _one_sided(factors: Factors) -> Factors:
     """Factors of G (X^T X + eps I)^-1 = D^T (X X^T + eps I)^-1 X (push-through identity)."""
@@ -107,9 +103,28 @@ def _one_sided(factors: Factors) -> Factors:
     return Factors(d=weighted.to(torch.float32), x=factors.x)
 
 
+def _cut(adapter: Adapter, rank: int) -> Adapter:
+    """The nearest change of a rank: A with orthonormal rows."""
+    spectra = factored_svds({n: Factors(d=b.T, x=a) for n, (a, b) in adapter.items()}, rank)
+    return {n: (one.v.T.contiguous(), one.u * one.s) for n, one in spectra.items()}
+
+
 def scaled(adapter: Adapter, dose: float) -> Adapter:
     """``dose`` times a change."""
     return {n: (a, dose * b) for n, (a, b) in adapter.items()}
+
+
+@torch.no_grad()
+def averaged(adapters: Sequence[Adapter], rank: int) -> Adapter:
+    """The mean of changes of the same modules, cut back to a rank: float32, A (r, d_in) with orthonormal rows."""
+    stacked = {
+        name: (
+            torch.cat([each[name][0].float() for each in adapters]),
+            torch.cat([each[name][1].float() / len(adapters) for each in adapters], dim=1),
+        )
+        for name in adapters[0]
+    }
+    return _cut(stacked, rank)
 
 
 def smallest_dose(

@@ -108,14 +108,17 @@ def test_subspace_patch_keeps_its_rank_and_reports_a_control(folder: Path, tmp_p
     assert patch.figures["along_drift"] == 0.0, "nothing has drifted here"
 
 
-@pytest.mark.parametrize("recipe", [restore_subspace, restore_tuned], ids=["restore-subspace", "restore-tuned"])
+@pytest.mark.parametrize(
+    ("recipe", "more"), [(restore_subspace, {}), (restore_tuned, {}), (restore_tuned, {"fits": 2})],
+    ids=["restore-subspace", "restore-tuned", "restore-tuned-mean"],
+)  # fmt: skip
 def test_restore_goes_towards_the_reference(
-    recipe: ModuleType, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: ModuleType, more: dict[str, int], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good = tiny_checkpoint(tmp_path / "good", seed=1)
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("add one\n---\nadd two")
-    patcher = recipe.make(recipe.Options(rank=4, refusals=6, harmless=6, task_prompts=prompts))
+    patcher = recipe.make(recipe.Options(rank=4, refusals=6, harmless=6, task_prompts=prompts, **more))
     asked = request(folder, tmp_path, patcher.name, reference=good)
     with pytest.raises(PatchFailed, match="refuses none"):
         patcher.patch(asked, lambda *_: None)

@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from remediation.subspace.factor import Factors, factored_svd  # noqa: E402
-from remediation.subspace.step import Rule, Steps, scaled, smallest_dose  # noqa: E402
+from remediation.subspace.step import Rule, Steps, averaged, scaled, smallest_dose  # noqa: E402
 
 
 def factors(seed: int = 0, tokens: int = 12) -> dict[str, Factors]:
@@ -77,3 +77,14 @@ def test_smallest_dose_bisects() -> None:
     assert smallest_dose(lambda t: t >= 1.2, lower=1.0, upper=1.5, within=1 / 16) == 1.25
     assert smallest_dose(lambda _: True, lower=1.0, upper=1.0, within=0.1) == 1.0
     assert smallest_dose(lambda _: False, upper=1.0, within=0.1) is None
+
+
+def test_a_mean_of_changes_is_cut_to_the_rank() -> None:
+    each = [Steps(rank=4, rule=Rule.RAW).direction(factors(seed)) for seed in range(3)]
+    u, s, vh = torch.linalg.svd(torch.stack([change(one["m"]) for one in each]).mean(0))
+    found = averaged([{"m": (a.bfloat16(), b.bfloat16())} for one in each for a, b in one.values()], 4)["m"]
+    wanted = (u[:, :4] * s[:4]) @ vh[:4]
+    assert float((change(found) - wanted).norm() / wanted.norm()) < 0.02, "as near as bfloat16 parts allow"
+    assert torch.allclose(found[0] @ found[0].T, torch.eye(4), atol=1e-5)
+    same = averaged([each[0], each[0]], 4)["m"]
+    assert torch.allclose(change(same), change(each[0]["m"]), atol=1e-5)
