@@ -17,7 +17,9 @@ from monitor.errors import OpenIncident
 from monitor.site import Site
 from monitor.store import Store
 
-__all__ = ["changing", "named_by_incidents", "note_staged", "require_no_incident", "retire_left", "stop_noted"]
+__all__ = [
+    "changing", "named_by_incidents", "note_left", "note_staged", "require_no_incident", "retire_left", "stop_noted",
+]  # fmt: skip
 
 log = logging.getLogger("alignd")
 
@@ -81,6 +83,16 @@ def note_staged(site: Site, releases: Iterable[str]) -> None:
     _note(site, {*releases, *_noted(site)})
 
 
+def note_left(site: Site, release: str) -> None:
+    """Take a release off the note: it was stopped.
+
+    Raises:
+        CheckpointError: The store can't be written.
+    """
+    if release in (noted := _noted(site)):
+        _note(site, {*noted} - {release})
+
+
 async def stop_noted(step: Step) -> list[str]:
     """Stop what was staged here and takes no traffic, unless the daemon works with it by now; return what was.
 
@@ -89,7 +101,7 @@ async def stop_noted(step: Step) -> list[str]:
     site, stopped = step.site, []
     try:
         if noted := await asyncio.to_thread(_noted, site):
-            busy = named_by_incidents(step.store, site.name)
+            busy = _worked_with(step.store, site.name)
             for served in (await site.deployer.state()).up:
                 if served.release in noted and not served.takes_traffic and served.release not in busy:
                     await site.deployer.retire(served.release)
@@ -98,6 +110,15 @@ async def stop_noted(step: Step) -> list[str]:
     except DeployError as error:
         log.warning("not_retired", extra={"target": site.name, "why": str(error)})
     return stopped
+
+
+def _worked_with(store: Store, target: str) -> set[str]:
+    """Return the releases that a target's open incidents still need up: what an earlier recipe left is not."""
+    return {
+        release
+        for i in store.incidents(target=target, open_only=True)
+        for release in (i.release, i.candidate, i.last_good, i.trial.candidate if i.trial else "")
+    }
 
 
 def _touch(file: Path) -> None:
@@ -109,8 +130,10 @@ def _touch(file: Path) -> None:
 
 
 def _note(site: Site, releases: Iterable[str]) -> None:
+    file = site.releases / ".changes" / f"{site.name}.json"
     try:
-        write_whole(site.releases / ".changes" / f"{site.name}.json", json.dumps({"staged": sorted(releases)}))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, json.dumps({"staged": sorted(releases)}))
     except OSError as error:
         raise CheckpointError(f"{site.releases}: can't be written ({error.strerror}); free disk") from error
 

@@ -8,22 +8,23 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from deploy.durable import clear_scratch
-from deploy.errors import DeployError, DeployerUnavailable, StageError
+from deploy.errors import DeployError
 from deploy.offers import closing
 from monitor.changing import retire_left
 from monitor.checks import Checks
 from monitor.deploying import Asked, Deployment, deploy
 from monitor.effect import Step, known_profiles, last_good, measured
 from monitor.errors import ConfigError, NotMeasured, OpenIncident
-from monitor.incident import Incident, IncidentId, State, advance, noted, open_incident, with_facts
+from monitor.incident import Incident, IncidentId, State, open_incident, with_facts
 from monitor.mending import Mending
 from monitor.pausing import pause_in_force, pause_words
-from monitor.policy import Order, due, may_open, outcome_of
+from monitor.policy import Order, may_open, outcome_of
 from monitor.probe_log import Epoch
 from monitor.prober import Prober
+from monitor.reconciling import Reconciler
 from monitor.site import Say, Site
-from monitor.steps import configured_good, let_go, take_step
-from monitor.store import PlacedOrder, Store
+from monitor.steps import clear_left, configured_good
+from monitor.store import Store
 from monitor.upkeep import Retention, Upkeep
 from monitor.view import Activity, View, view_of
 from monitor.watch import SURVEY, Phase, Watch
@@ -33,7 +34,6 @@ __all__ = ["Service"]
 
 log = logging.getLogger("alignd")
 
-_LEAVES_CANDIDATE = {State.PATCHING, State.DISMISSED, State.ESCALATED}
 _JUDGE_HOURS = 0.25
 """A judge that was not checked for so long is checked before its word opens an incident."""
 _BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
@@ -54,6 +54,7 @@ class Service:
         self.checks = Checks(sites=sites, clock=clock)
         self.upkeep = Upkeep(sites, store, clock, retention or Retention())
         self.mending = Mending(sites=sites, store=store, clock=clock)
+        self.reconciler = Reconciler(sites=sites, store=store, clock=clock, checks=self.checks, teller=self._teller)
         self.prober = Prober(sites=sites, store=store, clock=clock, checks=self.checks)
         self._got_to_know: set[tuple[str, str]] = set()
 
@@ -68,6 +69,7 @@ class Service:
                 await asyncio.to_thread(clear_scratch, scratch)
         for site in self.sites.values():
             await retire_left(Step(site=site, store=self.store, say=self._teller(site.name)))
+            await asyncio.to_thread(clear_left, site, self.store)
             if not site.last_known_good:
                 continue
             try:
@@ -174,71 +176,15 @@ class Service:
         log.warning("incident_opened", extra={"target": site.name, "incident": incident.id, "release": release})
 
     async def reconcile(self, incident: str) -> Incident:
-        """Carry an incident one step on: load, one effect, advance, save.
+        """Carry an incident one step on.
 
         Raises:
             StaleIncident: Somebody saved it in between; nothing was lost, the effect will be done again.
         """
-        loaded = self.store.load(incident)
-        if loaded.closed or loaded.target not in self.sites:
-            return loaded
-        site = self.sites[loaded.target]
-        if order := self.store.order_for(incident):
-            return await self._obey(loaded, order, site)
-        if not due(loaded, self.clock()):
-            return loaded
-        if why := self.checks.frozen(site.name):
-            waiting = noted(loaded, now=self.clock(), note=f"action needed: {why}")
-            return loaded if waiting == loaded else self._save(waiting, None)
-        say = self._teller(site.name)
-        say(loaded.state.value.lower(), 0.0)
-        effect = await take_step(loaded, site, self.store, say)
-        if effect.outcome is None:
-            waiting = noted(effect.incident, now=self.clock(), note=effect.note)
-            return loaded if waiting == loaded else self._save(waiting, None)
-        moved = advance(
-            effect.incident, effect.outcome, now=self.clock(), note=effect.note, candidate=effect.candidate
-        )
-        if moved.state in _LEAVES_CANDIDATE:
-            await self._let_go(loaded, site)
-        return self._save(moved, None)
-
-    async def _let_go(self, incident: Incident, site: Site) -> None:
-        """Free what a candidate holds; where that fails it costs memory, never the incident."""
-        try:
-            await let_go(incident, site)
-        except (DeployerUnavailable, StageError) as error:
-            log.warning("not_retired", extra={"incident": incident.id, "why": str(error)})
-
-    async def _obey(self, incident: Incident, order: PlacedOrder, site: Site) -> Incident:
-        """Do what a person ordered, where it means something in this state."""
-        if order.order is Order.APPROVE and incident.state is State.OPEN:
-            agreed = with_facts(incident, {"approved_by": order.by})
-            return self._save(noted(agreed, now=self.clock(), note=f"{order.by} approved the repair"), order)
-        outcome = outcome_of(order.order, incident.state)
-        if outcome is None:
-            self.store.drop(order)
-            log.warning(
-                "order_dropped",
-                extra={"incident": incident.id, "order": order.order.value, "state": incident.state.value},
-            )
-            return incident
-        word = order.order.value.replace("_", "-")
-        moved = advance(incident, outcome, now=self.clock(), note=f"{order.by} ordered: {word}")
-        if moved.state in _LEAVES_CANDIDATE:
-            await self._let_go(incident, site)
-        return self._save(moved, order)
-
-    def _save(self, incident: Incident, order: PlacedOrder | None) -> Incident:
-        saved = self.store.save(incident, done=order)
-        last = saved.events[-1]
-        log.info(
-            "transition",
-            extra={"target": saved.target, "incident": saved.id, "state": last.state.value, "note": last.note},
-        )
-        if saved.closed:
-            self.activities.pop(saved.target, None)
-        return saved
+        after = await self.reconciler.reconcile(incident)
+        if after.closed:
+            self.activities.pop(after.target, None)
+        return after
 
     def order(self, incident: str, order: Order, *, by: str) -> Incident:
         """Put a person's word on the book; the daemon does it.

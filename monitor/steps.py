@@ -28,7 +28,7 @@ from probes.errors import MixedReleaseError, TargetError
 from probes.statistics.evalues import Decision, DualEProcessTest, SequentialTest
 from remediation.errors import WorkerDied
 
-__all__ = ["configured_good", "let_go", "take_step"]
+__all__ = ["clear_left", "configured_good", "let_go", "take_step"]
 
 log = logging.getLogger("alignd")
 
@@ -77,6 +77,14 @@ async def let_go(incident: Incident, site: Site) -> None:
         if state.active != incident.candidate:
             await site.deployer.retire(incident.candidate)
     await asyncio.to_thread(clear, scratch(incident, site))
+
+
+def clear_left(site: Site, store: Store) -> None:
+    """Remove what a killed daemon left of recipes that are over."""
+    for incident in store.incidents(target=site.name, limit=1):
+        over = len(incident.recipes) if incident.closed else incident.recipe
+        for rung in range(over):
+            clear(scratch(replace(incident, recipe=rung), site))
 
 
 async def _detected(incident: Incident, step: Step) -> Effect:

@@ -70,4 +70,7 @@ async def test_killed_at_any_effect_it_carries_on(tmp_path: Path, monkeypatch: p
         assert [t.recipe for t in done.trials] == ["weak", "mend"]
         assert set(world.promoted) == {world.good.id, done.candidate}
         assert set(world.deployer.up) == {world.good.id, done.candidate}
+        twice = {e for e in world.deployer.effects if world.deployer.effects.count(e) > 1}
+        assert not twice - {("promote", world.good.id)}, f"killed at effect {at}: {twice}"
+        assert not list((tmp_path / str(at) / "releases" / ".work").iterdir())
     assert at > 30

@@ -1,0 +1,121 @@
+"""Carrying incidents on: load, one effect, advance, save. A person's orders come first."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+
+from deploy.errors import DeployError
+from monitor.changing import note_left, note_staged
+from monitor.checks import Checks
+from monitor.incident import Incident, State, advance, noted, with_facts
+from monitor.policy import Order, due, outcome_of
+from monitor.site import Say, Site
+from monitor.steps import let_go, take_step
+from monitor.store import PlacedOrder, Store
+
+__all__ = ["Reconciler"]
+
+log = logging.getLogger("alignd")
+
+_LEAVES_CANDIDATE = {State.PATCHING, State.DISMISSED, State.ESCALATED}
+
+
+class Reconciler:
+    """Does what an incident's state asks for, once at a time."""
+
+    def __init__(
+        self, *, sites: Mapping[str, Site], store: Store, clock: Callable[[], datetime], checks: Checks,
+        teller: Callable[[str], Say],
+    ) -> None:  # fmt: skip
+        """Take the watched targets, the store, what freezes repairs, and what tells people of a target's steps."""
+        self._sites = sites
+        self._store = store
+        self._clock = clock
+        self._checks = checks
+        self._teller = teller
+
+    async def reconcile(self, incident: str) -> Incident:
+        """Carry an incident one step on.
+
+        Raises:
+            StaleIncident: Somebody saved it in between; nothing was lost, the effect will be done again.
+        """
+        loaded = self._store.load(incident)
+        if loaded.closed or loaded.target not in self._sites:
+            return loaded
+        site = self._sites[loaded.target]
+        if order := self._store.order_for(incident):
+            return await self._obey(loaded, order, site)
+        if not due(loaded, self._clock()):
+            return loaded
+        if why := self._checks.frozen(site.name):
+            return self._wait(loaded, loaded, f"action needed: {why}")
+        say = self._teller(site.name)
+        say(loaded.state.value.lower(), 0.0)
+        effect = await take_step(loaded, site, self._store, say)
+        if effect.outcome is None:
+            return self._wait(loaded, effect.incident, effect.note)
+        moved = advance(
+            effect.incident, effect.outcome, now=self._clock(), note=effect.note, candidate=effect.candidate
+        )
+        return await self._go_on(loaded, moved, site, None)
+
+    def _wait(self, loaded: Incident, found: Incident, note: str) -> Incident:
+        waiting = noted(found, now=self._clock(), note=note)
+        return loaded if waiting == loaded else self._save(waiting, None)
+
+    async def _obey(self, incident: Incident, order: PlacedOrder, site: Site) -> Incident:
+        """Do what a person ordered, where it means something in this state."""
+        if order.order is Order.APPROVE and incident.state is State.OPEN:
+            agreed = with_facts(incident, {"approved_by": order.by})
+            return self._save(noted(agreed, now=self._clock(), note=f"{order.by} approved the repair"), order)
+        outcome = outcome_of(order.order, incident.state)
+        if outcome is None:
+            self._store.drop(order)
+            log.warning(
+                "order_dropped",
+                extra={"incident": incident.id, "order": order.order.value, "state": incident.state.value},
+            )
+            return incident
+        word = order.order.value.replace("_", "-")
+        moved = advance(incident, outcome, now=self._clock(), note=f"{order.by} ordered: {word}")
+        return await self._go_on(incident, moved, site, order)
+
+    async def _go_on(self, before: Incident, moved: Incident, site: Site, order: PlacedOrder | None) -> Incident:
+        """Save a transition, and then free what its candidate holds.
+
+        Not the other way round: a daemon that is killed in between would repeat the effect, and bring the candidate up
+        a second time. It is noted first, so that whoever comes after a kill stops it.
+        """
+        if moved.state not in _LEAVES_CANDIDATE:
+            return self._save(moved, order)
+        with _at_the_cost_of_memory(before):
+            if before.candidate:
+                await asyncio.to_thread(note_staged, site, [before.candidate])
+        saved = self._save(moved, order)
+        with _at_the_cost_of_memory(before):
+            await let_go(before, site)
+            await asyncio.to_thread(note_left, site, before.candidate)
+        return saved
+
+    def _save(self, incident: Incident, order: PlacedOrder | None) -> Incident:
+        saved = self._store.save(incident, done=order)
+        last = saved.events[-1]
+        log.info(
+            "transition",
+            extra={"target": saved.target, "incident": saved.id, "state": last.state.value, "note": last.note},
+        )
+        return saved
+
+
+@contextmanager
+def _at_the_cost_of_memory(incident: Incident) -> Iterator[None]:
+    """Go on where a candidate can't be freed: that costs memory, never the incident."""
+    try:
+        yield
+    except (DeployError, OSError) as error:
+        log.warning("not_retired", extra={"incident": incident.id, "why": str(error)})
