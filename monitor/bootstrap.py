@@ -50,15 +50,19 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def build(settings: Settings, *, clock: Callable[[], datetime] = utc_now) -> Service:
+def build(settings: Settings, *, clock: Callable[[], datetime] = utc_now, hold: bool = False) -> Service:
     """Make the service of the settings; nothing is asked or changed yet.
 
+    Args:
+        hold: Take the store for this process, as a daemon does, and upgrade it where it is of an older version.
+
     Raises:
+        StoreBusy: It is to be held, and another daemon has it.
         PluginError: A plugin is missing or refuses its options.
         ConfigError: A suite is not what its place needs.
         StoreError: The store can't be opened.
     """
-    store = SqlStore(settings.store.url)
+    store = SqlStore(settings.store.url, hold=hold)
     try:
         sites = {t.name: _site(t, settings, store, clock) for t in settings.targets}
     except (PluginError, ConfigError):

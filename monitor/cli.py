@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from deploy.errors import DeployError, DeployerUnavailable, StoreInUse
-from monitor.commands import epoch, incidents, judge, releases, subspace, suites, transcripts
+from monitor.commands import epoch, incidents, judge, releases, store, subspace, suites, transcripts
 from monitor.commands.deploy import deploy
 from monitor.commands.explain import explain
 from monitor.commands.pause import pause, resume
@@ -32,6 +32,7 @@ from monitor.errors import (
     OpenIncident,
     PluginError,
     StoreBusy,
+    StoreUnavailable,
     UnknownIncident,
 )
 from monitor.policy import Mode
@@ -63,6 +64,7 @@ app.add_typer(judge.app, name="judge")
 app.add_typer(epoch.app, name="epoch")
 app.add_typer(subspace.app, name="subspace")
 app.add_typer(releases.app, name="releases")
+app.add_typer(store.app, name="store")
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="Configuration file.")]
 _CONFIG = Path("alignd.yaml")
@@ -77,7 +79,7 @@ def main() -> None:
         app()
     except (ConfigError, PluginError, StoreBusy, UnknownIncident) as error:
         _fail(str(error), USAGE)
-    except (DeployerUnavailable, OpenIncident, StoreInUse, TargetError) as error:
+    except (DeployerUnavailable, OpenIncident, StoreInUse, StoreUnavailable, TargetError) as error:
         _fail(str(error), UNAVAILABLE)
     except (MixedReleaseError, NotMeasured) as error:
         _fail(str(error), NOT_ENOUGH)

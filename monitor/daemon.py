@@ -60,9 +60,8 @@ async def run(settings: Settings) -> None:
         StoreBusy: Another daemon runs on the store.
         ConfigError: A last known good release is not there, a recipe refuses its options, or the port is taken.
     """
-    service = build(settings)
+    service = build(settings, hold=True)
     try:
-        service.store.hold()
         for warning in await asyncio.to_thread(check_ladders, settings):
             log.warning("recipes_not_checked", extra={"why": warning})
         stop = asyncio.Event()

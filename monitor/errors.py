@@ -7,6 +7,8 @@ MonitorError
 │   └── JudgeUnavailable   the judge gave no verdict at all
 └── StoreError
     ├── StoreBusy          another daemon runs on this store
+    ├── StoreUnavailable   locked, full or away: may pass (retryable)
+    ├── StoreVersion       written by another version, or by another program
     ├── StaleSeries        somebody else added to the series first: read it again
     ├── StaleIncident      somebody saved the incident first: load it again
     ├── OpenIncident       the target has an open incident already
@@ -28,6 +30,8 @@ __all__ = [
     "StaleSeries",
     "StoreBusy",
     "StoreError",
+    "StoreUnavailable",
+    "StoreVersion",
     "UnknownIncident",
 ]
 
@@ -58,6 +62,14 @@ class StoreError(MonitorError):
 
 class StoreBusy(StoreError):
     """Another daemon runs on this store."""
+
+
+class StoreUnavailable(StoreError):
+    """The store is locked, its disk is full, or it is away; may pass."""
+
+
+class StoreVersion(StoreError):
+    """The store was written by another version of the program, or by another program."""
 
 
 class StaleSeries(StoreError):

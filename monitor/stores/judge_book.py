@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Engine, Row, func, insert, select
+from sqlalchemy import Row, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from monitor.errors import StaleSeries
 from monitor.judge_series import JudgeRow, RowKind, SeriesKey
+from monitor.stores.database import Database
 from monitor.stores.rows import iso, time_of
 from monitor.stores.schema import JUDGED
 
@@ -20,14 +21,14 @@ __all__ = ["SqlJudgeBook"]
 class SqlJudgeBook:
     """What judges said of labelled replies, append-only."""
 
-    _engine: Engine
+    _db: Database
 
     def append_judged(self, rows: Sequence[JudgeRow]) -> None:
         """Add rows of one series, all of them or none."""
         if not rows:
             return
         try:
-            with self._engine.begin() as db:
+            with self._db.writing() as db:
                 db.execute(insert(JUDGED), [_values(row) for row in rows])
         except IntegrityError as error:
             raise StaleSeries(
@@ -39,7 +40,7 @@ class SqlJudgeBook:
         """Read the target's newest series, in order."""
         newest = select(func.max(JUDGED.c.series)).where(JUDGED.c.target == target).scalar_subquery()
         query = select(JUDGED).where(JUDGED.c.target == target, JUDGED.c.series == newest)
-        with self._engine.begin() as db:
+        with self._db.reading() as db:
             return tuple(_row(row) for row in db.execute(query.order_by(JUDGED.c.position)))
 
 

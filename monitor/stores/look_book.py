@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 
-from sqlalchemy import Engine, insert, select
+from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
 from monitor.errors import StaleSeries
 from monitor.looks import LookRow
+from monitor.stores.database import Database
 from monitor.stores.rows import iso, time_of
 from monitor.stores.schema import LOOKS
 
@@ -18,13 +19,13 @@ __all__ = ["SqlLookBook"]
 class SqlLookBook:
     """Looks at log-probabilities, append-only."""
 
-    _engine: Engine
+    _db: Database
 
     def append_look(self, row: LookRow) -> None:
         """Add a look."""
         values = {k: getattr(row, k) for k in LookRow.__slots__}
         try:
-            with self._engine.begin() as db:
+            with self._db.writing() as db:
                 db.execute(insert(LOOKS).values(**{**values, "at": iso(row.at), "readings": json.dumps(row.readings)}))
         except IntegrityError as error:
             raise StaleSeries(
@@ -34,7 +35,7 @@ class SqlLookBook:
     def looks(self, target: str, epoch: int, key: str) -> tuple[LookRow, ...]:
         """Read the looks of an epoch that were made in one way, in order."""
         of = LOOKS.c.target == target, LOOKS.c.epoch == epoch, LOOKS.c.key == key
-        with self._engine.begin() as db:
+        with self._db.reading() as db:
             rows = list(db.execute(select(LOOKS).where(*of).order_by(LOOKS.c.position)))
         return tuple(
             LookRow(

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, Row, func, insert, select
+from sqlalchemy import Row, func, insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
@@ -17,6 +17,7 @@ from monitor.baseline import Baseline
 from monitor.errors import LogFault
 from monitor.probe_log import Epoch, LogEntry
 from monitor.store import SweepSummary
+from monitor.stores.database import Database
 from monitor.stores.rows import iso, time_of
 from monitor.stores.schema import BASELINES, EPOCHS, IN_AN_EPOCH, PROBES
 
@@ -29,7 +30,7 @@ _ROWS = 1000
 class SqlProbeLog:
     """Every probe that was sent, append-only."""
 
-    _engine: Engine
+    _db: Database
 
     def epoch(
         self, target: str, release: str, key: str, at: datetime, *, baseline: Baseline | None = None
@@ -38,7 +39,7 @@ class SqlProbeLog:
         latest = self.latest_epoch(target)
         if latest and (latest.release, latest.key) == (release, key):
             return latest
-        with self._engine.begin() as db:
+        with self._db.writing() as db:
             made = db.execute(
                 insert(EPOCHS).values(
                     target=target, release=release, key=key, started_at=iso(at),
@@ -50,7 +51,7 @@ class SqlProbeLog:
 
     def latest_epoch(self, target: str) -> Epoch | None:
         """Return the target's newest epoch."""
-        with self._engine.begin() as db:
+        with self._db.reading() as db:
             query = select(EPOCHS).where(EPOCHS.c.target == target).order_by(EPOCHS.c.id.desc()).limit(1)
             row = db.execute(query).first()
         return _epoch(row) if row else None
@@ -62,7 +63,7 @@ class SqlProbeLog:
         ]
         try:
             if rows:
-                with self._engine.begin() as db:
+                with self._db.writing() as db:
                     db.execute(insert(PROBES), rows)
         except IntegrityError as error:
             first = entries[0]
@@ -74,12 +75,12 @@ class SqlProbeLog:
     def entries(self, epoch: Epoch, *, purpose: str = "routine") -> tuple[LogEntry, ...]:
         """Read an epoch's probes of one purpose, in the order in which they were written."""
         query = select(PROBES).where(PROBES.c.epoch == epoch.id, IN_AN_EPOCH, PROBES.c.purpose == purpose)
-        with self._engine.begin() as db:
+        with self._db.reading() as db:
             return tuple(_entry(row) for row in db.execute(query.order_by(PROBES.c.id)))
 
     def epoch_of(self, number: int) -> Epoch | None:
         """Return the epoch of this id."""
-        with self._engine.begin() as db:
+        with self._db.reading() as db:
             row = db.execute(select(EPOCHS).where(EPOCHS.c.id == number)).first()
         return _epoch(row) if row else None
 
@@ -94,7 +95,7 @@ class SqlProbeLog:
             .group_by(p.behavior, p.attack)
         )
         query = select(p.behavior, p.attack, p.harmful).where(p.id.in_(newest))
-        with self._engine.begin() as db:
+        with self._db.reading() as db:
             return {(row.behavior, row.attack): row.harmful for row in db.execute(query)}
 
     def profiled(self, target: str, release: str, *, suite: str) -> Mapping[tuple[str, str], bool]:
@@ -103,21 +104,21 @@ class SqlProbeLog:
         mine = (p.target == target, p.release == release, p.suite == suite, p.purpose == "profile")
         newest = select(p.sweep).where(*mine).order_by(p.id.desc()).limit(1).scalar_subquery()
         query = select(p.behavior, p.attack, p.harmful).where(*mine, p.sweep == newest, p.harmful.is_not(None))
-        with self._engine.begin() as db:
+        with self._db.reading() as db:
             return {(row.behavior, row.attack): row.harmful for row in db.execute(query)}
 
     def put_baseline(self, target: str, baseline: Baseline, *, key: str, at: datetime) -> None:
         """Keep what a good release did."""
         row = {"at": iso(at), "body": json.dumps(baseline.to_json())}
         put = upsert(BASELINES).values(target=target, release=baseline.release, key=key, **row)
-        with self._engine.begin() as db:
+        with self._db.writing() as db:
             db.execute(put.on_conflict_do_update(set_=row))
 
     def baselines(self, target: str, *, key: str) -> Mapping[str, Baseline]:
         """Return the baselines of one way of measuring, by release, the oldest first."""
         b = BASELINES.c
         query = select(b.body).where(b.target == target, b.key == key).order_by(b.at)
-        with self._engine.begin() as db:
+        with self._db.reading() as db:
             found = [Baseline.from_json(json.loads(body)) for body in db.scalars(query)]
         return {one.release: one for one in found}
 
@@ -133,7 +134,7 @@ class SqlProbeLog:
             .order_by(p.id.desc())
             .execution_options(yield_per=_ROWS)
         )
-        with self._engine.begin() as db:
+        with self._db.reading() as db:
             newest = itertools.groupby(db.execute(query), key=lambda row: (row.sweep, row.purpose, row.release))
             found = [_summary(*key, list(rows)) for key, rows in itertools.islice(newest, limit)]
         return tuple(reversed(found))

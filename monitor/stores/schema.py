@@ -1,15 +1,39 @@
-"""Tables of the SQL store. Events, probes, judge checks and looks are append-only, by triggers."""
+"""Tables of the SQL store. Events, probes, judge checks and looks are append-only, by triggers.
+
+Who changes a table here writes a script in ``migrations``, too; see ``docs/howto/store.md``.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import DDL, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text, event, text
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Connection,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    event,
+    text,
+)
+
+from monitor.stores.append_only import append_only
 
 __all__ = [
     "BASELINES", "EPOCHS", "EVENTS", "INCIDENTS", "IN_AN_EPOCH", "JUDGED", "LOOKS", "META", "ORDERS", "PAUSES",
-    "PROBES", "RELEASES", "SPENDING",
+    "PROBES", "RELEASES", "SPENDING", "VERSION",
 ]  # fmt: skip
 
 META = MetaData()
+VERSION = Table(
+    "alembic_version", META, Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)  # fmt: skip
+"""As Alembic makes it."""
 INCIDENTS = Table(
     "incidents", META,
     Column("id", String, primary_key=True), Column("target", String, nullable=False),
@@ -94,10 +118,12 @@ LOOKS = Table(
     Column("missing", String, nullable=False), Column("readings", Text, nullable=False), Column("score", Float),
 )  # fmt: skip
 Index("one_look_at_a_place", LOOKS.c.target, LOOKS.c.epoch, LOOKS.c.key, LOOKS.c.position, unique=True)
+
+
+def _keep(table: Table, connection: Connection, **_: object) -> None:
+    for statement in append_only(table.name):
+        connection.exec_driver_sql(statement)
+
+
 for _table in (EVENTS, PROBES, JUDGED, LOOKS):
-    for _verb in ("UPDATE", "DELETE"):
-        _trigger = DDL(  # type: ignore[no-untyped-call]
-            f"CREATE TRIGGER {_table.name}_no_{_verb.lower()} BEFORE {_verb} ON {_table.name} "
-            f"BEGIN SELECT RAISE(ABORT, '{_table.name} is append-only'); END"
-        )
-        event.listen(_table, "after_create", _trigger)
+    event.listen(_table, "after_create", _keep)

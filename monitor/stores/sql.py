@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import sqlite3
 from datetime import datetime
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, func, insert, inspect, select, update
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
+from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
-from monitor.errors import OpenIncident, StaleIncident, StoreBusy, StoreError, UnknownIncident
+from monitor.errors import OpenIncident, StaleIncident, UnknownIncident
 from monitor.incident import Incident
 from monitor.policy import Order
 from monitor.store import PlacedOrder
 from monitor.stores.books import SqlBooks
+from monitor.stores.database import Database
 from monitor.stores.judge_book import SqlJudgeBook
 from monitor.stores.look_book import SqlLookBook
 from monitor.stores.probe_log import SqlProbeLog
 from monitor.stores.rows import iso, time_of
-from monitor.stores.schema import EVENTS, INCIDENTS, META, ORDERS
+from monitor.stores.schema import EVENTS, INCIDENTS, ORDERS
 
 __all__ = ["SqlStore"]
 
@@ -30,60 +27,32 @@ __all__ = ["SqlStore"]
 class SqlStore(SqlProbeLog, SqlBooks, SqlJudgeBook, SqlLookBook):
     """Everything the monitor remembers. Short transactions; safe to open from several processes at once."""
 
-    def __init__(self, url: str) -> None:
-        """Open the database and make what is missing.
+    def __init__(self, url: str, *, hold: bool = False) -> None:
+        """Open the database; an empty one is made ready.
+
+        Args:
+            hold: Take it for this process first, as a daemon does, and upgrade it where it is of an older version.
 
         Raises:
+            StoreBusy: It is to be held, and another daemon has it.
+            StoreVersion: It is of a newer version, or of an older one and not to be held.
             StoreError: It can't be opened.
         """
-        self._url = url
-        self._lock: IO[str] | None = None
-        parsed = make_url(url)
-        if parsed.get_backend_name() != "sqlite" or not parsed.database:
-            raise StoreError(f"store.url {parsed.render_as_string()}: give sqlite:///PATH")
-        self._file = Path(parsed.database)
-        try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            self._engine = _engine(url)
-            META.create_all(self._engine)
-            lacking = _lacking(self._engine)
-        except (OSError, OperationalError) as error:
-            raise StoreError(f"store {self._file} can't be opened; check the folder and its rights") from error
-        except DatabaseError as error:
-            raise StoreError(
-                f"store {self._file} is damaged or no alignd database; put a copy back or move it away"
-            ) from error
-
-        if lacking:
-            self._engine.dispose()
-            raise StoreError(
-                f"store {self._file} was written by an older version (it lacks {', '.join(lacking)}); move it away, "
-                "and the daemon begins a new one"
-            )
+        self._db = Database(url)
+        self._db.open(hold=hold)
 
     def hold(self) -> None:
-        """Take the store for this process; the kernel lets go when the process ends, however it ends."""
-        lock = self._file.with_name(f"{self._file.name}.lock").open("a")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.close()
-            raise StoreBusy(
-                f"another daemon runs on {self._file}; stop it first, or give this one a store.url of its own"
-            ) from error
-        self._lock = lock
+        """Take the store for this process until it ends, however it ends."""
+        self._db.hold()
 
     def close(self) -> None:
         """Let go of the store and close it."""
-        self._engine.dispose()
-        if self._lock:
-            self._lock.close()
-            self._lock = None
+        self._db.close()
 
     def create(self, incident: Incident) -> None:
         """Put down a new incident."""
         try:
-            with self._engine.begin() as db:
+            with self._db.writing() as db:
                 db.execute(insert(INCIDENTS).values(id=incident.id, **_columns(incident)))
                 _add_events(db, incident, known=0)
         except IntegrityError as error:
@@ -91,7 +60,7 @@ class SqlStore(SqlProbeLog, SqlBooks, SqlJudgeBook, SqlLookBook):
 
     def load(self, incident: str) -> Incident:
         """Read an incident."""
-        with self._engine.begin() as db:
+        with self._db.reading() as db:
             body = db.scalar(select(INCIDENTS.c.body).where(INCIDENTS.c.id == incident))
         if body is None:
             raise UnknownIncident(f"no incident {incident!r}; `alignd status` lists them")
@@ -101,7 +70,7 @@ class SqlStore(SqlProbeLog, SqlBooks, SqlJudgeBook, SqlLookBook):
         """Write over the version it was loaded with."""
         data = {**incident.to_json(), "version": incident.version + 1}
         saved = Incident.from_json(data)
-        with self._engine.begin() as db:
+        with self._db.writing() as db:
             known = db.scalar(
                 select(func.count()).select_from(EVENTS).where(EVENTS.c.incident == incident.id)
             )
@@ -122,18 +91,18 @@ class SqlStore(SqlProbeLog, SqlBooks, SqlJudgeBook, SqlLookBook):
             query = query.where(INCIDENTS.c.target == target)
         if open_only:
             query = query.where(INCIDENTS.c.closed.is_(False))
-        with self._engine.begin() as db:
+        with self._db.reading() as db:
             return tuple(Incident.from_json(json.loads(body)) for body in db.scalars(query))
 
     def place(self, incident: str, order: Order, *, by: str, at: datetime) -> None:
         """Put an order on the book."""
-        with self._engine.begin() as db:
+        with self._db.writing() as db:
             db.execute(insert(ORDERS).values(incident=incident, word=order.value, by=by, at=iso(at), done=False))
 
     def order_for(self, incident: str) -> PlacedOrder | None:
         """Return the oldest order that is not done."""
         query = select(ORDERS).where(ORDERS.c.incident == incident, ORDERS.c.done.is_(False))
-        with self._engine.begin() as db:
+        with self._db.reading() as db:
             row = db.execute(query.order_by(ORDERS.c.id).limit(1)).first()
         if row is None:
             return None
@@ -141,30 +110,8 @@ class SqlStore(SqlProbeLog, SqlBooks, SqlJudgeBook, SqlLookBook):
 
     def drop(self, order: PlacedOrder) -> None:
         """Take an order off the book."""
-        with self._engine.begin() as db:
+        with self._db.writing() as db:
             db.execute(update(ORDERS).where(ORDERS.c.id == order.id).values(done=True))
-
-
-def _lacking(engine: Engine) -> list[str]:
-    """Name the columns that the tables on disk don't have."""
-    found = inspect(engine)
-    return [
-        f"{table.name}.{column.name}"
-        for table in META.sorted_tables
-        for column in table.columns
-        if column.name not in {c["name"] for c in found.get_columns(table.name)}
-    ]
-
-
-def _engine(url: str) -> Engine:
-    engine = create_engine(url)
-
-    def pragmas(connection: sqlite3.Connection, _: object) -> None:
-        for line in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000", "foreign_keys=ON"):
-            connection.execute(f"PRAGMA {line}").close()
-
-    event.listen(engine, "connect", pragmas)
-    return engine
 
 
 def _columns(incident: Incident) -> dict[str, Any]:

@@ -1,26 +1,32 @@
-"""Killed between any two steps: the store and the record are as before or as after, and the next one tidies up.
+"""Killed between any two steps: stores and the record are as before or as after, and the next one tidies up.
 
 Each case runs in a forked process that kills itself (SIGKILL) at its n-th step, for every n. A step is a line of the
-code that writes, or a call on files.
+code that writes, a call on files, or a statement to the database.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
+import sqlite3
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine, event
 
 from deploy.checkpoint import find_release, import_checkpoint, release_names, verify_release
 from deploy.durable import clear_scratch
 from deploy.record import PromotionRecord, read_record, write_record
 from deploy.retention import remove_releases
+from monitor.stores.sql import SqlStore
+from tests.old_store import rows_of, write_old_store
 from tests.unit.deploy.test_checkpoint import write_checkpoint
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -133,3 +139,67 @@ def test_a_record_is_the_old_one_or_the_new_one(tmp_path: Path) -> None:
     write_record(file, old)
     assert kill_at_each_step(lambda: write_record(file, new), look, AND_PATHLIB) > 50
     assert ends == {"a", "b"}
+
+
+def sent(work: Callable[[], object]) -> Callable[[], object]:
+    """Make each statement that writes to the database a step, and what is asked once all is written."""
+
+    def hear(_: object, __: object, statement: str, *___: object) -> None:
+        if not statement.startswith(("PRAGMA", "SELECT")):
+            sys.audit("os.listdir")
+
+    def done() -> None:
+        event.listen(Engine, "before_cursor_execute", hear)
+        event.listen(Engine, "commit", lambda _: sys.audit("os.listdir"))
+        work()
+        sys.audit("os.listdir")
+
+    return done
+
+
+def state_of(file: Path) -> tuple[list[tuple[object, ...]], dict[str, list[tuple[object, ...]]]]:
+    """Return a database's schema and rows, as whoever opens it next finds them."""
+    with closing(sqlite3.connect(file)) as db:
+        schema = sorted(db.execute("SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'"))
+        version = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE name = 'alembic_version'")]
+        numbers = [list(db.execute(f"SELECT * FROM {name}")) for name in version]
+    return [*schema, *numbers], rows_of(file)
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_store_is_of_the_old_version_or_the_new_one(tmp_path: Path, *, old: bool) -> None:
+    importlib.import_module("alembic.command")
+    number = 0
+
+    def file() -> Path:
+        return tmp_path / f"{number}.db"
+
+    def begin() -> None:
+        if old:
+            write_old_store(file())
+        else:
+            sqlite3.connect(file()).close()
+
+    def upgrade() -> None:
+        SqlStore(f"sqlite:///{file()}", hold=True)
+
+    begin()
+    before = state_of(file())
+    SqlStore(f"sqlite:///{file()}", hold=True).close()
+    after = state_of(file())
+    number += 1
+    begin()
+    ends = set()
+
+    def look(died: bool) -> None:
+        nonlocal number
+        found = state_of(file())
+        assert found in (before, after)
+        ends.add(found == after)
+        SqlStore(f"sqlite:///{file()}", hold=True).close()
+        assert state_of(file()) == after
+        number += 1
+        begin()
+
+    assert kill_at_each_step(sent(upgrade), look, ()) > 20
+    assert ends == {True, False}

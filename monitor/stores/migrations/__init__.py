@@ -1,0 +1,1 @@
+"""Migration scripts of the SQL store, one a version; run by ``monitor.stores.versions``."""
