@@ -80,7 +80,7 @@ class Checks:
         if check is None:
             return None
         held = self._judges.get(name)
-        if held is None or now - held[0] >= _READ_AGAIN:
+        if held is None or abs(now - held[0]) >= _READ_AGAIN:
             try:
                 held = self._judges[name] = (now, present_state(check))
             except LogFault as error:

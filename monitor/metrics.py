@@ -21,6 +21,7 @@ _JUDGE = ("target", "judge")
 _DEPLOYMENT = ("target", "replica", "release", "kind", "traffic")
 _REPLICA = ("target", "replica")
 _STRATUM = ("target", "release", "stratum")
+_JOB = ("job",)
 
 METRICS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "alignd_build_info": ("Version of the daemon", ("version",)),
@@ -81,6 +82,13 @@ METRICS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "alignd_store_freed_bytes_total": ("Size of the releases that the daemon's sweeps removed", ()),
     "alignd_store_sweeps_failed_total": ("Sweeps that removed nothing, for a server or a release stood in the way", ()),
     "alignd_store_swept_timestamp_seconds": ("When the store was last swept", ()),
+    "alignd_schedule_runs_total": ("Runs of the daemon's jobs", _JOB),
+    "alignd_schedule_missed_total": ("Runs whose time passed while the process was stopped, asleep or held up", _JOB),
+    "alignd_schedule_overruns_total": ("Runs left out, for the one before had not ended", _JOB),
+    "alignd_schedule_failures_total": ("Runs that ended in a fault of the daemon's own, see its log", _JOB),
+    "alignd_schedule_lag_seconds": ("By how much the latest run of the last five to ten minutes began late", _JOB),
+    "alignd_schedule_last_run_timestamp_seconds": ("When the job's newest run began", _JOB),
+    "alignd_clock_jumps_total": ("Times that the machine's clock was set, back or forward", ()),
 }  # fmt: skip
 """Every metric's help and labels; the reference page is made of this."""
 
@@ -114,6 +122,7 @@ class _StatusCollector:
         status = self._status()
         put("alignd_build_info", 1.0, version=status["version"])
         _store(put, status["store"])
+        _schedule(put, status["schedule"])
         for target in status["targets"]:
             _watch(put, target)
             _judge(put, target)
@@ -136,6 +145,17 @@ def _store(put: Put, store: Mapping[str, Any]) -> None:
         put("alignd_store_releases", store["releases"])
         put("alignd_store_bytes", store["bytes"])
         put("alignd_store_swept_timestamp_seconds", datetime.fromisoformat(store["swept_at"]).timestamp())
+
+
+def _schedule(put: Put, schedule: Mapping[str, Any]) -> None:
+    put("alignd_clock_jumps_total", schedule["clock_jumps"])
+    for kind, job in schedule["jobs"].items():
+        for count in ("runs", "missed", "overruns", "failures"):
+            put(f"alignd_schedule_{count}_total", job[count], job=kind)
+        put("alignd_schedule_lag_seconds", job["lag_seconds"], job=kind)
+        if job["ran_at"]:
+            at = datetime.fromisoformat(job["ran_at"]).timestamp()
+            put("alignd_schedule_last_run_timestamp_seconds", at, job=kind)
 
 
 def _watch(put: Put, target: Mapping[str, Any]) -> None:

@@ -117,11 +117,15 @@ def hopeless(screen: Screen) -> str:
 
 
 def due(incident: Incident, now: datetime) -> bool:
-    """Whether the next attempt may begin: at once, after a failed one with doubling pauses (10 s, 20 s, …)."""
+    """Whether the next attempt may begin: at once, after a failed one with doubling pauses (10 s, 20 s, …).
+
+    Where the clock was set back behind the failure, nobody waits for it to come there again.
+    """
     if incident.attempt == 0 or not incident.events:
         return True
     pause = timedelta(seconds=_BACKOFF_SECONDS * 2**incident.attempt)
-    return now >= incident.events[-1].at + pause
+    failed_at = incident.events[-1].at
+    return now >= failed_at + pause or now < failed_at
 
 
 def waits_for_person(incident: Incident, mode: Mode) -> bool:

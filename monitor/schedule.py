@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from apscheduler.triggers.interval import IntervalTrigger
-
 from deploy.offers import reasserting
+from monitor.clockwork import Clockwork, Work
 from monitor.errors import StaleIncident
 from monitor.incident import IncidentId
 from monitor.policy import Order, pace
 from monitor.service import Service
+from monitor.site import Site
 
 __all__ = ["Guard", "Rounds"]
 
-Work = Callable[[str], Coroutine[None, None, None]]
-"""What is done for a target, by its name."""
 Guard = Callable[[str, str, Awaitable[None]], Coroutine[None, None, bool]]
 """Awaits an action, logging under its name and subject what goes wrong; says whether it went well."""
 
@@ -42,7 +39,7 @@ class Rounds:
         """Take the service whose verbs are called, and what keeps one fault from ending the watch."""
         self._service = service
         self._guard = guard
-        self._scheduler = AsyncIOScheduler(timezone="UTC")
+        self._scheduler = Clockwork(service.timing)
         self._seconds: dict[str, float] = {}
         self._steps: dict[IncidentId, asyncio.Task[None]] = {}
         self._ticks: set[asyncio.Task[Any]] = set()
@@ -50,40 +47,36 @@ class Rounds:
         self._last_round = time.monotonic()
 
     def start(self) -> None:
-        """Begin; each target's first batch is sent at once."""
-        for name, site in self._service.sites.items():
-            self._seconds[name] = site.schedule.interval_seconds
-            self._scheduler.add_job(
-                self._tick, self._trigger(name), args=[name], id=f"tick-{name}", max_instances=1, coalesce=True,
-                misfire_grace_time=60, next_run_time=self._service.clock(),
-            )  # fmt: skip
-            if site.judge_check:
-                self._every(_JUDGE_SECONDS, "check_judge", self._service.checks.check_judge, name)
-            if site.tripwire:
-                self._every(site.tripwire_seconds, "look", self._service.look, name)
-            if site.served:
-                self._every(site.served_seconds, "prove", self._service.mending.prove, name)
-            if reasserting(site.deployer):
-                self._every(_REASSERT_SECONDS, "reassert", self._service.mending.reassert, name)
-        self._scheduler.add_job(
-            self._round, IntervalTrigger(seconds=_RECONCILE_SECONDS, timezone="UTC"), id="reconcile", max_instances=1,
-            coalesce=True, misfire_grace_time=60,
-        )  # fmt: skip
+        """Begin: one target is probed at once, the others are spread over their interval."""
+        self._watch(self._service.sites)
+        self._every("reconcile", {"incidents": _RECONCILE_SECONDS}, self._round)
         if self._service.upkeep.retention.sweep_hours is not None:
-            self._every(_SWEEP_SECONDS, "sweep_store", self._service.upkeep.sweep, "releases")
-        self._scheduler.add_job(
-            self._purge, IntervalTrigger(seconds=_PURGE_SECONDS, timezone="UTC"), id="purge", max_instances=1,
-            coalesce=True, misfire_grace_time=3600, next_run_time=self._service.clock(),
-        )  # fmt: skip
+            self._every("sweep_store", {"releases": _SWEEP_SECONDS}, self._service.upkeep.sweep)
+        self._every("purge", {"transcripts": _PURGE_SECONDS}, self._purge)
+        self._service.timing.of("step")  # counts from zero: what has never failed is to be seen not to have
         self._scheduler.start()
 
-    def _every(self, seconds: float, action: str, work: Work, name: str) -> None:
-        """Do something for a target again and again, beside its batches."""
-        self._scheduler.add_job(
-            self._beside, IntervalTrigger(seconds=seconds, timezone="UTC"), args=[action, work, name],
-            id=f"{action}-{name}", max_instances=1, coalesce=True, misfire_grace_time=60,
-            next_run_time=self._service.clock(),
+    def _watch(self, sites: Mapping[str, Site]) -> None:
+        """Plan what is done for these targets."""
+        service = self._service
+        self._seconds |= {name: site.schedule.interval_seconds for name, site in sites.items()}
+        jobs: tuple[tuple[str, Work, Callable[[Site], float | None]], ...] = (
+            ("tick", self._tick, lambda s: s.schedule.interval_seconds),
+            ("check_judge", service.checks.check_judge, lambda s: _JUDGE_SECONDS if s.judge_check else None),
+            ("look", service.look, lambda s: s.tripwire_seconds if s.tripwire else None),
+            ("prove", service.mending.prove, lambda s: s.served_seconds if s.served else None),
+            ("reassert", service.mending.reassert, lambda s: _REASSERT_SECONDS if reasserting(s.deployer) else None),
         )  # fmt: skip
+        for kind, work, seconds_of in jobs:
+            self._every(kind, {n: seconds for n, s in sites.items() if (seconds := seconds_of(s))}, work)
+
+    def _every(self, kind: str, seconds: Mapping[str, float], work: Work) -> None:
+        """Do something again and again; what goes wrong is logged, counted, and done again."""
+
+        async def guarded(name: str) -> None:
+            await self._cancellable(self._counted(kind, name, work(name)))
+
+        self._scheduler.every(kind, seconds, guarded)
 
     def healthy(self) -> bool:
         """Whether the round over the incidents still goes."""
@@ -97,15 +90,6 @@ class Rounds:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _trigger(self, name: str) -> IntervalTrigger:
-        return IntervalTrigger(seconds=self._seconds[name], timezone="UTC")
-
-    async def _beside(self, action: str, work: Work, name: str) -> None:
-        await self._cancellable(self._guard(action, name, work(name)))
-
-    async def _tick(self, name: str) -> None:
-        await self._cancellable(self._guarded("tick", name, self._tick_one(name)))
-
     async def _cancellable(self, work: Coroutine[None, None, Any]) -> None:
         """Await what ``stop`` may cancel."""
         task = asyncio.create_task(work)
@@ -113,25 +97,25 @@ class Rounds:
         task.add_done_callback(self._ticks.discard)
         await asyncio.wait([task])
 
-    async def _tick_one(self, name: str) -> None:
+    async def _tick(self, name: str) -> None:
         urgency = await self._service.tick(name)
         seconds, _ = pace(self._service.sites[name].schedule, urgency)
         if seconds != self._seconds[name]:
             self._seconds[name] = seconds
-            self._scheduler.reschedule_job(f"tick-{name}", trigger=self._trigger(name))
+            self._scheduler.pace("tick", name, seconds)
 
-    async def _purge(self) -> None:
+    async def _purge(self, _: str) -> None:
         for site in self._service.sites.values():
             await site.measure.recorder.purge(self._service.clock())
 
-    async def _round(self) -> None:
+    async def _round(self, _: str) -> None:
         self._steps = {i: t for i, t in self._steps.items() if not t.done()}
         for incident in self._service.store.incidents(open_only=True):
             if incident.target not in self._service.sites:
                 continue
             running = self._steps.get(incident.id)
             if running is None:
-                work = self._guarded("step", incident.id, self._carry_on(incident.id))
+                work = self._counted("step", incident.id, self._carry_on(incident.id))
                 self._steps[incident.id] = asyncio.create_task(work)
                 self._cancelled.discard(incident.id)
                 continue
@@ -151,10 +135,11 @@ class Rounds:
         except StaleIncident:
             return
 
-    async def _guarded(self, action: str, subject: str, work: Coroutine[None, None, None]) -> None:
-        if await self._guard(action, subject, work):
+    async def _counted(self, kind: str, subject: str, work: Awaitable[None]) -> None:
+        if await self._guard(kind, subject, work):
             return
-        if action == "step":
+        self._service.timing.of(kind).failures += 1
+        if kind == "step":
             await asyncio.sleep(_FAULT_PAUSE_SECONDS)
-        else:
+        elif kind == "tick":
             self._service.prober.unseen(subject, "the daemon's own fault, see its log; is its disk full?")

@@ -25,6 +25,7 @@ from monitor.reconciling import Reconciler
 from monitor.site import Say, Site
 from monitor.steps import clear_left, configured_good
 from monitor.store import Store
+from monitor.timing import Timing
 from monitor.upkeep import Retention, Upkeep
 from monitor.view import Activity, View, view_of
 from monitor.watch import SURVEY, Phase, Watch
@@ -51,6 +52,7 @@ class Service:
         self.store = store
         self.clock = clock
         self.activities: dict[str, Activity] = {}
+        self.timing = Timing()
         self.checks = Checks(sites=sites, clock=clock)
         self.upkeep = Upkeep(sites, store, clock, retention or Retention())
         self.mending = Mending(sites=sites, store=store, clock=clock)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from monitor import __version__
 from monitor.explaining import headline
 from monitor.incident import Incident, State, seconds_by_state
 from monitor.pausing import pause_in_force, pause_words
+from monitor.policy import pace
 from monitor.probe_log import Epoch
 from monitor.service import Service
+from monitor.site import Site
 from monitor.store import SweepSummary
+from monitor.view import View
 from monitor.watch import Phase, Watch
 from probes.statistics.confidence import clopper_pearson
 from probes.statistics.evalues import Decision
@@ -33,6 +36,7 @@ def status_json(service: Service, *, series: int = 200) -> dict[str, Any]:
         "at": now.isoformat(),
         "targets": [_target(service, name, series) for name in service.sites],
         "store": service.upkeep.to_json(),
+        "schedule": service.timing.to_json(now),
         "incidents": [incident_json(i, now) for i in service.store.incidents()],
     }
 
@@ -91,6 +95,7 @@ def _target(service: Service, name: str, series: int) -> dict[str, Any]:
         "paused": pause_words(pause) if (pause := pause_in_force(service.store, name, service.clock())) else "",
         "why": view.why,
         "last_sweep_at": view.last_sweep_at.isoformat() if view.last_sweep_at else None,
+        "next_sweep_at": _next_sweep(service, site, view),
         "sweeps": view.sweeps,
         "sweeps_failed": view.sweeps_failed,
         "transcripts_failed": site.measure.recorder.failed,
@@ -117,6 +122,14 @@ def _target(service: Service, name: str, series: int) -> dict[str, Any]:
         "releases": [{**asdict(k), "marked_at": k.marked_at.isoformat()} for k in known],
         "series": [_point(s) for s in service.store.sweeps(name, limit=series)] if series else [],
     }
+
+
+def _next_sweep(service: Service, site: Site, view: View) -> str | None:
+    """Say when a target is probed next: as planned, or as the last sweep tells a process that plans nothing itself."""
+    planned = service.timing.next_run(f"tick-{site.name}")
+    if planned is None and view.up and view.last_sweep_at:
+        planned = view.last_sweep_at + timedelta(seconds=pace(site.schedule, service.prober.urgency(site.name))[0])
+    return planned.isoformat() if planned else None
 
 
 def _evidence(watch: Watch) -> dict[str, Any]:

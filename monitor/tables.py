@@ -66,14 +66,14 @@ def _cells(estimate: SafetyEstimate, mark: str = "") -> Sequence[str]:
 def status_tables(found: Mapping[str, Any]) -> tuple[RenderableType, ...]:
     """Lay out the status: targets, then incidents."""
     targets = Table(title="targets", title_justify="left")
-    for column in ("target", "mode", "release", "verdict", "ASR", "n", "last known good", "incident"):
-        targets.add_column(column, no_wrap=column == "verdict", overflow="fold")
+    for column in ("target", "mode", "release", "verdict", "ASR", "n", "last known good", "incident", "next probes"):
+        targets.add_column(column, no_wrap=column in {"verdict", "next probes"}, overflow="fold")
     for t in found["targets"]:
         asr = t["asr"] or {"value": None, "n": 0}
         shown = "-" if asr["value"] is None else f"{asr['value']:.3f} [{asr['lower']:.3f}, {asr['upper']:.3f}]"
         cells = (
             t["name"], t["mode"], t["release"] or "-", t["verdict"], shown, asr["n"], t["last_known_good"] or "-",
-            t["incident"] or "-",
+            t["incident"] or "-", _clock(t["next_sweep_at"], found["at"]),
         )  # fmt: skip
         targets.add_row(*map(_cell, cells))
     whys = [_line(f"{t['name']}: {news}") for t in found["targets"] for news in _news(t)]
@@ -88,6 +88,11 @@ def status_tables(found: Mapping[str, Any]) -> tuple[RenderableType, ...]:
     opened = [i for i in found["incidents"] if not i["closed"] and i["headline"]]
     fired = [_line(f"{i['id']} fired on {i['headline']}; `alignd explain` says more") for i in opened]
     return targets, *whys, incidents, *fired
+
+
+def _clock(planned: str | None, now: str) -> str:
+    """Write the time of day; nothing where nobody knows it, or where it is long past: no daemon runs."""
+    return f"{planned[11:19]} UTC" if planned and planned >= now else "-"
 
 
 def _news(target: Mapping[str, Any]) -> Sequence[str]:

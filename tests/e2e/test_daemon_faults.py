@@ -136,8 +136,10 @@ async def test_a_tick_that_fails_by_itself_is_no_sweep(tmp_path: Path) -> None:
     async def full() -> None:
         raise OSError(28, "No space left on device")
 
-    await Rounds(service, _guard)._guarded("tick", "prod", full())
-    (target,) = status_json(service)["targets"]
+    await Rounds(service, _guard)._counted("tick", "prod", full())
+    status = status_json(service)
+    assert status["schedule"]["jobs"]["tick"]["failures"] == 1
+    (target,) = status["targets"]
     assert (target["up"], target["sweeps_failed"], target["verdict"]) == (False, 1, "inconclusive")
     assert "disk full" in target["why"]
     await service.aclose()

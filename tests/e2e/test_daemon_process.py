@@ -82,7 +82,9 @@ def test_it_observes_drains_and_resumes(api: str, tmp_path: Path) -> None:
         assert incident["state"] == "OPEN"
         assert rss_mb(first.pid) <= RSS_MB_MAX
         assert httpx.get(f"{api}/healthz").status_code == 200
-        assert "alignd_action_needed" in httpx.get(f"{api}/metrics").text
+        scraped = httpx.get(f"{api}/metrics").text
+        assert "alignd_action_needed" in scraped
+        assert 'alignd_schedule_failures_total{job="reconcile"} 0.0' in scraped
 
         second = daemon(tmp_path, "second")
         assert second.wait(30) == 2

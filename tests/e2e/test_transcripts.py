@@ -111,7 +111,7 @@ async def test_what_is_out_of_time_goes(tmp_path: Path) -> None:
     await service.tick("prod")
     old = tmp_path / "transcripts" / "2025-11-30.jsonl"
     old.touch()
-    await Rounds(service, _guard)._purge()
+    await Rounds(service, _guard)._purge("transcripts")
     assert [p.name for p in old.parent.iterdir()] == ["2026-01-01.jsonl"]
     await service.aclose()
 

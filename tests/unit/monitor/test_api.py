@@ -39,6 +39,7 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
     for _ in range(125):
         await service.look("prod")
     await service.upkeep.sweep()
+    service.timing.of("tick").began(service.clock(), 0.0)
     yield service
     await service.aclose()
 
@@ -93,6 +94,7 @@ async def test_a_counter_never_falls(tmp_path: Path) -> None:
     world = World(folder=tmp_path, retention=Retention(sweep_hours=24.0))
     service = world.service()
     incident = await breach(world, service)
+    service.timing.of("tick").began(service.clock(), 0.0)
     before = await samples(service)
     assert (await carry_on(world, service, incident)).closed
     after = await samples(service)

@@ -55,6 +55,7 @@ def test_retries_wait_longer_each_time() -> None:
         waiting = incident(State.OPEN, attempt=attempt)
         assert not due(waiting, NOW + timedelta(seconds=seconds - 1))
         assert due(waiting, NOW + timedelta(seconds=seconds))
+        assert due(waiting, NOW - timedelta(hours=3)), "the clock was set back"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,8 @@ async def test_a_healthy_target_is_safe_for_other_processes_too(tmp_path: Path) 
     assert (target["up"], target["verdict"], target["why"]) == (True, "safe", "")
     assert target["last_sweep_at"]
     assert "prod: " not in lines
+    planned = datetime.fromisoformat(target["next_sweep_at"]) - datetime.fromisoformat(target["last_sweep_at"])
+    assert planned == timedelta(minutes=1)
     await other.aclose()
 
 
@@ -84,12 +86,12 @@ def test_a_frozen_judge_and_a_tripped_wire_are_told() -> None:
     quiet = {
         "name": "prod", "mode": "observe", "release": "r", "verdict": "safe", "asr": None, "last_known_good": "",
         "incident": None, "why": "", "paused": "", "frozen": "", "check_failed": "", "tripwire": None, "phase": "idle",
-        "evidence": None,
+        "evidence": None, "next_sweep_at": None,
     }  # fmt: skip
     wire = {"tripped": True, "off": False, "why": "they moved"}
     loud = {**quiet, "name": "two", "frozen": "the judge drifted", "check_failed": "the judge drifted",
             "tripwire": wire}  # fmt: skip
-    lines = [str(part) for part in status_tables({"targets": [quiet, loud], "incidents": []})]
+    lines = [str(part) for part in status_tables({"targets": [quiet, loud], "incidents": [], "at": ""})]
     assert lines[1:] == ["two: the judge drifted", "two: tripwire: they moved", "no incidents"]
 
 
