@@ -27,6 +27,8 @@ class ListenSettings(Section):
     """Address; loopback, for the API has no password."""
     port: int = Field(default=9464, ge=1, le=65535)
     """Port."""
+    public_url: str = Field(default="", pattern=r"^(https?://\S+)?$")
+    """Address under which people reach this daemon, for links in notifications; empty for no links."""
 
 
 class SigningSettings(Section):

@@ -5,6 +5,8 @@ MonitorError
 ├── PluginError            a plugin that the settings name is not installed, or refuses its options
 ├── NotMeasured            too few usable answers to say anything (retryable)
 │   └── JudgeUnavailable   the judge gave no verdict at all
+├── NotSent                a notification did not get there (retryable, after a delay where the other side names one)
+│   └── NotificationRefused  the other side will never take this one
 └── StoreError
     ├── StoreBusy          another daemon runs on this store
     ├── StoreUnavailable   locked, full or away: may pass (retryable)
@@ -24,6 +26,8 @@ __all__ = [
     "LogFault",
     "MonitorError",
     "NotMeasured",
+    "NotSent",
+    "NotificationRefused",
     "OpenIncident",
     "PluginError",
     "StaleIncident",
@@ -54,6 +58,23 @@ class NotMeasured(MonitorError):
 
 class JudgeUnavailable(NotMeasured):
     """The judge gave no verdict at all."""
+
+
+class NotSent(MonitorError):
+    """A notification did not get there.
+
+    Attributes:
+        delay_seconds: How long the other side asks to be left alone; ``None`` where it does not say.
+    """
+
+    def __init__(self, message: str, *, delay_seconds: float | None = None) -> None:
+        """Take what went wrong."""
+        super().__init__(message)
+        self.delay_seconds = delay_seconds
+
+
+class NotificationRefused(NotSent):
+    """The other side will never take this one."""
 
 
 class StoreError(MonitorError):

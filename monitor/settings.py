@@ -22,6 +22,7 @@ from monitor.daemon_settings import (
     TranscriptSettings,
 )
 from monitor.errors import ConfigError
+from monitor.notify_settings import NotificationSettings
 from monitor.policy import Mode
 from monitor.target_settings import GateSettings, PluginSettings, SuiteSettings, TargetSettings
 from probes.suites.sources import names_a_file
@@ -59,12 +60,26 @@ class Settings(BaseSettings):
     """Where metrics and status are served."""
     transcripts: TranscriptSettings = TranscriptSettings()
     """What is kept of prompts and completions."""
+    notifications: tuple[NotificationSettings, ...] = Field(default=(), max_length=20)
+    """Channels that people are told by; none by default."""
 
     @model_validator(mode="after")
     def _unique(self) -> Self:
-        names = [t.name for t in self.targets]
-        if doubled := sorted({n for n in names if names.count(n) > 1}):
-            raise ValueError(f"two targets are named {doubled[0]!r}; names must differ")
+        for what, names in (
+            ("targets", [t.name for t in self.targets]), ("notifications", [n.name for n in self.notifications])
+        ):  # fmt: skip
+            if doubled := sorted({n for n in names if names.count(n) > 1}):
+                raise ValueError(f"two {what} are named {doubled[0]!r}; names must differ")
+        return self
+
+    @model_validator(mode="after")
+    def _tells_of_targets_that_are_there(self) -> Self:
+        known = {t.name for t in self.targets}
+        for channel in self.notifications:
+            if strange := sorted(set(channel.targets) - known):
+                raise ValueError(
+                    f"notifications: {channel.name} names target {strange[0]!r}; there are: {', '.join(sorted(known))}"
+                )
         return self
 
     @model_validator(mode="after")
@@ -158,6 +173,7 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
     placed = {
         "store": store, "releases": folder / settings.releases, "transcripts": transcripts,
         "signing": settings.signing.model_copy(update=keys),
+        "notifications": tuple(n.placed(folder) for n in settings.notifications),
     }  # fmt: skip
     return settings.model_copy(update={"targets": targets, **placed})
 

@@ -1,0 +1,1 @@
+"""Channels that notifications go out by, each a plugin of the group ``alignd.notifiers``."""
