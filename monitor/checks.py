@@ -74,13 +74,17 @@ class Checks:
             if after.tripped and not state.tripped:
                 log.warning("tripwire_tripped", extra={"target": name, "log_evidence": after.log_evidence})
 
-    def judge(self, name: str) -> JudgeState | None:
-        """Say how a target's judge stands; ``None`` where it is not checked, or its book can't be read."""
+    def judge(self, name: str, *, again: bool = True) -> JudgeState | None:
+        """Say how a target's judge stands; ``None`` where it is not checked, or its book can't be read.
+
+        Args:
+            again: Read the book again where that was not done for a while; who only shows it takes what is known.
+        """
         check, now = self._sites[name].judge_check, self._clock()
         if check is None:
             return None
         held = self._judges.get(name)
-        if held is None or abs(now - held[0]) >= _READ_AGAIN:
+        if held is None or (again and abs(now - held[0]) >= _READ_AGAIN):
             try:
                 held = self._judges[name] = (now, present_state(check))
             except LogFault as error:
@@ -88,12 +92,15 @@ class Checks:
                 return None
         return held[1]
 
-    def frozen(self, name: str) -> str:
+    def frozen(self, name: str, *, again: bool = True) -> str:
         """Say why nothing may be decided by a target's judge; nothing where it may.
 
         A book of checks that can't be read freezes, too: nobody knows what it would say.
+
+        Args:
+            again: As ``judge``.
         """
-        state = self.judge(name)
+        state = self.judge(name, again=again)
         if state is None:
             return self.why.get(name, "") if self._sites[name].judge_check else ""
         return state.why if state.frozen else ""

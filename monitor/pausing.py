@@ -6,12 +6,16 @@ from datetime import datetime
 
 from monitor.store import Pause, PauseBook
 
-__all__ = ["pause_in_force", "pause_words"]
+__all__ = ["in_force", "pause_in_force", "pause_words"]
 
 
 def pause_in_force(book: PauseBook, target: str, now: datetime) -> Pause | None:
     """Return a target's pause, unless it has ended by itself."""
-    pause = book.pause_of(target)
+    return in_force(book.pause_of(target), now)
+
+
+def in_force(pause: Pause | None, now: datetime) -> Pause | None:
+    """Return a pause, unless it has ended by itself."""
     return pause if pause and (pause.until is None or now < pause.until) else None
 
 

@@ -17,7 +17,7 @@ from monitor.drawing import ask_each, cells_in, draw_routine
 from monitor.effect import last_good
 from monitor.errors import LogFault, NotMeasured
 from monitor.fold import fold
-from monitor.incident import State
+from monitor.incident import Incident, State
 from monitor.measure import log_entries, named_release
 from monitor.pausing import pause_in_force, pause_words
 from monitor.policy import pace
@@ -170,7 +170,8 @@ class Prober:
         reasons = sorted({r.missing for r in sweep.results if r.missing})
         self.views[site.name] = replace(
             view, up=answered, why="" if answered else f"no usable answer ({', '.join(reasons)})",
-            last_sweep_at=sweep.finished_at, sweeps=view.sweeps + 1, sweeps_failed=view.sweeps_failed + (not answered),
+            last_sweep=sweep.id, last_sweep_at=sweep.finished_at, sweeps=view.sweeps + 1,
+            sweeps_failed=view.sweeps_failed + (not answered),
         )  # fmt: skip
 
     def _certifying(self, site: Site, epoch: Epoch, watch: Watch) -> Sequence[Pair]:
@@ -264,10 +265,14 @@ class Prober:
         log.warning("no_sweep", extra={"target": name, "why": why})
 
     def urgency(self, name: str) -> float:
-        """Return how urgently a target is to be probed, from 0 to 1; what an incident is open for is known already."""
-        held = self._watches.get(name)
+        """Return how urgently a target is to be probed, from 0 to 1."""
         opened = self.store.incidents(target=name, open_only=True, limit=1)
-        if held and opened and opened[0].release == held[0].release:
+        return self.urgency_beside(name, opened[0] if opened else None)
+
+    def urgency_beside(self, name: str, opened: Incident | None) -> float:
+        """Return the urgency of a target with this open incident; what that is open for is known already."""
+        held = self._watches.get(name)
+        if held and opened and opened.release == held[0].release:
             return 0.0
         return max(held[1].urgency if held else 0.0, float(self._checks.tripped(name)))
 

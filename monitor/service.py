@@ -13,8 +13,9 @@ from deploy.offers import closing
 from monitor.changing import retire_left
 from monitor.checks import Checks
 from monitor.deploying import Asked, Deployment, deploy
-from monitor.effect import Step, known_profiles, last_good, measured
+from monitor.effect import Step, known_profiles, measured
 from monitor.errors import ConfigError, NotMeasured, OpenIncident
+from monitor.figures import Figures
 from monitor.incident import Incident, IncidentId, State, open_incident, with_facts
 from monitor.mending import Mending
 from monitor.pausing import pause_in_force, pause_words
@@ -58,6 +59,7 @@ class Service:
         self.mending = Mending(sites=sites, store=store, clock=clock)
         self.reconciler = Reconciler(sites=sites, store=store, clock=clock, checks=self.checks, teller=self._teller)
         self.prober = Prober(sites=sites, store=store, clock=clock, checks=self.checks)
+        self.figures = Figures()
         self._got_to_know: set[tuple[str, str]] = set()
 
     async def prepare(self) -> None:
@@ -95,6 +97,7 @@ class Service:
             self._decide(site, seen.release, seen.watch)
             if seen.active:
                 await self._get_to_know(site, seen.release)
+            self.figures.of(name, self.watched(name))  # worked out here, so that a scrape of many targets is quick
         return self.prober.urgency(name)
 
     def _decide(self, site: Site, release: str, watch: Watch) -> None:
@@ -220,11 +223,6 @@ class Service:
     def watched(self, name: str) -> tuple[Epoch, Watch] | None:
         """Return a target's newest epoch and what its probes amount to."""
         return self.prober.watched(name)
-
-    def last_good(self, name: str) -> str:
-        """Return the release that a breach would be rolled back to."""
-        current = self.watched(name)
-        return last_good(self.store, name, but=current[0].release if current else "")
 
     async def aclose(self) -> None:
         """Close connections and the store."""

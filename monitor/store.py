@@ -110,6 +110,14 @@ class IncidentStore(Protocol):
         """List incidents, newest first."""
         ...
 
+    def newest_incidents(self) -> Mapping[str, Incident]:
+        """Return each target's newest incident."""
+        ...
+
+    def incident_counts(self) -> Mapping[str, Mapping[str, int]]:
+        """Count incidents by target and present state."""
+        ...
+
 
 class ProbeLog(Protocol):
     """Every probe that was sent, append-only, and the epochs they belong to."""
@@ -176,6 +184,10 @@ class ReleaseBook(Protocol):
         """List what is known, newest mark first."""
         ...
 
+    def all_known(self) -> Mapping[str, Sequence[KnownRelease]]:
+        """Return the same of all targets."""
+        ...
+
 
 class OrderBook(Protocol):
     """What people said about incidents."""
@@ -206,6 +218,10 @@ class PauseBook(Protocol):
 
     def pause_of(self, target: str) -> Pause | None:
         """Return a target's pause, ended by itself or not."""
+        ...
+
+    def pauses(self) -> Mapping[str, Pause]:
+        """Return the same of all targets."""
         ...
 
 

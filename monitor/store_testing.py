@@ -78,6 +78,11 @@ def _check_incidents(one: Store, other: Store) -> None:
         (other.incidents(limit=1), ["i3"], "the newest incident"),
     ):
         _same([i.id for i in found], ids, what)
+    newest = {target: incident.id for target, incident in other.newest_incidents().items()}
+    _same(newest, {"t": "i2", "u": "i3"}, "each target's newest incident")
+    ended = {one.load("i1").state.value: 1, "DETECTED": 1}
+    _same({t: dict(n) for t, n in other.incident_counts().items()}, {"t": ended, "u": {"DETECTED": 1}},
+          "incidents are counted by target and state")  # fmt: skip
 
 
 def _check_log(one: Store, other: Store) -> None:
@@ -154,6 +159,9 @@ def _check_releases(one: Store, other: Store) -> None:
     one.mark("t", "a", good=False, at=_NOW + 4 * _HOUR)
     _same([(k.release, k.good) for k in other.known("t")], [("a", False), ("b", True)], "a mark is taken away")
     _same(one.known("u"), (), "another target's releases")
+    one.mark("u", "c", good=True, at=_NOW)
+    _same({t: tuple(k) for t, k in other.all_known().items()}, {t: one.known(t) for t in ("t", "u")},
+          "the releases of all targets")  # fmt: skip
 
 
 def _check_orders(one: Store, other: Store) -> None:
@@ -177,6 +185,7 @@ def _check_pauses(one: Store, other: Store) -> None:
         one.pause(pause)
         _same(other.pause_of("t"), pause, "a pause is read as it was put down, the later one in place of the earlier")
     _same(one.pause_of("u"), None, "another target's pause")
+    _same(dict(other.pauses()), {"t": second}, "the pauses of all targets")
     other.resume("t")
     other.resume("u")
     _same(one.pause_of("t"), None, "a pause that was ended")

@@ -28,11 +28,12 @@ class Activity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """What the last tick saw. ``why`` says why there was no sweep."""
+    """What the last tick saw. ``why`` says why there was no sweep, ``last_sweep`` is the id of the last that came."""
 
     up: bool = False
     why: str = "not looked at yet"
     deployment: DeploymentState | None = None
+    last_sweep: str = ""
     last_sweep_at: datetime | None = None
     sweeps: int = 0
     sweeps_failed: int = 0

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import Row, delete, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from monitor.store import KnownRelease, Pause
@@ -51,11 +52,12 @@ class SqlBooks:
         """Return a target's pause."""
         with self._db.reading() as db:
             row = db.execute(select(PAUSES).where(PAUSES.c.target == target)).first()
-        if row is None:
-            return None
-        return Pause(
-            target=target, until=time_of(row.until) if row.until else None, by=row.by, at=time_of(row.at)
-        )
+        return _pause(row) if row else None
+
+    def pauses(self) -> Mapping[str, Pause]:
+        """Return every target's pause."""
+        with self._db.reading() as db:
+            return {row.target: _pause(row) for row in db.execute(select(PAUSES))}
 
     def mark(self, target: str, release: str, *, good: bool, at: datetime) -> None:
         """Mark a release good, or take the mark away."""
@@ -79,9 +81,24 @@ class SqlBooks:
         """List what is known, newest mark first."""
         query = select(RELEASES).where(RELEASES.c.target == target).order_by(RELEASES.c.marked_at.desc())
         with self._db.reading() as db:
-            rows = list(db.execute(query))
-        return tuple(
-            KnownRelease(target=r.target, release=r.release, good=r.good, marked_at=time_of(r.marked_at),
-                         profile=json.loads(r.profile) if r.profile else None, profile_key=r.profile_key)
-            for r in rows
-        )  # fmt: skip
+            return tuple(_known(row) for row in db.execute(query))
+
+    def all_known(self) -> Mapping[str, Sequence[KnownRelease]]:
+        """List what is known of every target's releases, newest mark first."""
+        found = defaultdict[str, list[KnownRelease]](list)
+        with self._db.reading() as db:
+            for row in db.execute(select(RELEASES).order_by(RELEASES.c.marked_at.desc())):
+                found[row.target].append(_known(row))
+        return found
+
+
+def _pause(row: Row[Any]) -> Pause:
+    until = time_of(row.until) if row.until else None
+    return Pause(target=row.target, until=until, by=row.by, at=time_of(row.at))
+
+
+def _known(row: Row[Any]) -> KnownRelease:
+    return KnownRelease(
+        target=row.target, release=row.release, good=row.good, marked_at=time_of(row.marked_at),
+        profile=json.loads(row.profile) if row.profile else None, profile_key=row.profile_key,
+    )  # fmt: skip

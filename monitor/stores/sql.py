@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -93,6 +95,26 @@ class SqlStore(SqlProbeLog, SqlBooks, SqlJudgeBook, SqlLookBook):
             query = query.where(INCIDENTS.c.closed.is_(False))
         with self._db.reading() as db:
             return tuple(Incident.from_json(json.loads(body)) for body in db.scalars(query))
+
+    def newest_incidents(self) -> Mapping[str, Incident]:
+        """Return each target's newest incident."""
+        last = select(INCIDENTS.c.target, func.max(INCIDENTS.c.opened_at).label("at")).group_by(INCIDENTS.c.target)
+        newest = last.subquery()
+        query = select(INCIDENTS.c.target, INCIDENTS.c.body).join(
+            newest, (INCIDENTS.c.target == newest.c.target) & (INCIDENTS.c.opened_at == newest.c.at)
+        )
+        with self._db.reading() as db:
+            return {row.target: Incident.from_json(json.loads(row.body)) for row in db.execute(query)}
+
+    def incident_counts(self) -> Mapping[str, Mapping[str, int]]:
+        """Count incidents by target and present state."""
+        i, found = INCIDENTS.c, defaultdict[str, dict[str, int]](dict)
+        with self._db.reading() as db:
+            for target, state, n in db.execute(
+                select(i.target, i.state, func.count()).group_by(i.target, i.state)
+            ):
+                found[target][state] = n
+        return found
 
     def place(self, incident: str, order: Order, *, by: str, at: datetime) -> None:
         """Put an order on the book."""

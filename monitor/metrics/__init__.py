@@ -1,0 +1,38 @@
+"""Prometheus metrics, read from the status at each scrape, by subject. A scrape never probes a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from monitor.metrics import checks, deployment, estimates, fleet, incidents, schedule, store
+from monitor.metrics.exposition import expose, wanted
+from monitor.metrics.sample import Metrics, Samples
+
+__all__ = ["METRICS", "render"]
+
+METRICS: Metrics = {
+    **fleet.METRICS, **estimates.METRICS, **checks.METRICS, **incidents.METRICS, **deployment.METRICS, **store.METRICS,
+    **schedule.METRICS,
+}  # fmt: skip
+"""Every metric's help and labels; the reference page is made of this."""
+
+_OF_A_TARGET: tuple[Callable[[Mapping[str, Any]], Iterator[Samples]], ...] = (
+    fleet.sweeps, estimates.estimates, checks.judge, checks.tripwire, incidents.incidents, deployment.deployment,
+    deployment.releases,
+)  # fmt: skip
+
+
+def render(status: Callable[[], Mapping[str, Any]], accept: str = "") -> tuple[bytes, str]:
+    """Return the metrics and their content type: OpenMetrics where ``accept`` asks for it, else Prometheus' text."""
+    content_type = wanted(accept)
+    return expose(METRICS, _samples(status()), content_type), content_type
+
+
+def _samples(status: Mapping[str, Any]) -> Iterator[Samples]:
+    yield from fleet.build(status)
+    yield from store.release_store(status)
+    yield from schedule.schedule(status)
+    for target in status["targets"]:
+        for part in _OF_A_TARGET:
+            yield from part(target)

@@ -1,0 +1,48 @@
+"""Metrics of the daemon and of each target: whether it is seen, paused, or waits for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from monitor.metrics.sample import Exemplar, Metrics, Samples, moment
+
+__all__ = ["METRICS", "build", "sweeps"]
+
+_TARGET = ("target",)
+
+METRICS: Metrics = {
+    "alignd_build_info": ("Version of the daemon", ("version",)),
+    "alignd_target_up": ("1 where the last sweep got a usable answer", _TARGET),
+    "alignd_target_paused": ("1 while a person keeps the target from being probed", _TARGET),
+    "alignd_action_needed": ("1 where only a person can go on; `alignd status` says why", _TARGET),
+    "alignd_sweeps_total": ("Routine sweeps begun", _TARGET),
+    "alignd_sweeps_failed_total": ("Routine sweeps without a usable answer", _TARGET),
+    "alignd_transcripts_failed_total": ("Probes whose transcript could not be written", _TARGET),
+    "alignd_last_sweep_timestamp_seconds": ("When the last sweep ended", _TARGET),
+}  # fmt: skip
+
+
+def build(status: Mapping[str, Any]) -> Iterator[Samples]:
+    """Say which daemon this is."""
+    yield Samples((status["version"],), {"alignd_build_info": 1})
+
+
+def sweeps(target: Mapping[str, Any]) -> Iterator[Samples]:
+    """Say how the watch of a target goes."""
+    last, at = target["last_sweep"], target["last_sweep_at"]
+    exemplars = {}
+    if last:
+        exemplars["alignd_sweeps_total"] = Exemplar((("sweep", last),), moment(at))
+        if not target["up"]:
+            exemplars["alignd_sweeps_failed_total"] = exemplars["alignd_sweeps_total"]
+    values = {
+        "alignd_target_up": target["up"],
+        "alignd_target_paused": bool(target["paused"]),
+        "alignd_action_needed": target["action_needed"],
+        "alignd_sweeps_total": target["sweeps"],
+        "alignd_sweeps_failed_total": target["sweeps_failed"],
+        "alignd_transcripts_failed_total": target["transcripts_failed"],
+        "alignd_last_sweep_timestamp_seconds": moment(at) if at else None,
+    }
+    yield Samples((target["name"],), values, exemplars)

@@ -1,0 +1,76 @@
+"""The status asks the store once for all targets, and works a watch out once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+from sqlalchemy import Engine, event
+
+from monitor.incident import IncidentId, open_incident
+from monitor.service import Service
+from monitor.status import status_json
+from monitor.stores.sql import SqlStore
+from tests.fake_site import World
+
+
+async def fleet(folder: Path, n: int) -> Service:
+    """Many targets on one server, each swept twice."""
+    world = World(folder=folder)
+    site = world.site()
+    sites = {f"t{i}": replace(site, name=f"t{i}") for i in range(n)}
+    service = Service(sites=sites, store=SqlStore(f"sqlite:///{folder}/fleet.db"), clock=world.clock)
+    for name in sites:
+        await service.tick(name)
+        await service.tick(name)
+    return service
+
+
+async def statements(folder: Path, n: int) -> int:
+    service, seen = await fleet(folder, n), []
+
+    def note(*arguments: object) -> None:
+        seen.append(arguments[2])
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        assert len(status_json(service, series=0)["targets"]) == n
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+        await service.aclose()
+    return len(seen)
+
+
+async def test_the_store_is_not_asked_for_each_target(tmp_path: Path) -> None:
+    assert 0 < await statements(tmp_path / "one", 1) == await statements(tmp_path / "five", 5)
+
+
+async def test_a_watch_is_worked_out_once(tmp_path: Path) -> None:
+    service = await fleet(tmp_path, 1)
+    first, again = (status_json(service, series=0)["targets"][0] for _ in range(2))
+    assert again["strata"] is first["strata"]
+    await service.tick("t0")
+    (after,) = status_json(service, series=0)["targets"]
+    assert after["evidence"]["n"] > first["evidence"]["n"]
+    await service.aclose()
+
+
+async def test_every_target_s_incident_is_told_however_many_there_are(tmp_path: Path) -> None:
+    """The list of incidents has an end; what is said of each target has none."""
+    service = await fleet(tmp_path, 1)
+    at = service.clock()
+    service.store.create(open_incident(
+        incident=IncidentId("first"), target="t0", release="r", recipes=(), now=at, note="n"
+    ))  # fmt: skip
+    for i in range(120):
+        later = at + timedelta(seconds=i + 1)
+        service.store.create(open_incident(
+            incident=IncidentId(f"of-{i}"), target=f"other-{i}", release="r", recipes=(), now=later, note="n"
+        ))  # fmt: skip
+    said = status_json(service)
+    assert len(said["incidents"]) == 100
+    (target,) = said["targets"]
+    assert (target["incident"], target["incidents"]) == ("first", {"DETECTED": 1})
+    assert target["newest_incident"]["state"] == "DETECTED"
+    await service.aclose()
