@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
+from monitor.audits.running import AuditRules
 from monitor.errors import ConfigError, PluginError
 from monitor.executors.local import LocalExecutor
 from monitor.gate_looks import GateLooks
@@ -25,7 +27,7 @@ from monitor.store import Store
 from monitor.stores.sql import SqlStore
 from monitor.target_settings import SuiteSettings, TargetSettings
 from monitor.upkeep import Retention
-from monitor.watchers import judge_check_of, rates_of, served_of, tripwire_of
+from monitor.watchers import calibrated, judge_check_of, rates_of, served_of, tripwire_of
 from probes.behavior import Suite, SuiteKind
 from probes.errors import SuiteError
 from probes.judge import Judge
@@ -40,7 +42,8 @@ from probes.transcripts.store import TranscriptStore
 from probes.window import Rules
 
 __all__ = [
-    "attacks_of", "build", "judge_of", "pace_of", "plain_of", "recorder_of", "suite_of", "task_of", "utc_now"
+    "attacks_of", "audit_rules", "build", "judge_of", "pace_of", "plain_of", "recorder_of", "suite_of", "task_of",
+    "utc_now",
 ]  # fmt: skip
 
 log = logging.getLogger("alignd")
@@ -68,7 +71,16 @@ def build(settings: Settings, *, clock: Callable[[], datetime] = utc_now, hold: 
     except (PluginError, ConfigError):
         store.close()
         raise
-    return Service(sites=sites, store=store, clock=clock, retention=Retention(**settings.retention.model_dump()))
+    return Service(
+        sites=sites, store=store, clock=clock, retention=Retention(**settings.retention.model_dump()),
+        audits=audit_rules(settings),
+    )  # fmt: skip
+
+
+def audit_rules(settings: Settings) -> AuditRules:
+    """Return what the settings say of audits."""
+    digest = hashlib.sha256(settings.model_dump_json().encode()).hexdigest()
+    return AuditRules(folder=settings.audits.folder, settings_sha256=digest)
 
 
 def recorder_of(settings: Settings) -> Recorder:
@@ -108,6 +120,7 @@ def _site(target: TargetSettings, settings: Settings, store: Store, clock: Calla
         last_known_good=target.last_known_good,
         approval_hours=target.approval_hours,
         judge_check=judge_check_of(target, measure.judge, store, key=key),
+        calibration=calibrated(target, measure.judge),
         judge_check_hours=target.judge_check.interval_hours if target.judge_check else 0.0,
         tripwire=tripwire_of(target, measure, asked, store),
         tripwire_seconds=target.tripwire.interval_seconds if target.tripwire else 0.0,

@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from deploy.errors import DeployError, DeployerUnavailable, StoreInUse
-from monitor.commands import epoch, incidents, judge, notify, releases, store, subspace, suites, transcripts
+from monitor.commands import audit, epoch, incidents, judge, notify, releases, store, subspace, suites, transcripts
 from monitor.commands.deploy import deploy
 from monitor.commands.explain import explain
 from monitor.commands.pause import pause, resume
@@ -66,6 +66,7 @@ app.add_typer(subspace.app, name="subspace")
 app.add_typer(releases.app, name="releases")
 app.add_typer(store.app, name="store")
 app.add_typer(notify.app, name="notify")
+app.add_typer(audit.app, name="audit")
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="Configuration file.")]
 _CONFIG = Path("alignd.yaml")

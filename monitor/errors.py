@@ -3,6 +3,7 @@
 MonitorError
 ├── ConfigError            the settings can't be used: names the key, what is wrong and what is allowed
 ├── PluginError            a plugin that the settings name is not installed, or refuses its options
+├── AuditNotWritten        an audit was measured and could not be laid out; it goes on when it is run again
 ├── NotMeasured            too few usable answers to say anything (retryable)
 │   └── JudgeUnavailable   the judge gave no verdict at all
 ├── NotSent                a notification did not get there (retryable, after a delay where the other side names one)
@@ -21,6 +22,7 @@ MonitorError
 from __future__ import annotations
 
 __all__ = [
+    "AuditNotWritten",
     "ConfigError",
     "JudgeUnavailable",
     "LogFault",
@@ -50,6 +52,10 @@ class ConfigError(MonitorError):
 
 class PluginError(MonitorError):
     """A plugin is not there or refuses its options."""
+
+
+class AuditNotWritten(MonitorError):
+    """An audit could not be laid out; what was measured is kept."""
 
 
 class NotMeasured(MonitorError):

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from deploy.durable import clear_scratch
 from deploy.errors import DeployError
 from deploy.offers import closing
+from monitor.audits.running import AuditRules, Audits
 from monitor.changing import retire_left
 from monitor.checks import Checks
 from monitor.deploying import Asked, Deployment, deploy
@@ -46,15 +47,16 @@ class Service:
 
     def __init__(
         self, *, sites: Mapping[str, Site], store: Store, clock: Callable[[], datetime],
-        retention: Retention | None = None,
+        retention: Retention | None = None, audits: AuditRules | None = None,
     ) -> None:  # fmt: skip
-        """Take the watched targets, the store, and when releases may go."""
+        """Take the watched targets, the store, when releases may go, and how audits are made."""
         self.sites = sites
         self.store = store
         self.clock = clock
         self.activities: dict[str, Activity] = {}
         self.timing = Timing()
         self.checks = Checks(sites=sites, clock=clock)
+        self.audits = Audits(sites=sites, store=store, clock=clock, rules=audits or AuditRules())
         self.upkeep = Upkeep(sites, store, clock, retention or Retention())
         self.mending = Mending(sites=sites, store=store, clock=clock)
         self.reconciler = Reconciler(sites=sites, store=store, clock=clock, checks=self.checks, teller=self._teller)

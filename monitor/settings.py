@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validat
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from monitor.audit_settings import AuditSettings
 from monitor.daemon_settings import (
     ListenSettings,
     RetentionSettings,
@@ -62,6 +63,8 @@ class Settings(BaseSettings):
     """What is kept of prompts and completions."""
     notifications: tuple[NotificationSettings, ...] = Field(default=(), max_length=20)
     """Channels that people are told by; none by default."""
+    audits: AuditSettings = AuditSettings()
+    """Audits of what is served."""
 
     @model_validator(mode="after")
     def _unique(self) -> Self:
@@ -174,6 +177,7 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
         "store": store, "releases": folder / settings.releases, "transcripts": transcripts,
         "signing": settings.signing.model_copy(update=keys),
         "notifications": tuple(n.placed(folder) for n in settings.notifications),
+        "audits": settings.audits.model_copy(update={"folder": folder / settings.audits.folder}),
     }  # fmt: skip
     return settings.model_copy(update={"targets": targets, **placed})
 

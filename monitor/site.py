@@ -15,6 +15,7 @@ from monitor.measure import Measure
 from monitor.policy import Containment, Mode, Rates, Schedule
 from monitor.served_check import ServedCheck
 from monitor.tripwire_check import TripwireCheck
+from probes.calibration import Calibration
 from probes.target import Target
 from remediation.verification import Gates
 
@@ -52,6 +53,7 @@ class Site:
         target_at: Makes a target that asks another endpoint and model (a staged release); ``""`` is the public model.
         sign: Signs a release that alignd itself has made or imported.
         server: Returns the serving software's version, empty where it doesn't say.
+        calibration: Of the judge, against people; ``None`` where the settings give none.
         judge_check: Holds the judge against labelled replies every ``judge_check_hours``; ``None`` where it is not.
         served: Proves every ``served_seconds`` what servers hold; ``None`` where nobody does.
         tripwire: Looks at first tokens every ``tripwire_seconds``; ``None`` where nobody looks.
@@ -82,6 +84,7 @@ class Site:
     approval_hours: float
     sign: Callable[[Release], None] = no_signature
     server: Callable[[], Awaitable[str]] = no_version
+    calibration: Calibration | None = None
     judge_check: JudgeCheck | None = None
     judge_check_hours: float = 24.0
     tripwire: TripwireCheck | None = None

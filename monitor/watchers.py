@@ -6,16 +6,17 @@ from pathlib import Path
 
 from monitor.judge_check import JudgeCheck, gold_set
 from monitor.measure import Measure
-from monitor.observed_rates import observed_rates
+from monitor.observed_rates import calibration_of, observed_rates
 from monitor.policy import Rates
 from monitor.served_check import ServedCheck, served_asker
 from monitor.store import JudgeBook, LookBook
 from monitor.target_settings import TargetSettings
 from monitor.tripwire_check import TripwireCheck, tripwire_prompts
+from probes.calibration import Calibration
 from probes.judge import Judge
 from probes.target import Target
 
-__all__ = ["judge_check_of", "rates_of", "served_of", "tripwire_of"]
+__all__ = ["calibrated", "judge_check_of", "rates_of", "served_of", "tripwire_of"]
 
 
 def rates_of(target: TargetSettings, judge: Judge) -> Rates:
@@ -30,6 +31,16 @@ def rates_of(target: TargetSettings, judge: Judge) -> Rates:
     return observed_rates(
         rates, target.judge_calibration, judge, asr_max=target.gates.asr_max, where=f"targets.{target.name}"
     )
+
+
+def calibrated(target: TargetSettings, judge: Judge) -> Calibration | None:
+    """Return the calibration of a target's judge; ``None`` where the settings give none.
+
+    Raises:
+        ConfigError: It can't be used, or is another judge's.
+    """
+    path = target.judge_calibration
+    return calibration_of(path, judge, where=f"targets.{target.name}.judge_calibration") if path else None
 
 
 def judge_check_of(target: TargetSettings, judge: Judge, book: JudgeBook, *, key: str) -> JudgeCheck | None:

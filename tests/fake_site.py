@@ -13,6 +13,7 @@ from pathlib import Path
 
 from deploy.checkpoint import Release, import_checkpoint
 from deploy.testing import FakeDeployer
+from monitor.audits.running import AuditRules
 from monitor.measure import Measure
 from monitor.policy import Containment, Mode, Rates, Schedule
 from monitor.recorder import Recorder
@@ -116,6 +117,7 @@ class World:
     categories: int = 3
     version: str = ""
     retention: Retention = field(default_factory=Retention)
+    audits: AuditRules = field(default_factory=AuditRules)
     amend: Callable[[Site, Store], Site] = lambda site, _: site
     """Adds to the site what a test is about."""
 
@@ -159,7 +161,8 @@ class World:
         """A new process on the same store."""
         store = SqlStore(f"sqlite:///{self.folder}/s.db")
         sites = {"prod": self.amend(self.site(), store)}
-        return Service(sites=sites, store=store, clock=self.clock, retention=self.retention)
+        rules = replace(self.audits, folder=self.folder / "audits")
+        return Service(sites=sites, store=store, clock=self.clock, retention=self.retention, audits=rules)
 
     def site(self) -> Site:
         return Site(

@@ -1,0 +1,208 @@
+"""Run one audit: ask, put together, lay out, and put the folder where audits are."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from deploy.durable import write_whole
+from deploy.errors import DeployerUnavailable
+from monitor.audits.archive import AUDIT, OUTCOMES, Archive, canonical
+from monitor.audits.asking import ask_sections
+from monitor.audits.document import Judged, document_of, outcomes_of
+from monitor.audits.happenings import happenings, release_json
+from monitor.audits.request import AuditRequest, Period
+from monitor.audits.sections import Section, sections_of
+from monitor.errors import AuditNotWritten, ConfigError, NotMeasured
+from monitor.judge_check import present_state
+from monitor.measure import log_entries, named_release
+from monitor.pausing import pause_in_force, pause_words
+from monitor.site import Say, Site
+from monitor.store import Store
+from probes.behavior import Suite, SuiteKind
+from probes.errors import SuiteError
+from probes.result import SweepResult
+from probes.suites.sources import open_suite
+
+__all__ = ["AuditRules", "Audits", "Written"]
+
+log = logging.getLogger("alignd")
+
+_FIRST_PERIOD = timedelta(days=30)
+"""What a target's first audit tells of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRules:
+    """What the settings say of audits.
+
+    Attributes:
+        settings_sha256: Digest of all settings, secrets masked.
+    """
+
+    folder: Path = Path("audits")
+    settings_sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """An audit that is done: its folder, and what a person should know of how it was written."""
+
+    folder: Path
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, kw_only=True)
+class Audits:
+    """The audits of a site's targets."""
+
+    sites: Mapping[str, Site]
+    store: Store
+    clock: Callable[[], datetime]
+    rules: AuditRules = field(default_factory=AuditRules)
+
+    @property
+    def archive(self) -> Archive:
+        """Where they are kept."""
+        return Archive(self.rules.folder)
+
+    def request(
+        self, target: str, *, suites: tuple[str, ...] = (), seed: int = 0, before: str = "",
+        period: Period | None = None, scheduled: str = "",
+    ) -> AuditRequest:  # fmt: skip
+        """Return a new request, or the unfinished one that asks the same.
+
+        Raises:
+            ConfigError: There is no such target, or an audit of it is unfinished that asks something else.
+        """
+        if target not in self.sites:
+            raise ConfigError(f"no target {target!r}; there are: {', '.join(self.sites)}")
+        now = self.clock()
+        fresh = AuditRequest(
+            id=f"{target}-{now:%Y%m%d-%H%M%S}", target=target, began_at=now, suites=suites, seed=seed, before=before,
+            period=period, scheduled=scheduled,
+        )  # fmt: skip
+        for begun in self.archive.unfinished():
+            if begun.target != target:
+                continue
+            if begun.asked != fresh.asked:
+                raise ConfigError(
+                    f"audit {begun.id} was begun with other arguments and is not done; ask the same to go on with it, "
+                    "or drop it with --anew"
+                )
+            return begun
+        return fresh
+
+    def drop_unfinished(self, target: str) -> None:
+        """Forget what was begun of a target."""
+        for begun in self.archive.unfinished():
+            if begun.target == target:
+                self.archive.drop(begun)
+
+    async def run(self, request: AuditRequest, say: Say = lambda _what, _share: None) -> Written:
+        """Do an audit, or go on with it.
+
+        Raises:
+            ConfigError: A suite can't be used.
+            StoreInUse: Another audit is under way.
+            NotMeasured: The target is paused or does not answer; the audit goes on when it is run again.
+            MixedReleaseError: Two releases answered.
+            TargetError: The target does not answer as the expected model.
+        """
+        site = self.sites[request.target]
+        if pause := pause_in_force(self.store, site.name, self.clock()):
+            raise NotMeasured(f"target {site.name} is {pause_words(pause)}; `alignd resume {site.name}` ends that")
+        sections = sections_of(site.measure, _suites(site, request.suites))
+        with self.archive.alone():
+            work = self.archive.begin(request)
+            if not (work / AUDIT).exists():
+                await site.target.ready()
+                sweeps = await ask_sections(request, sections, site.measure.in_full, site.target, work, say=say)
+                await self._put_together(request, site, list(zip(sections, sweeps, strict=True)), work)
+            say("write", 1.0)
+            notes = await _finish(work, self.archive.place(request.id))
+        log.info("audited", extra={"target": site.name, "audit": request.id})
+        return Written(folder=self.archive.place(request.id), notes=notes)
+
+    async def _put_together(
+        self, request: AuditRequest, site: Site, swept: list[tuple[Section, SweepResult]], work: Path
+    ) -> None:
+        release = await self._served(site, swept)
+        for _, sweep in swept:
+            self.store.append(site.name, log_entries(site.measure, sweep, purpose="audit", release=release))
+        period = request.period or self._since_last(request)
+        document = document_of(
+            request, swept, period=period, ended_at=self.clock(), judged=_judged(site),
+            settings_sha256=self.rules.settings_sha256,
+            happened=happenings(self.store, site.name, period, releases=site.releases, served=release),
+            release=release_json(site.releases, release),
+        )  # fmt: skip
+        outcomes = outcomes_of(swept, key=site.measure.site_key)
+        write_whole(work / OUTCOMES, canonical(outcomes), private=True)
+        write_whole(work / AUDIT, canonical(document), private=True)
+
+    async def _served(self, site: Site, swept: list[tuple[Section, SweepResult]]) -> str:
+        """Name what answered: as its answers do, as the deployer does, or as the answers' fingerprint is."""
+        sweep = swept[0][1]
+        if named := named_release(sweep):
+            return named
+        try:
+            return (await site.deployer.state()).active or sweep.release or site.name
+        except DeployerUnavailable:
+            return sweep.release or site.name
+
+    def _since_last(self, request: AuditRequest) -> Period:
+        """Return the time since the last audit's period, or the last month."""
+        for audit in self.archive.ids(request.target):
+            end = Period.from_json(self.archive.read(audit)["period"]).end
+            if end < request.began_at:
+                return Period(begin=end, end=request.began_at)
+        return Period(begin=request.began_at - _FIRST_PERIOD, end=request.began_at)
+
+
+def _suites(site: Site, names: tuple[str, ...]) -> tuple[Suite, ...]:
+    """Read suites by name or path; ``harm``, ``benign`` and ``task`` are the target's own of that kind."""
+    measure = site.measure
+    own = {
+        "harm": (measure.harm,), "benign": measure.benign, "task": (measure.task,) if measure.task else (),
+    }  # fmt: skip
+    found: list[Suite] = []
+    for name in names:
+        if name == SuiteKind.TASK and not measure.task:
+            raise ConfigError(f"target {site.name} has no task; set suites.task, or leave task out of --suites")
+        try:
+            found += own[name] if name in own else (open_suite(name, None).suite,)
+        except SuiteError as error:
+            raise ConfigError(f"--suites: {error}") from error
+    if doubled := sorted({s.name for s in found if [f.name for f in found].count(s.name) > 1}):
+        raise ConfigError(f"--suites: suite {doubled[0]} is there twice; name each once")
+    return tuple(found)
+
+
+def _judged(site: Site) -> Judged:
+    check = present_state(site.judge_check).to_json() if site.judge_check else None
+    return Judged(calibration=site.calibration, check=check)
+
+
+async def _finish(work: Path, final: Path) -> tuple[str, ...]:
+    """Lay the audit out in a process of its own: what that takes stays out of the daemon's memory."""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "monitor.audits.finish", str(work), str(final),
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        out, err = await child.communicate()
+    except asyncio.CancelledError:
+        child.kill()
+        await child.wait()
+        raise
+    if child.returncode:
+        last = (err.decode(errors="replace").strip().splitlines() or ["no word"])[-1]
+        raise AuditNotWritten(f"audit {final.name} could not be written: {last}; it goes on when it is run again")
+    return tuple(json.loads(out)["notes"])

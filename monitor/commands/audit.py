@@ -1,0 +1,154 @@
+"""``alignd audit``: what a target's release does on sealed prompts and what was done about it, for an auditor."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+from monitor.errors import ConfigError
+from monitor.settings import load_settings
+
+if TYPE_CHECKING:  # so that `--help` stays quick
+    from monitor.audits.request import Period
+    from monitor.audits.running import Audits, Written
+    from monitor.service import Service
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Audit what is served: measure it, and tell what was done.", no_args_is_help=True)
+
+ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="Configuration file.")]
+_CONFIG = Path("alignd.yaml")
+
+
+@app.command("run")
+def run_audit(
+    target: Annotated[str, typer.Argument(help="Target, see `alignd status`.")],
+    config: ConfigFile = _CONFIG,
+    *,
+    suites: Annotated[list[str] | None, typer.Option(help="In place of the target's own suites: harm, benign or task "
+                                                     "for its own of that kind, a name, or a file; again for more.")
+                      ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Draws attacks and seeds; audits of one seed ask the same.")] = 0,
+    begin: Annotated[str, typer.Option("--from", help="First day of the period; where the last audit ended if not "
+                                       "given.")] = "",
+    end: Annotated[str, typer.Option("--to", help="Last day of the period; now if not given.")] = "",
+    anew: Annotated[bool, typer.Option("--anew", help="Drop an audit that was begun and is not done.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the audit as JSON.")] = False,
+) -> None:  # fmt: skip
+    """Audit a target's served release now. One that was killed goes on."""
+    logging.getLogger("alignd").setLevel(logging.ERROR)
+    period = _period(begin, end)
+    service = _service(config)
+    written = asyncio.run(
+        _run(service, target, suites=tuple(suites or ()), seed=seed, period=period, anew=anew, quiet=as_json)
+    )  # fmt: skip
+    for note in written.notes:
+        print(f"alignd: {note}", file=sys.stderr)
+    if as_json:
+        print((written.folder / "audit.json").read_text(encoding="utf-8"), end="")
+    else:
+        _show(service.audits, written.folder.name)
+        print(f"wrote {written.folder}")
+
+
+@app.command("show")
+def show_audit(
+    audit: Annotated[str, typer.Argument(help="Audit; without one they are listed.")] = "",
+    config: ConfigFile = _CONFIG,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show an audit, or list them."""
+    from monitor.audits.archive import Archive
+    from monitor.commands.audit_tables import list_table
+
+    archive = Archive(load_settings(config).audits.folder)
+    if audit:
+        if as_json:
+            print(json.dumps(archive.read(audit), indent=2))
+        else:
+            _print_audit(archive.read(audit))
+        return
+    found = [archive.read(i) for i in archive.ids()]
+    if as_json:
+        told = ("id", "target", "release", "began_at", "period")
+        print(json.dumps([{k: a[k] for k in told} for a in found], indent=2))
+    elif found:
+        Console().print(list_table(found))
+    else:
+        print(f"no audits in {archive.folder}; `alignd audit run TARGET` makes one")
+
+
+async def _run(
+    service: Service, target: str, *, suites: tuple[str, ...], seed: int, period: Period | None,
+    anew: bool, quiet: bool,
+) -> Written:  # fmt: skip
+    audits = service.audits
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    try:
+        if anew:
+            audits.drop_unfinished(target)
+        request = audits.request(target, suites=suites, seed=seed, period=period)
+        with Progress(*columns, console=Console(stderr=True), disable=quiet or not sys.stderr.isatty()) as progress:
+            bar = progress.add_task("audit", total=1.0)
+
+            def say(what: str, share: float) -> None:
+                progress.update(bar, description=what, completed=share)
+
+            return await audits.run(request, say)
+    finally:
+        await service.aclose()
+
+
+def _show(audits: Audits, audit: str) -> None:
+    _print_audit(audits.archive.read(audit))
+
+
+def _print_audit(document: dict[str, object]) -> None:
+    from monitor.commands.audit_tables import audit_tables
+
+    console = Console()
+    for table in audit_tables(document):
+        console.print(table)
+
+
+def _service(config: Path) -> Service:
+    built: Service = importlib.import_module("monitor.bootstrap").build(load_settings(config))
+    return built
+
+
+def _period(begin: str, end: str) -> Period | None:
+    """Read the period: days, or moments with a time; the last day is a part of it."""
+    from datetime import timedelta
+
+    from monitor.audits.request import Period
+
+    if not begin and not end:
+        return None
+    if not begin:
+        raise ConfigError("--to needs --from, the first day of the period")
+    first, last = _moment(begin, "--from"), _moment(end, "--to") if end else datetime.now(UTC)
+    if end and len(end) == len("2026-01-01"):
+        last += timedelta(days=1)
+    if first >= last:
+        raise ConfigError(f"--from {begin} --to {end}: the period has no end after its beginning")
+    return Period(begin=first, end=last)
+
+
+def _moment(text: str, option: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(f"{option} {text}: write a day or a moment, e.g. 2026-01-31 or 2026-01-31T12:00Z") from error
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
