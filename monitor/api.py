@@ -1,7 +1,8 @@
-"""The HTTP API: metrics, health, status and verdict; read-only."""
+"""The daemon's HTTP side: metrics, health and status at once, the API when it is first called; all behind the guard."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from starlette.applications import Starlette
@@ -10,24 +11,61 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from monitor import metrics
-from monitor.errors import UnknownIncident
+from monitor.api_settings import Scope
 from monitor.service import Service
-from monitor.status import incident_json, status_json, verdict_json
+from monitor.status import status_json
+from monitor.web.access import CALLER, Access, require
+from monitor.web.calls import CallRecord, log_call
+from monitor.web.guard import App, Guard, Receive, Send
+from monitor.web.guard import Scope as Connection
+from monitor.web.sessions import Sessions
 
 __all__ = ["make_api"]
 
+_STATUS = "/api/v1/status"
 
-def make_api(service: Service, *, healthy: Callable[[], bool]) -> Starlette:
+
+def make_api(
+    service: Service, *, healthy: Callable[[], bool], access: Access | None = None,
+    sweep: Callable[[str], None] = lambda _: None, record: Callable[[CallRecord], None] = log_call,
+) -> Guard:  # fmt: skip
     """Return the application.
 
     Args:
         healthy: Whether the daemon's own loops go round.
+        access: Who may call; everybody may read, and only that, where it is not given.
+        sweep: Has a target's next batch sent now.
+        record: Puts down calls that change something, and refused ones.
     """
+    who = access or Access()
+    sessions = Sessions(clock=service.clock, minutes=who.session_minutes)
+    small, made, lock = _small(service, healthy), list[App](), asyncio.Lock()
+
+    def make() -> App:
+        from monitor.web.app import make_app  # 8 MB that a daemon which is only scraped does without
+
+        return make_app(service, access=who, sessions=sessions, sweep=sweep)
+
+    async def dispatch(scope: Connection, receive: Receive, send: Send) -> None:
+        if not scope["path"].startswith("/api/") or scope["path"] == _STATUS:
+            await small(scope, receive, send)
+            return
+        async with lock:
+            if not made:
+                made.append(await asyncio.to_thread(make))
+        await made[0](scope, receive, send)
+
+    return Guard(dispatch, access=who, sessions=sessions, record=record)
+
+
+def _small(service: Service, healthy: Callable[[], bool]) -> Starlette:
+    """Return what is asked all the time."""
 
     async def health(_: Request) -> Response:
         return JSONResponse({"healthy": healthy()}, status_code=200 if healthy() else 503)
 
-    async def status(_: Request) -> Response:
+    async def status(request: Request) -> Response:
+        require(request.scope[CALLER], Scope.READ)
         return JSONResponse(status_json(service))
 
     async def scrape(request: Request) -> Response:
@@ -35,26 +73,8 @@ def make_api(service: Service, *, healthy: Callable[[], bool]) -> Starlette:
         body, content_type = metrics.render(lambda: status_json(service, series=0), accept)
         return Response(body, headers={"Content-Type": content_type})
 
-    async def verdict(request: Request) -> Response:
-        name = request.query_params.get("target", "")
-        if name not in service.sites:
-            known = ", ".join(service.sites)
-            return JSONResponse({"error": f"no target {name!r}; there are: {known}"}, status_code=404)
-        return JSONResponse(verdict_json(service, name))
-
-    async def incident(request: Request) -> Response:
-        try:
-            found = service.store.load(request.path_params["id"])
-        except UnknownIncident as error:
-            return JSONResponse({"error": str(error)}, status_code=404)
-        return JSONResponse(incident_json(found, service.clock()))
-
     return Starlette(
         routes=[
-            Route("/healthz", health),
-            Route("/metrics", scrape),
-            Route("/api/v1/status", status),
-            Route("/api/v1/verdict", verdict),
-            Route("/api/v1/incidents/{id}", incident),
+            Route("/health", health), Route("/healthz", health), Route("/metrics", scrape), Route(_STATUS, status),
         ]
-    )
+    )  # fmt: skip

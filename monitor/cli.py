@@ -24,6 +24,7 @@ from monitor.commands.probe import probe
 from monitor.commands.reproduce import reproduce
 from monitor.commands.simulate import simulate
 from monitor.commands.stack import stack
+from monitor.commands.token import app as token_app
 from monitor.commands.version import root, version
 from monitor.errors import (
     ConfigError,
@@ -67,6 +68,7 @@ app.add_typer(releases.app, name="releases")
 app.add_typer(store.app, name="store")
 app.add_typer(notify.app, name="notify")
 app.add_typer(audit.app, name="audit")
+app.add_typer(token_app, name="token")
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="Configuration file.")]
 _CONFIG = Path("alignd.yaml")

@@ -102,6 +102,10 @@ class Clockwork(AsyncIOScheduler):  # type: ignore[misc]  # it has no types
         """Change a job's interval; the next run is that far away."""
         self.reschedule_job(job_id(kind, name), trigger=IntervalTrigger(seconds=seconds, timezone=UTC))
 
+    def at_once(self, kind: str, name: str) -> None:
+        """Run a job now; its interval begins anew with it. Where it is on its way, that is it."""
+        self.modify_job(job_id(kind, name), next_run_time=self._now())
+
     def next_run(self, job: str) -> datetime | None:
         """Return when a job runs next; nothing where there is none."""
         found = self.get_job(job) if self.running else None

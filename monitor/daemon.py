@@ -21,6 +21,7 @@ from monitor.errors import ConfigError
 from monitor.ladder_check import check_ladders
 from monitor.schedule import Rounds
 from monitor.settings import Settings
+from monitor.web.access import Access
 
 __all__ = ["JsonLines", "log_to_stderr", "run"]
 
@@ -73,7 +74,11 @@ async def run(settings: Settings) -> None:
         rounds = Rounds(service, _guard)
         server = uvicorn.Server(
             uvicorn.Config(
-                make_api(service, healthy=rounds.healthy), log_level="warning", access_log=False, lifespan="off",
+                make_api(
+                    service, healthy=rounds.healthy, access=Access.of(settings.api, host=settings.listen.host),
+                    sweep=rounds.sweep_now,
+                ),
+                log_level="warning", access_log=False, lifespan="off",
                 log_config=None, timeout_graceful_shutdown=5,
             )
         )  # fmt: skip

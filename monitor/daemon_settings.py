@@ -24,7 +24,7 @@ class ListenSettings(Section):
     """Where metrics and status are served."""
 
     host: str = "127.0.0.1"
-    """Address; loopback, for the API has no password."""
+    """Address. On any but a loopback one the API asks for a token, see api.tokens."""
     port: int = Field(default=9464, ge=1, le=65535)
     """Port."""
     public_url: str = Field(default="", pattern=r"^(https?://\S+)?$")

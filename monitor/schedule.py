@@ -78,6 +78,10 @@ class Rounds:
 
         self._scheduler.every(kind, seconds, guarded)
 
+    def sweep_now(self, name: str) -> None:
+        """Send a target's next batch now; where one is on its way, that is it."""
+        self._scheduler.at_once("tick", name)
+
     def healthy(self) -> bool:
         """Whether the round over the incidents still goes."""
         return time.monotonic() - self._last_round < _ALIVE_SECONDS

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validat
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from monitor.api_settings import ApiSettings
 from monitor.audit_settings import AuditSettings
 from monitor.daemon_settings import (
     ListenSettings,
@@ -59,6 +60,8 @@ class Settings(BaseSettings):
     """Which releases stay."""
     listen: ListenSettings = ListenSettings()
     """Where metrics and status are served."""
+    api: ApiSettings = ApiSettings()
+    """Who may call the HTTP API."""
     transcripts: TranscriptSettings = TranscriptSettings()
     """What is kept of prompts and completions."""
     notifications: tuple[NotificationSettings, ...] = Field(default=(), max_length=20)

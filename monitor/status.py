@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,7 +19,7 @@ from monitor.view import View
 from monitor.watch import Phase
 from probes.statistics.confidence import clopper_pearson
 
-__all__ = ["incident_json", "status_json", "verdict_json"]
+__all__ = ["incident_json", "status_json", "targets_json", "verdict_json"]
 
 _OF_A_RELEASE = tuple(f.name for f in fields(KnownRelease))
 
@@ -67,6 +67,12 @@ def status_json(service: Service, *, series: int = 200) -> dict[str, Any]:
         "schedule": service.timing.to_json(stored.now),
         "incidents": [incident_json(i, stored.now) for i in service.store.incidents()],
     }
+
+
+def targets_json(service: Service, names: Iterable[str], *, series: int = 0) -> list[dict[str, Any]]:
+    """Say everything about these targets, with so many sweeps of each."""
+    stored = _stored(service)
+    return [_target(service, name, stored, series) for name in names]
 
 
 def incident_json(incident: Incident, now: datetime) -> dict[str, Any]:

@@ -66,7 +66,7 @@ async def test_an_incident_leaves_no_text_anywhere(
         await draw(prod.measure, prod.target, n=5, cells=cells, purpose="on-demand")
     assert done.state is State.RECOVERED
     http = httpx.AsyncClient(
-        transport=httpx.ASGITransport(app=make_api(service, healthy=lambda: True)), base_url="http://alignd"
+        transport=httpx.ASGITransport(app=make_api(service, healthy=lambda: True)), base_url="http://localhost"
     )
     paths = ("/metrics", "/api/v1/status", "/api/v1/verdict?target=prod", f"/api/v1/incidents/{done.id}", "/healthz")
     said = "\n".join([(await http.get(path)).text for path in paths] + [JsonLines().format(r) for r in caplog.records])
@@ -97,7 +97,7 @@ async def test_a_full_disk_is_counted_and_the_watch_goes_on(tmp_path: Path) -> N
     service = world.service()
     assert (await carry_on(world, service, await breach(world, service))).state is State.RECOVERED
     http = httpx.AsyncClient(
-        transport=httpx.ASGITransport(app=make_api(service, healthy=lambda: True)), base_url="http://alignd"
+        transport=httpx.ASGITransport(app=make_api(service, healthy=lambda: True)), base_url="http://localhost"
     )
     page = (await http.get("/metrics")).text
     (line,) = [line for line in page.splitlines() if line.startswith("alignd_transcripts_failed_total{")]

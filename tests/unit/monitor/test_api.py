@@ -46,7 +46,7 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
 
 def http(service: Service, *, healthy: bool = True) -> httpx.AsyncClient:
     transport = httpx.ASGITransport(app=make_api(service, healthy=lambda: healthy))
-    return httpx.AsyncClient(transport=transport, base_url="http://alignd")
+    return httpx.AsyncClient(transport=transport, base_url="http://localhost")
 
 
 async def samples(service: Service) -> Samples:
@@ -126,14 +126,17 @@ async def test_status_and_incident(service: Service) -> None:
     assert incident["closed"]
     assert set(incident["seconds"]) >= {"DETECTED", "OPEN", "PATCHING", "VERIFYING", "CONFIRMING"}
     assert {p["purpose"] for p in said["targets"][0]["series"]} == {"routine", "recovery"}
-    assert (await http(service).get(f"/api/v1/incidents/{incident['id']}")).json() == incident
+    alone = (await http(service).get(f"/api/v1/incidents/{incident['id']}")).json()
+    assert {k: alone[k] for k in ("state", "headline", "seconds")} == {
+        k: incident[k] for k in ("state", "headline", "seconds")
+    }
     assert (await http(service).get("/api/v1/incidents/nope")).status_code == 404
 
 
 async def test_verdict_of_an_unknown_target_lists_those_there_are(service: Service) -> None:
     answer = await http(service).get("/api/v1/verdict", params={"target": "x"})
     assert answer.status_code == 404
-    assert "prod" in answer.json()["error"]
+    assert "prod" in answer.json()["detail"]
 
 
 async def test_a_breach_is_unsafe(tmp_path: Path) -> None:

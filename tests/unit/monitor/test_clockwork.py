@@ -188,3 +188,10 @@ async def test_a_run_that_is_still_under_way_leaves_the_next_one_out() -> None:
     end.set()
     clockwork.shutdown()
     await asyncio.sleep(0)
+
+
+async def test_a_job_can_be_had_at_once() -> None:
+    async with planned({"a": HOUR, "b": HOUR}) as (clockwork, clocks):
+        clocks.passes(60)
+        clockwork.at_once("tick", "a")
+        assert until(clockwork, clocks)["tick-a"] == 0.0

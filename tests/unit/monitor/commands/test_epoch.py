@@ -59,7 +59,7 @@ async def test_a_gap_stops_the_target_and_is_named_and_metrics_stay(tmp_path: Pa
     assert named in target["why"]
     assert "alignd epoch new prod" in target["why"]
     transport = httpx.ASGITransport(app=make_api(service, healthy=lambda: True))
-    async with httpx.AsyncClient(transport=transport, base_url="http://alignd") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         scraped = await client.get("/metrics")
         verdict = await client.get("/api/v1/verdict", params={"target": "prod"})
     assert scraped.status_code == 200

@@ -1,0 +1,57 @@
+"""Settings of the HTTP API: who may call it, under which names it is called, and how much."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Self
+
+from pydantic import AwareDatetime, Field, model_validator
+
+from monitor.section import Section
+
+__all__ = ["ApiSettings", "Scope", "TokenSettings"]
+
+
+class Scope(StrEnum):
+    """What a token may do. None of them holds another."""
+
+    READ = "read"
+    """See targets, evidence, incidents and verdicts."""
+    OPERATE = "operate"
+    """Sweep, pause and resume; deliver webhooks."""
+    APPROVE = "approve"
+    """Approve, abort and roll back."""
+
+
+class TokenSettings(Section):
+    """One token; `alignd token new` makes it and prints these lines."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,40}$")
+    """Whose it is: lower-case letters, digits, dots, dashes. It stands in the audit log and beside orders."""
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """SHA-256 of the token, 64 hexadecimal digits. The token itself is kept nowhere."""
+    scopes: tuple[Scope, ...] = Field(default=(Scope.READ,), min_length=1)
+    """What it may do: read, operate (sweep, pause, webhooks), approve (orders on incidents). None holds another."""
+    expires: AwareDatetime | None = None
+    """When it ends, with its time zone, e.g. 2027-01-31T00:00:00Z; none: never."""
+
+
+class ApiSettings(Section):
+    """The HTTP API, see docs/howto/api.md."""
+
+    tokens: tuple[TokenSettings, ...] = ()
+    """Who may call. Without one the API is read-only, and served on a loopback address alone."""
+    hosts: tuple[str, ...] = ()
+    """Names under which the API is called, e.g. alignd.example.org. Addresses, localhost and listen.host are always
+    taken; any other name is refused, for a foreign page could have it point here."""
+    session_minutes: float = Field(default=60.0, ge=1, le=1440)
+    """Minutes that a session of the page lasts; an hour is one incident, and a stolen cookie is soon worth nothing."""
+    protect_metrics: bool = False
+    """Ask for a token with the scope read at /metrics, too; false, for Prometheus is often without one."""
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> Self:
+        for what, found in (("name", [t.name for t in self.tokens]), ("sha256", [t.sha256 for t in self.tokens])):
+            if doubled := sorted({f for f in found if found.count(f) > 1}):
+                raise ValueError(f"two tokens have the same {what} {doubled[0]!r}; each must have its own")
+        return self

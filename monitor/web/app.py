@@ -1,0 +1,112 @@
+"""The API as one FastAPI application. Made at the first call that needs it: it costs 8 MB and half a second."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from monitor import __version__
+from monitor.errors import ConfigError, LogFault, StoreError, UnknownIncident
+from monitor.service import Service
+from monitor.web.access import Access
+from monitor.web.models import ProblemAnswer
+from monitor.web.problems import MEDIA_TYPE, PROBLEM, Fault, Problem, invalid
+from monitor.web.routes import Sweeper, make_router
+from monitor.web.session_routes import make_session_router
+from monitor.web.sessions import Sessions
+
+__all__ = ["make_app"]
+
+_ABOUT = (
+    "Watches served language models for safety drift. A token is sent as `Authorization: Bearer …`; "
+    "what is refused is answered with problem details (RFC 9457)."
+)
+_ALLOWED = ("expected", "pattern", "max_length", "min_length", "le", "ge", "gt", "lt")
+_SCHEMES = {
+    "token": {"type": "http", "scheme": "bearer", "description": "A token that `alignd token new` made."},
+    "session": {"type": "apiKey", "in": "cookie", "name": "alignd-session",
+                "description": "The page's session; calls that change something say X-CSRF-Token, too."},
+}  # fmt: skip
+
+
+def make_app(service: Service, *, access: Access, sessions: Sessions, sweep: Sweeper) -> FastAPI:
+    """Return the application. Its OpenAPI document is made when it is asked for."""
+    app = FastAPI(
+        title="alignd", version=__version__, description=_ABOUT, openapi_url="/api/v1/openapi.json", docs_url=None,
+        redoc_url=None, redirect_slashes=False,
+    )  # fmt: skip
+    app.include_router(make_router(service, sweep=sweep))
+    app.include_router(make_session_router(access, sessions))
+    _add_refusals(app)
+    make_document = app.openapi
+
+    def document() -> dict[str, Any]:
+        found = make_document()
+        parts = found.setdefault("components", {})
+        parts["securitySchemes"] = _SCHEMES
+        parts["schemas"].update(_problem_schema())
+        return found
+
+    app.openapi = document  # type: ignore[method-assign]
+    return app
+
+
+def _problem_schema() -> dict[str, Any]:
+    whole = ProblemAnswer.model_json_schema(ref_template="#/components/schemas/{model}")
+    return {**whole.pop("$defs"), "ProblemAnswer": whole}
+
+
+def _add_refusals(app: FastAPI) -> None:
+    """Answer every error with problem details."""
+
+    def say(kind: type[Exception], found: Any) -> None:  # noqa: ANN401  (one function for each kind)
+        async def answer(request: Request, error: Exception) -> Response:
+            problem: Problem = found(error)
+            request.scope[PROBLEM] = problem
+            return Response(problem.body(), problem.status, dict(problem.headers), MEDIA_TYPE)
+
+        app.add_exception_handler(kind, answer)
+
+    say(Problem, lambda error: error)
+    say(RequestValidationError, _of_validation)
+    say(HTTPException, _of_http)
+    say(UnknownIncident, lambda e: Problem(status=404, kind="unknown-incident", title="Not found", detail=f"{e}"))
+    say(ConfigError, lambda e: Problem(status=409, kind="conflict", title="It means nothing now", detail=f"{e}"))
+    say(LogFault, lambda e: Problem(status=409, kind="log-fault", title="The log can't be read", detail=f"{e}"))
+    say(StoreError, lambda e: Problem(status=503, kind="store", title="The store can't do it now", detail=f"{e}"))
+    say(Exception, lambda _: Problem(
+        status=500, kind="fault", title="A fault of alignd", detail="the daemon's log says more; the call did nothing, "
+        "or all that it should"))  # fmt: skip
+
+
+def _of_validation(error: RequestValidationError) -> Problem:
+    """Say which fields can't be taken, without what was given: it may be a token."""
+    found = error.errors()
+    if any(e["type"] == "json_invalid" for e in found):
+        return Problem(
+            status=400, kind="no-json", title="Not well formed", detail="the body is no valid JSON; send one object"
+        )
+    return invalid(*(_fault(e) for e in found))
+
+
+def _fault(error: dict[str, Any]) -> Fault:
+    context = error.get("ctx", {})
+    allowed = "; ".join(f"{k.replace('_', ' ')} {context[k]}" for k in _ALLOWED if k in context)
+    return Fault(
+        field=".".join(map(str, error["loc"])), problem=error["msg"][:1].lower() + error["msg"][1:],
+        allowed=allowed.removeprefix("expected "),
+    )  # fmt: skip
+
+
+def _of_http(error: HTTPException) -> Problem:
+    words = {
+        404: ("not-found", "there is no such path; /api/v1/openapi.json lists them"),
+        405: ("method", "this path does not take that method; the header Allow says which it takes"),
+    }
+    kind, detail = words.get(error.status_code, ("refused", str(error.detail)))
+    return Problem(
+        status=error.status_code, kind=kind, title=str(error.detail), detail=detail, headers=dict(error.headers or {})
+    )

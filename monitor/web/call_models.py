@@ -1,0 +1,55 @@
+"""What the API takes, and what it says of who calls."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import AwareDatetime, Field
+
+from monitor.api_settings import Scope
+from monitor.policy import Order
+from monitor.web.shapes import Answer, Body
+
+__all__ = ["OrderBody", "PauseBody", "Session", "SessionBody", "WhoAmI"]
+
+
+class OrderBody(Body):
+    """A person's word on an incident."""
+
+    order: Order = Field(strict=False)
+    """approve, abort or roll_back."""
+
+
+class PauseBody(Body):
+    """How long a target is not to be probed."""
+
+    until: AwareDatetime | None = Field(default=None, strict=False)
+    """When it ends by itself, with a time zone; null: never."""
+    reason: str = Field(default="", max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
+    """Why, one line."""
+
+
+class SessionBody(Body):
+    """A token, for a session of the page."""
+
+    token: str = Field(min_length=1, max_length=200)
+
+
+class Session(Answer):
+    """A session that was opened. Its cookie can't be read by scripts."""
+
+    name: str
+    scopes: tuple[Scope, ...]
+    expires_at: datetime
+    csrf: str
+    """Say it in X-CSRF-Token with each call that changes something."""
+
+
+class WhoAmI(Answer):
+    """Who calls, and what they may do."""
+
+    name: str
+    scopes: tuple[Scope, ...]
+    expires_at: datetime | None
+    csrf: str
+    """Of the session; empty where a token was shown."""

@@ -1,0 +1,215 @@
+"""What stands before every path: who calls, from where, and whether it is well formed. It never reads a body."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from monitor.web.access import ANONYMOUS, CALLER, Access, Caller, unauthorized, well_formed
+from monitor.web.calls import CallRecord
+from monitor.web.problems import MEDIA_TYPE, PROBLEM, Problem
+from monitor.web.sessions import Sessions, same
+
+__all__ = ["Call", "Guard"]
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_OPEN = frozenset({"/health", "/healthz"})
+_LOGIN = "/api/v1/session"
+_PATH_MAX = 200
+_NOT_REFUSED = 404
+_HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+}
+_SECURE = {"strict-transport-security": "max-age=31536000"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A call as it came in; header names in lower case, a header that came twice in two values."""
+
+    method: str
+    path: str
+    address: str
+    headers: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @staticmethod
+    def of(scope: Scope) -> Call:
+        """Read an ASGI scope."""
+        headers: dict[str, tuple[str, ...]] = {}
+        for name, value in scope["headers"]:
+            key = name.decode("latin-1").lower()
+            headers[key] = (*headers.get(key, ()), value.decode("latin-1"))
+        client = scope.get("client")
+        return Call(method=scope["method"], path=scope["path"], address=client[0] if client else "", headers=headers)
+
+    def one(self, name: str) -> str:
+        """Return a header's value, empty where it is not there.
+
+        Raises:
+            Problem: It is there twice: what reads the first and what reads the last would not agree.
+        """
+        values = self.headers.get(name, ())
+        if len(values) > 1:
+            raise _malformed(f"the header {name} is there {len(values)} times; send it once")
+        return values[0] if values else ""
+
+    @property
+    def changes(self) -> bool:
+        """Whether its method may change something."""
+        return self.method not in _SAFE
+
+    @property
+    def of_api(self) -> bool:
+        """Whether it is for the API."""
+        return self.path.startswith("/api/")
+
+
+class Guard:
+    """Refuses what is not well formed, comes from elsewhere or from nobody; the rest goes on to the application."""
+
+    def __init__(
+        self, app: App, *, access: Access, sessions: Sessions, record: Callable[[CallRecord], None]
+    ) -> None:
+        """Take what is guarded, who may call, and where calls are put down."""
+        self._app = app
+        self._access = access
+        self._sessions = sessions
+        self._record = record
+        self._headers = [
+            (k.encode(), v.encode()) for k, v in {**_HEADERS, **(_SECURE if access.secure else {})}.items()
+        ]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one call."""
+        if scope["type"] != "http":
+            return
+        call, status, caller = Call.of(scope), 500, ANONYMOUS
+
+        async def answer(message: MutableMapping[str, Any]) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), *self._headers, *_uncached(call)]
+            await send(message)
+
+        try:
+            caller = scope[CALLER] = self._admitted(call)
+            await self._app(scope, receive, answer)
+        except Problem as problem:
+            scope[PROBLEM] = problem
+            await _refuse(problem, answer)
+        finally:
+            if call.changes or (status >= 400 and status != _NOT_REFUSED):
+                found = scope.get(PROBLEM)
+                self._record(CallRecord(
+                    caller=caller.name, address=call.address, method=call.method[:20], path=call.path[:_PATH_MAX],
+                    status=status, problem=found.kind if found else "",
+                ))  # fmt: skip
+
+    def _admitted(self, call: Call) -> Caller:
+        """Return who calls.
+
+        Raises:
+            Problem: It is refused.
+        """
+        _check_form(call)
+        if call.of_api and not self._access.knows(call.one("host")):
+            raise Problem(
+                status=421, kind="unknown-host", title="Unknown host",
+                detail="this is no name of the daemon; add the host to api.hosts, or call it by its address",
+            )  # fmt: skip
+        if call.changes:
+            _check_origin(call)
+        caller = self._caller(call)
+        wants_token = (call.of_api and (call.method, call.path) != ("POST", _LOGIN)) or (
+            call.path == "/metrics" and self._access.protect_metrics
+        )
+        if wants_token and not caller.scopes:
+            raise unauthorized("this call needs a token; send it as Authorization: Bearer …")
+        return caller
+
+    def _caller(self, call: Call) -> Caller:
+        if call.path in _OPEN:
+            return ANONYMOUS
+        if shown := call.one("authorization"):
+            scheme, _, token = shown.partition(" ")
+            if scheme.lower() != "bearer" or not well_formed(token):
+                raise unauthorized("this is no token of alignd; send it as Authorization: Bearer alignd_…")
+            return self._access.caller_of(token, self._sessions.clock())
+        if secret := _cookie(call, self._access.cookie):
+            return self._of_session(call, secret)
+        return self._access.anonymous
+
+    def _of_session(self, call: Call, secret: str) -> Caller:
+        session = self._sessions.find(secret)
+        if session is None:
+            if not call.of_api or (call.method, call.path) == ("POST", _LOGIN):
+                return self._access.anonymous
+            raise unauthorized("the session has ended; sign in again")
+        if call.changes and call.path != _LOGIN and not same(call.one("x-csrf-token"), session.csrf):
+            raise Problem(
+                status=403, kind="csrf", title="Not from the page",
+                detail="a call that changes something must say the session's X-CSRF-Token; GET /api/v1/whoami has it",
+            )  # fmt: skip
+        return session.caller
+
+
+def _check_form(call: Call) -> None:
+    if call.one("content-length") and call.one("transfer-encoding"):
+        raise _malformed("Content-Length and Transfer-Encoding exclude each other; send one of them")
+    if call.method in {"POST", "PUT", "PATCH"} and call.of_api and call.one("content-length") not in {"", "0"}:
+        kind = call.one("content-type").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            raise Problem(
+                status=415, kind="no-json", title="Not JSON", detail="send the body as Content-Type: application/json"
+            )
+
+
+def _check_origin(call: Call) -> None:
+    """Refuse what another site's page sends: its browser says so."""
+    origin, site = call.one("origin"), call.one("sec-fetch-site")
+    same_origin = not origin or origin.partition("://")[2] == call.one("host")
+    if not same_origin or site not in {"", "same-origin", "none"}:
+        raise Problem(
+            status=403, kind="cross-site", title="From another site",
+            detail="a call that changes something must come from the daemon's own page, or from no page at all",
+        )  # fmt: skip
+
+
+def _cookie(call: Call, name: str) -> str:
+    pairs = (part.strip().partition("=") for part in call.one("cookie").split(";"))
+    found = [value for key, _, value in pairs if key == name]
+    if len(found) > 1:
+        raise _malformed(f"the cookie {name} is there {len(found)} times; send it once")
+    return found[0] if found else ""
+
+
+def _uncached(call: Call) -> list[tuple[bytes, bytes]]:
+    return [(b"cache-control", b"no-store")] if call.of_api else []
+
+
+def _malformed(detail: str) -> Problem:
+    return Problem(status=400, kind="malformed", title="Not well formed", detail=detail)
+
+
+async def _refuse(problem: Problem, send: Send) -> None:
+    body = problem.body()
+    headers = [
+        (b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode()),
+        *((k.lower().encode(), v.encode()) for k, v in problem.headers.items()),
+    ]  # fmt: skip
+    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
