@@ -113,6 +113,7 @@ def _site(target: TargetSettings, settings: Settings, store: Store, clock: Calla
         recipes=tuple(Recipe(plugin=r.plugin, options=r.options) for r in target.recipes),
         gates=target.gates.limits(),
         gate_looks=_gate_looks(target),
+        rails=target.rails.rails(settings.fleet.fleet()),
         rates=rates_of(target, measure.judge),
         schedule=Schedule(**target.schedule.model_dump()),
         releases=settings.releases,

@@ -16,7 +16,19 @@ import typer
 from rich.console import Console
 
 from deploy.errors import DeployError, DeployerUnavailable, StoreInUse
-from monitor.commands import audit, epoch, incidents, judge, notify, releases, store, subspace, suites, transcripts
+from monitor.commands import (
+    audit,
+    breaker,
+    epoch,
+    incidents,
+    judge,
+    notify,
+    releases,
+    store,
+    subspace,
+    suites,
+    transcripts,
+)
 from monitor.commands.deploy import deploy
 from monitor.commands.explain import explain
 from monitor.commands.pause import pause, resume
@@ -69,6 +81,7 @@ app.add_typer(store.app, name="store")
 app.add_typer(notify.app, name="notify")
 app.add_typer(audit.app, name="audit")
 app.add_typer(token_app, name="token")
+app.add_typer(breaker.app, name="breaker")
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="Configuration file.")]
 _CONFIG = Path("alignd.yaml")

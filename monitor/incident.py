@@ -65,6 +65,8 @@ class Outcome(StrEnum):
     """A person said no, or nobody answered in time."""
     ROLL_BACK = "roll_back"
     """A person orders the last known good release back and the repair stopped."""
+    GIVEN_UP = "given_up"
+    """Rails held it for so long that a person has to take it over."""
     FAILURE = "failure"
 
 
@@ -187,6 +189,8 @@ _NEXT: Mapping[tuple[State, Outcome], State] = {
     (State.CONFIRMING, Outcome.FAILURE): State.ROLLING_BACK,
     (State.ROLLING_BACK, Outcome.SUCCESS): State.ESCALATED,
     (State.ROLLING_BACK, Outcome.FAILURE): State.ESCALATED,
+    **{(s, Outcome.GIVEN_UP): State.ESCALATED for s in State if s not in TERMINAL | {State.ROLLING_BACK}},
+    (State.CONFIRMING, Outcome.GIVEN_UP): State.ROLLING_BACK,
 }
 
 _LADDER = frozenset({State.PATCHING, State.STAGING, State.VERIFYING})

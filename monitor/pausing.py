@@ -20,5 +20,6 @@ def in_force(pause: Pause | None, now: datetime) -> Pause | None:
 
 
 def pause_words(pause: Pause) -> str:
-    """Say who paused and until when."""
-    return f"paused by {pause.by}" + (f" until {pause.until:%Y-%m-%d %H:%M} UTC" if pause.until else "")
+    """Say who paused, until when and why."""
+    until = f" until {pause.until:%Y-%m-%d %H:%M} UTC" if pause.until else ""
+    return f"paused by {pause.by}{until}{f': {pause.why}' if pause.why else ''}"

@@ -11,8 +11,11 @@ from datetime import datetime
 from deploy.errors import DeployError
 from monitor.changing import note_left, note_staged
 from monitor.checks import Checks
-from monitor.incident import Incident, State, advance, noted, with_facts
-from monitor.policy import Order, due, outcome_of
+from monitor.holding import begun, given_up, held, liftable, lifted
+from monitor.incident import Incident, Outcome, State, advance, noted, with_facts
+from monitor.policy import Order, due, outcome_of, waits_for_person
+from monitor.railing import Railing
+from monitor.rails import Hold
 from monitor.site import Say, Site
 from monitor.steps import let_go, take_step
 from monitor.store import PlacedOrder, Store
@@ -29,17 +32,17 @@ class Reconciler:
 
     def __init__(
         self, *, sites: Mapping[str, Site], store: Store, clock: Callable[[], datetime], checks: Checks,
-        teller: Callable[[str], Say],
+        teller: Callable[[str], Say], up: Callable[[str], bool | None],
     ) -> None:  # fmt: skip
-        """Take the watched targets, the store, what freezes repairs, and what tells people of a target's steps."""
+        """Take the watched targets, the store, what freezes repairs, who tells people of steps, and who answers."""
         self._sites = sites
         self._store = store
         self._clock = clock
-        self._checks = checks
         self._teller = teller
+        self.railing = Railing(sites=sites, store=store, clock=clock, checks=checks, up=up)
 
     async def reconcile(self, incident: str) -> Incident:
-        """Carry an incident one step on.
+        """Carry an incident one step on, where no rail stands.
 
         Raises:
             StaleIncident: Somebody saved it in between; nothing was lost, the effect will be done again.
@@ -52,8 +55,17 @@ class Reconciler:
             return await self._obey(loaded, order, site)
         if not due(loaded, self._clock()):
             return loaded
-        if why := self._checks.frozen(site.name):
-            return self._wait(loaded, loaded, f"action needed: {why}")
+        facts, holds = await self.railing.standing(loaded)
+        if waits_for_person(loaded, site.mode):
+            holds = tuple(h for h in holds if h.name == "judge")
+        if holds:
+            return await self._hold(loaded, holds, site)
+        if (ready := begun(facts, site.rails, self._clock())) != loaded:
+            return self._save(ready, None)
+        return await self._step(loaded, site)
+
+    async def _step(self, loaded: Incident, site: Site) -> Incident:
+        """Do the effect of the state that an incident is in."""
         say = self._teller(site.name)
         say(loaded.state.value.lower(), 0.0)
         effect = await take_step(loaded, site, self._store, say)
@@ -64,12 +76,23 @@ class Reconciler:
         )
         return await self._go_on(loaded, moved, site, None)
 
+    async def _hold(self, loaded: Incident, holds: tuple[Hold, ...], site: Site) -> Incident:
+        """Leave an incident in its state while rails stand; after too long, a person takes it over."""
+        now = self._clock()
+        if given_up(loaded, site.rails, holds, now):
+            note = f"held for {site.rails.give_up_hours:g} h by {', '.join(h.name for h in holds)}; a person is needed"
+            return await self._go_on(loaded, advance(loaded, Outcome.GIVEN_UP, now=now, note=note), site, None)
+        waiting = held(loaded, holds, now)
+        return loaded if waiting == loaded else self._save(waiting, None)
+
     def _wait(self, loaded: Incident, found: Incident, note: str) -> Incident:
         waiting = noted(found, now=self._clock(), note=note)
         return loaded if waiting == loaded else self._save(waiting, None)
 
     async def _obey(self, incident: Incident, order: PlacedOrder, site: Site) -> Incident:
         """Do what a person ordered, where it means something in this state."""
+        if order.order is Order.APPROVE and liftable(incident):
+            return self._save(lifted(incident, by=order.by, now=self._clock()), order)
         if order.order is Order.APPROVE and incident.state is State.OPEN:
             agreed = with_facts(incident, {"approved_by": order.by})
             return self._save(noted(agreed, now=self._clock(), note=f"{order.by} approved the repair"), order)

@@ -17,6 +17,7 @@ from monitor.deploying import Asked, Deployment, deploy
 from monitor.effect import Step, known_profiles, measured
 from monitor.errors import ConfigError, NotMeasured, OpenIncident
 from monitor.figures import Figures
+from monitor.holding import liftable
 from monitor.incident import Incident, IncidentId, State, open_incident, with_facts
 from monitor.mending import Mending
 from monitor.pausing import pause_in_force, pause_words
@@ -26,7 +27,7 @@ from monitor.prober import Prober
 from monitor.reconciling import Reconciler
 from monitor.site import Say, Site
 from monitor.steps import clear_left, configured_good
-from monitor.store import Store
+from monitor.store import BreakerReset, Store
 from monitor.timing import Timing
 from monitor.upkeep import Retention, Upkeep
 from monitor.view import Activity, View, view_of
@@ -59,7 +60,9 @@ class Service:
         self.audits = Audits(sites=sites, store=store, clock=clock, rules=audits or AuditRules())
         self.upkeep = Upkeep(sites, store, clock, retention or Retention())
         self.mending = Mending(sites=sites, store=store, clock=clock)
-        self.reconciler = Reconciler(sites=sites, store=store, clock=clock, checks=self.checks, teller=self._teller)
+        self.reconciler = Reconciler(
+            sites=sites, store=store, clock=clock, checks=self.checks, teller=self._teller, up=self._answers
+        )
         self.prober = Prober(sites=sites, store=store, clock=clock, checks=self.checks)
         self.figures = Figures()
         self._got_to_know: set[tuple[str, str]] = set()
@@ -151,6 +154,11 @@ class Service:
         last = next(iter(self.store.sweeps(name, limit=1)), None)
         return view_of(last, now=self.clock(), interval_seconds=self.sites[name].schedule.interval_seconds)
 
+    def _answers(self, name: str) -> bool | None:
+        """Say whether a target answers its probes; ``None`` where it was not asked yet."""
+        view = self.view(name)
+        return view.up if view.last_sweep_at else None
+
     def _teller(self, name: str) -> Say:
         """Return what keeps a target's activity current."""
 
@@ -201,12 +209,23 @@ class Service:
             ConfigError: The incident has ended, or the order means nothing in its state.
         """
         loaded = self.store.load(incident)
-        waits = order is Order.APPROVE and loaded.state is State.OPEN
+        waits = order is Order.APPROVE and (loaded.state is State.OPEN or liftable(loaded))
         if loaded.closed or (outcome_of(order, loaded.state) is None and not waits):
             word = order.value.replace("_", "-")
             raise ConfigError(f"incident {incident} is {loaded.state.value}: nothing to {word}")
         self.store.place(incident, order, by=by, at=self.clock())
         return loaded
+
+    def reset_breaker(self, name: str, *, by: str, why: str) -> None:
+        """Let the daemon repair a target again whose repairs failed in a row.
+
+        Raises:
+            ConfigError: There is no such target.
+        """
+        if name not in self.sites:
+            raise ConfigError(f"no target {name!r}; there are: {', '.join(self.sites)}")
+        self.store.reset_breaker(BreakerReset(target=name, at=self.clock(), by=by, why=why))
+        log.warning("breaker_reset", extra={"target": name, "by": by, "why": why})
 
     async def deploy(self, name: str, asked: Asked, say: Say) -> Deployment:
         """Hold a release against the gates before it serves, and promote it if it passes.

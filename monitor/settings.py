@@ -26,6 +26,7 @@ from monitor.daemon_settings import (
 from monitor.errors import ConfigError
 from monitor.notify_settings import NotificationSettings
 from monitor.policy import Mode
+from monitor.rail_settings import FleetSettings
 from monitor.target_settings import GateSettings, PluginSettings, SuiteSettings, TargetSettings
 from probes.suites.sources import names_a_file
 
@@ -58,6 +59,8 @@ class Settings(BaseSettings):
     """Signatures of releases."""
     retention: RetentionSettings = RetentionSettings()
     """Which releases stay."""
+    fleet: FleetSettings = FleetSettings()
+    """Rails over all targets."""
     listen: ListenSettings = ListenSettings()
     """Where metrics and status are served."""
     api: ApiSettings = ApiSettings()

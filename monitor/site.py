@@ -13,6 +13,7 @@ from monitor.gate_looks import GateLooks
 from monitor.judge_check import JudgeCheck
 from monitor.measure import Measure
 from monitor.policy import Containment, Mode, Rates, Schedule
+from monitor.rails import Rails
 from monitor.served_check import ServedCheck
 from monitor.tripwire_check import TripwireCheck
 from probes.calibration import Calibration
@@ -60,6 +61,7 @@ class Site:
         checkpoint: Folder of the served checkpoint where the deployer has no release of it.
         last_known_good: Release id or folder to begin with; empty where there is none.
         gate_looks: What the gates ask of a candidate and of the last known good release beside their profiles.
+        rails: What keeps a remediation from going on by itself.
         releases: Release store; reports of repairs lie in ``reports`` below it, scratch of recipes in
             ``.work``.
     """
@@ -92,3 +94,4 @@ class Site:
     served: ServedCheck | None = None
     served_seconds: float = 300.0
     gate_looks: GateLooks = field(default_factory=GateLooks)
+    rails: Rails = field(default_factory=Rails)

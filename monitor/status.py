@@ -37,6 +37,7 @@ class _Stored:
     counts: Mapping[str, Mapping[str, int]]
     known: Mapping[str, Sequence[KnownRelease]]
     pauses: Mapping[str, Pause]
+    breakers: Mapping[str, Mapping[str, Any]]
 
     def opened(self, name: str) -> Incident | None:
         """Return a target's open incident."""
@@ -48,7 +49,7 @@ def _stored(service: Service) -> _Stored:
     store = service.store
     return _Stored(
         now=service.clock(), newest=store.newest_incidents(), counts=store.incident_counts(), known=store.all_known(),
-        pauses=store.pauses(),
+        pauses=store.pauses(), breakers=service.reconciler.railing.breakers(),
     )  # fmt: skip
 
 
@@ -149,6 +150,9 @@ def _target(service: Service, name: str, stored: _Stored, series: int) -> dict[s
         "last_known_good": next((k.release for k in known if k.good and k.release != figures["release"]), ""),
         "verdict": _verdict(service, name, opened, known)["verdict"],
         "incident": opened.id if opened else None,
+        "rails": opened.facts.get("held", []) if opened else [],
+        "held_since": opened.facts.get("held_since") or None if opened else None,
+        "breaker": stored.breakers[name],
         "incidents": stored.counts.get(name, {}),
         "newest_incident": _newest(newest, stored.now) if newest else None,
         "action_needed": _needs_a_person(service, name, opened, figures["phase"]),

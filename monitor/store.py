@@ -3,77 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Protocol
 
 from monitor.baseline import Baseline
 from monitor.incident import Incident
 from monitor.judge_series import JudgeRow
+from monitor.kept import BreakerReset, KnownRelease, Pause, PlacedOrder, SweepSummary
 from monitor.looks import LookRow
 from monitor.policy import Order
 from monitor.probe_log import Epoch, LogEntry
+from monitor.rails import Remediation
 
 __all__ = [
-    "BaselineBook", "IncidentStore", "JudgeBook", "KnownRelease", "LookBook", "OrderBook", "Pause", "PauseBook",
-    "PlacedOrder", "ProbeLog", "ReleaseBook", "SpendingBook", "Store", "SweepSummary",
+    "BaselineBook", "BreakerReset", "IncidentStore", "JudgeBook", "KnownRelease", "LookBook", "OrderBook", "Pause",
+    "PauseBook", "PlacedOrder", "ProbeLog", "RailBook", "ReleaseBook", "SpendingBook", "Store", "SweepSummary",
 ]  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlacedOrder:
-    """A person's word on an incident, until it is done."""
-
-    id: int
-    incident: str
-    order: Order
-    by: str
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownRelease:
-    """What is known of a release of a target.
-
-    Attributes:
-        good: Certified by the sequential test or by a confirmed recovery, and not found drifted since.
-        profile: Its measured profile in plain values, ``None`` before it was measured.
-        profile_key: Digest of how it was measured; profiles of different keys are never compared.
-    """
-
-    target: str
-    release: str
-    good: bool
-    marked_at: datetime
-    profile: Mapping[str, Any] | None
-    profile_key: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SweepSummary:
-    """One sweep in counts."""
-
-    sweep: str
-    at: datetime
-    purpose: str
-    release: str
-    n: int
-    harmful: int
-    missing: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pause:
-    """A person's word that a target is not to be probed.
-
-    Attributes:
-        until: When it ends by itself; ``None`` for never.
-    """
-
-    target: str
-    until: datetime | None
-    by: str
-    at: datetime
 
 
 class IncidentStore(Protocol):
@@ -225,6 +170,22 @@ class PauseBook(Protocol):
         ...
 
 
+class RailBook(Protocol):
+    """What rails ask."""
+
+    def history(self, since: datetime) -> tuple[Remediation, ...]:
+        """List what was done about incidents that were opened since then, and about all open ones, newest first."""
+        ...
+
+    def reset_breaker(self, reset: BreakerReset) -> None:
+        """Put down that a target's breaker was closed; that is never taken back."""
+        ...
+
+    def breaker_resets(self) -> Mapping[str, BreakerReset]:
+        """Return each target's newest reset."""
+        ...
+
+
 class SpendingBook(Protocol):
     """What probing cost, by target and day."""
 
@@ -270,7 +231,8 @@ class LookBook(Protocol):
 
 
 class Store(
-    IncidentStore, ProbeLog, BaselineBook, ReleaseBook, OrderBook, PauseBook, SpendingBook, JudgeBook, LookBook,
+    IncidentStore, ProbeLog, BaselineBook, ReleaseBook, OrderBook, PauseBook, RailBook, SpendingBook, JudgeBook,
+    LookBook,
     Protocol,
 ):
     """Everything, in one place."""

@@ -9,12 +9,13 @@ from datetime import UTC, datetime, timedelta
 
 from monitor.baseline import Baseline, Tally
 from monitor.errors import LogFault, OpenIncident, StaleIncident, StaleSeries, StoreBusy, StoreError, UnknownIncident
-from monitor.incident import Incident, IncidentId, Outcome, advance, open_incident
+from monitor.incident import Incident, IncidentId, Outcome, advance, open_incident, with_facts
 from monitor.judge_series import JudgeRow, RowKind, SeriesKey
 from monitor.looks import LookRow
 from monitor.policy import Order
 from monitor.probe_log import Epoch, LogEntry
-from monitor.store import Pause, Store
+from monitor.rails import Remediation
+from monitor.store import BreakerReset, Pause, Store
 
 __all__ = ["check_store"]
 
@@ -38,6 +39,7 @@ def check_store(open_store: Callable[[], Store]) -> None:
         _check_releases(one, other)
         _check_orders(one, other)
         _check_pauses(one, other)
+        _check_rails(one, other)
         _check_spending(one, other)
         _check_judged(one, other)
         _check_looks(one, other)
@@ -180,7 +182,7 @@ def _check_orders(one: Store, other: Store) -> None:
 def _check_pauses(one: Store, other: Store) -> None:
     _same(one.pause_of("t"), None, "a target that nobody paused")
     first = Pause(target="t", until=_NOW + _HOUR, by="ann", at=_NOW)
-    second = Pause(target="t", until=None, by="bob", at=_NOW + _HOUR)
+    second = Pause(target="t", until=None, by="bob", at=_NOW + _HOUR, why="a new disk")
     for pause in (first, second):
         one.pause(pause)
         _same(other.pause_of("t"), pause, "a pause is read as it was put down, the later one in place of the earlier")
@@ -189,6 +191,26 @@ def _check_pauses(one: Store, other: Store) -> None:
     other.resume("t")
     other.resume("u")
     _same(one.pause_of("t"), None, "a pause that was ended")
+
+
+def _check_rails(one: Store, other: Store) -> None:
+    opened = _incident("rails", "r", hours=5)
+    one.create(opened)
+    began = with_facts(opened, {"began": {"repair": (_NOW + 6 * _HOUR).isoformat()}, "base": "b@1"})
+    ended = one.save(advance(one.save(began), Outcome.FAILURE, now=_NOW + 7 * _HOUR, note="n"))
+    found = {r.incident: r for r in other.history(_NOW + 5 * _HOUR)}
+    repaired = Remediation(
+        incident="rails", target="r", state=ended.state, opened_at=opened.opened_at, base="b@1",
+        began_at=_NOW + 6 * _HOUR, ended_at=_NOW + 7 * _HOUR,
+    )  # fmt: skip
+    _same(found.get("rails"), repaired, "a remediation is read as its incident was saved")
+    opens = {i.id for i in other.incidents(open_only=True)}
+    _same(set(found), {"rails", *opens}, "what was opened since then, and all that is open")
+    _same(dict(one.breaker_resets()), {}, "breakers that nobody reset")
+    resets = [BreakerReset(target="r", at=_NOW + i * _HOUR, by="ann", why=f"w{i}") for i in range(2)]
+    for reset in resets:
+        one.reset_breaker(reset)
+    _same(dict(other.breaker_resets()), {"r": resets[1]}, "the newest reset of each target")
 
 
 def _check_spending(one: Store, other: Store) -> None:

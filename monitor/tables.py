@@ -95,12 +95,21 @@ def _clock(planned: str | None, now: str) -> str:
     return f"{planned[11:19]} UTC" if planned and planned >= now else "-"
 
 
+def _rail(rail: Mapping[str, Any]) -> str:
+    until = f" (until {rail['until'][:16]} UTC)" if rail["until"] else ""
+    return f"{rail['name']}: {rail['why']}{until}"
+
+
 def _news(target: Mapping[str, Any]) -> Sequence[str]:
     """Say what keeps a target from being watched as usual, and what speaks for a drift."""
     from monitor.explaining import amount
 
     wire, evidence = target["tripwire"], target["evidence"]
     said = [target[what] for what in ("why", "paused", "frozen", "check_failed")]
+    if target["rails"]:
+        said.append(f"held since {target['held_since'][:16]} by " + "; ".join(_rail(r) for r in target["rails"]))
+    if target["breaker"]["open"]:
+        said.append(f"breaker open after {target['breaker']['failures']} failed repairs; `alignd breaker reset` closes")
     if wire and (wire["tripped"] or wire["off"]):
         said.append(f"tripwire: {wire['why']}")
     if evidence and target["phase"] != "idle":

@@ -16,6 +16,7 @@ from deploy.checkpoint import check_checkpoint, find_release
 from deploy.errors import DeployError
 from monitor.gate_settings import GateSettings
 from monitor.policy import Containment, Mode
+from monitor.rail_settings import RailSettings
 from monitor.section import Section
 from monitor.statistics_settings import JudgeCheckSettings, ProofSettings, StatisticsSettings, TripwireSettings
 
@@ -205,6 +206,8 @@ class TargetSettings(Section):
     """How it is asked."""
     suites: SuiteSettings = SuiteSettings()
     """What is asked."""
+    rails: RailSettings = RailSettings()
+    """What keeps a remediation from going on by itself."""
     approval_hours: float = Field(default=24.0, gt=0)
     """In mode propose: hours until an unanswered proposal lapses."""
     patch_timeout_seconds: float = Field(default=3600.0, gt=0)

@@ -30,13 +30,14 @@ def pause(
     config: ConfigFile = _CONFIG,
     *,
     duration: Annotated[str, typer.Option("--for", help="How long, e.g. 30m, 4h or 2d; for good if not given.")] = "",
+    why: Annotated[str, typer.Option(help="Reason, for those who wonder; shown by `alignd status`.")] = "",
 ) -> None:
     """Send a target no more probes; a sweep under way stops within a second. Incidents wait where they must ask."""
     from monitor.bootstrap import utc_now
 
     now = utc_now()
     until = now + _length(duration) if duration else None
-    paused = Pause(target=target, until=until, by=getpass.getuser(), at=now)
+    paused = Pause(target=target, until=until, by=getpass.getuser(), at=now, why=why)
     store = _store(load_settings(config), target)
     try:
         store.pause(paused)

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from monitor.metrics import checks, deployment, estimates, fleet, incidents, schedule, store
+from monitor.metrics import checks, deployment, estimates, fleet, incidents, rails, schedule, store
 from monitor.metrics.exposition import expose, wanted
 from monitor.metrics.sample import Metrics, Samples
 
 __all__ = ["METRICS", "render"]
 
 METRICS: Metrics = {
-    **fleet.METRICS, **estimates.METRICS, **checks.METRICS, **incidents.METRICS, **deployment.METRICS, **store.METRICS,
-    **schedule.METRICS,
+    **fleet.METRICS, **estimates.METRICS, **checks.METRICS, **incidents.METRICS, **rails.METRICS,
+    **deployment.METRICS, **store.METRICS, **schedule.METRICS,
 }  # fmt: skip
 """Every metric's help and labels; the reference page is made of this."""
 
 _OF_A_TARGET: tuple[Callable[[Mapping[str, Any]], Iterator[Samples]], ...] = (
-    fleet.sweeps, estimates.estimates, checks.judge, checks.tripwire, incidents.incidents, deployment.deployment,
-    deployment.releases,
+    fleet.sweeps, estimates.estimates, checks.judge, checks.tripwire, incidents.incidents, rails.rails,
+    deployment.deployment, deployment.releases,
 )  # fmt: skip
 
 

@@ -38,7 +38,8 @@ class SqlBooks:
 
     def pause(self, pause: Pause) -> None:
         """Pause a target."""
-        row = {"until": iso(pause.until) if pause.until else None, "by": pause.by, "at": iso(pause.at)}
+        row = {"until": iso(pause.until) if pause.until else None, "by": pause.by, "at": iso(pause.at),
+               "why": pause.why}  # fmt: skip
         paused = upsert(PAUSES).values(target=pause.target, **row)
         with self._db.writing() as db:
             db.execute(paused.on_conflict_do_update(set_=row))
@@ -94,7 +95,7 @@ class SqlBooks:
 
 def _pause(row: Row[Any]) -> Pause:
     until = time_of(row.until) if row.until else None
-    return Pause(target=row.target, until=until, by=row.by, at=time_of(row.at))
+    return Pause(target=row.target, until=until, by=row.by, at=time_of(row.at), why=row.why)
 
 
 def _known(row: Row[Any]) -> KnownRelease:

@@ -24,8 +24,8 @@ from sqlalchemy import (
 from monitor.stores.append_only import append_only
 
 __all__ = [
-    "BASELINES", "EPOCHS", "EVENTS", "INCIDENTS", "IN_AN_EPOCH", "JUDGED", "LOOKS", "META", "ORDERS", "PAUSES",
-    "PROBES", "RELEASES", "SPENDING", "VERSION",
+    "BASELINES", "BREAKER_RESETS", "EPOCHS", "EVENTS", "INCIDENTS", "IN_AN_EPOCH", "JUDGED", "LOOKS", "META", "ORDERS",
+    "PAUSES", "PROBES", "RELEASES", "SPENDING", "VERSION",
 ]  # fmt: skip
 
 META = MetaData()
@@ -40,7 +40,9 @@ INCIDENTS = Table(
     Column("opened_at", String, nullable=False), Column("state", String, nullable=False),
     Column("closed", Boolean, nullable=False), Column("version", Integer, nullable=False),
     Column("body", Text, nullable=False),
+    Column("base", String), Column("began_at", String), Column("ended_at", String),
 )  # fmt: skip
+"""Base, beginning and end are what rails ask of a repair; they stand in the body, too."""
 Index("one_open_incident", INCIDENTS.c.target, unique=True, sqlite_where=text("closed = 0"))
 EVENTS = Table(
     "events", META,
@@ -80,7 +82,12 @@ BASELINES = Table(
 PAUSES = Table(
     "pauses", META,
     Column("target", String, primary_key=True), Column("until", String), Column("by", String, nullable=False),
-    Column("at", String, nullable=False),
+    Column("at", String, nullable=False), Column("why", String, nullable=False, server_default=""),
+)  # fmt: skip
+BREAKER_RESETS = Table(
+    "breaker_resets", META,
+    Column("id", Integer, primary_key=True), Column("target", String, nullable=False, index=True),
+    Column("at", String, nullable=False), Column("by", String, nullable=False), Column("why", String, nullable=False),
 )  # fmt: skip
 SPENDING = Table(
     "spending", META,
@@ -125,5 +132,5 @@ def _keep(table: Table, connection: Connection, **_: object) -> None:
         connection.exec_driver_sql(statement)
 
 
-for _table in (EVENTS, PROBES, JUDGED, LOOKS):
+for _table in (BREAKER_RESETS, EVENTS, PROBES, JUDGED, LOOKS):
     event.listen(_table, "after_create", _keep)

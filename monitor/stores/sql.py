@@ -14,19 +14,21 @@ from sqlalchemy.exc import IntegrityError
 from monitor.errors import OpenIncident, StaleIncident, UnknownIncident
 from monitor.incident import Incident
 from monitor.policy import Order
+from monitor.rails import Beginning
 from monitor.store import PlacedOrder
 from monitor.stores.books import SqlBooks
 from monitor.stores.database import Database
 from monitor.stores.judge_book import SqlJudgeBook
 from monitor.stores.look_book import SqlLookBook
 from monitor.stores.probe_log import SqlProbeLog
+from monitor.stores.rail_book import SqlRailBook
 from monitor.stores.rows import iso, time_of
 from monitor.stores.schema import EVENTS, INCIDENTS, ORDERS
 
 __all__ = ["SqlStore"]
 
 
-class SqlStore(SqlProbeLog, SqlBooks, SqlJudgeBook, SqlLookBook):
+class SqlStore(SqlProbeLog, SqlBooks, SqlRailBook, SqlJudgeBook, SqlLookBook):
     """Everything the monitor remembers. Short transactions; safe to open from several processes at once."""
 
     def __init__(self, url: str, *, hold: bool = False) -> None:
@@ -137,7 +139,10 @@ class SqlStore(SqlProbeLog, SqlBooks, SqlJudgeBook, SqlLookBook):
 
 
 def _columns(incident: Incident) -> dict[str, Any]:
+    began = incident.facts.get("began", {}).get(Beginning.REPAIR)
     return {
+        "base": incident.facts.get("base"), "began_at": iso(datetime.fromisoformat(began)) if began else None,
+        "ended_at": iso(incident.events[-1].at) if incident.closed and incident.events else None,
         "target": incident.target, "opened_at": iso(incident.opened_at), "state": incident.state.value,
         "closed": incident.closed, "version": incident.version, "body": json.dumps(incident.to_json()),
     }  # fmt: skip

@@ -13,7 +13,10 @@ from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitor.api import make_api
+from monitor.holding import held
+from monitor.incident import IncidentId, open_incident
 from monitor.metrics import METRICS
+from monitor.rails import Hold
 from monitor.service import Service
 from monitor.upkeep import Retention
 from tests.e2e.test_daemon_checks import TOP, check, drifting, with_judge, with_wire
@@ -34,7 +37,7 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
     service = world.service()
     await check(world, service, 2)
     await carry_on(world, service, await breach(world, service))
-    while not ((held := service.watched("prod")) and held[0].baseline and held[1].position):
+    while not ((current := service.watched("prod")) and current[0].baseline and current[1].position):
         await service.tick("prod")
     for _ in range(125):
         await service.look("prod")
@@ -47,6 +50,15 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
 def http(service: Service, *, healthy: bool = True) -> httpx.AsyncClient:
     transport = httpx.ASGITransport(app=make_api(service, healthy=lambda: healthy))
     return httpx.AsyncClient(transport=transport, base_url="http://localhost")
+
+
+def hold(service: Service) -> None:
+    """Leave an incident that a rail holds."""
+    now = service.clock()
+    opened = open_incident(
+        incident=IncidentId("held"), target="prod", release="r", recipes=("a",), now=now, note="n"
+    )
+    service.store.create(held(opened, (Hold(name="window", why="no maintenance window is open"),), now))
 
 
 async def samples(service: Service) -> Samples:
@@ -62,6 +74,7 @@ def read(families: Iterable[Metric]) -> Samples:
 
 
 async def test_every_metric_is_documented_and_exported(service: Service) -> None:
+    hold(service)
     found = await samples(service)
     assert found.keys() == METRICS.keys()
     for name, (_, labels) in METRICS.items():
@@ -69,6 +82,7 @@ async def test_every_metric_is_documented_and_exported(service: Service) -> None
 
 
 async def test_openmetrics_is_given_where_it_is_asked_for(service: Service) -> None:
+    hold(service)
     accept = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
     answer = await http(service).get("/metrics", headers={"Accept": accept})
     assert answer.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")

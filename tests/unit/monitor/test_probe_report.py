@@ -162,13 +162,14 @@ def test_a_status_shows_what_others_named_as_plain_text() -> None:
     target = {
         "name": NASTY, "mode": "observe", "release": NASTY, "verdict": "safe", "asr": None, "last_known_good": NASTY,
         "incident": NASTY, "why": NASTY, "paused": NASTY, "frozen": "", "check_failed": "", "tripwire": None,
-        "evidence": None, "phase": "idle",
+        "evidence": None, "phase": "idle", "next_sweep_at": None,
+        "rails": [], "held_since": None, "breaker": {"failures": 0, "open": False, "reset": None},
     }  # fmt: skip
     incident = {
         "id": NASTY, "release": NASTY, "state": "open", "events": [{"at": NOW.isoformat(), "note": NASTY}],
         "closed": False, "headline": NASTY,
     }  # fmt: skip
-    text = drawn(*status_tables({"targets": [target], "incidents": [incident]}))
+    text = drawn(*status_tables({"at": NOW.isoformat(), "targets": [target], "incidents": [incident]}))
     assert text.count("[/f") >= 10
     assert not any(c in text for c in "\x1b\x00\ud800\u202e")
 
