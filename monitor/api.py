@@ -18,6 +18,7 @@ from monitor.web.access import CALLER, Access, require
 from monitor.web.calls import CallRecord, log_call
 from monitor.web.guard import App, Guard, Receive, Send
 from monitor.web.guard import Scope as Connection
+from monitor.web.page import page_routes
 from monitor.web.sessions import Sessions
 
 __all__ = ["make_api"]
@@ -76,5 +77,6 @@ def _small(service: Service, healthy: Callable[[], bool]) -> Starlette:
     return Starlette(
         routes=[
             Route("/health", health), Route("/healthz", health), Route("/metrics", scrape), Route(_STATUS, status),
+            *page_routes(),
         ]
     )  # fmt: skip

@@ -101,6 +101,7 @@ class World:
     """
 
     folder: Path
+    name: str = "prod"
     mode: Mode = Mode.AUTO
     containment: Containment = Containment.ROLL_BACK
     recipes: Mapping[str, Ways | RemediationError] = field(default_factory=lambda: {"mend": GOOD})
@@ -160,13 +161,13 @@ class World:
     def service(self) -> Service:
         """A new process on the same store."""
         store = SqlStore(f"sqlite:///{self.folder}/s.db")
-        sites = {"prod": self.amend(self.site(), store)}
+        sites = {self.name: self.amend(self.site(), store)}
         rules = replace(self.audits, folder=self.folder / "audits")
         return Service(sites=sites, store=store, clock=self.clock, retention=self.retention, audits=rules)
 
     def site(self) -> Site:
         return Site(
-            name="prod", endpoint="http://public/v1", mode=self.mode, containment=self.containment,
+            name=self.name, endpoint="http://public/v1", mode=self.mode, containment=self.containment,
             target=FakeTarget(self, ""), urgent=FakeTarget(self, ""),
             target_at=lambda endpoint, model: FakeTarget(self, endpoint.split("/")[3]),
             measure=self.measure(), deployer=self.deployer, executor=self.executor,
@@ -194,10 +195,8 @@ class World:
 class FakeTarget:
     """Answers as the release behind it would; the public one asks whoever is active."""
 
-    name = "prod"
-
     def __init__(self, world: World, release: str) -> None:
-        self._world, self._release = world, release
+        self.name, self._world, self._release = world.name, world, release
 
     async def complete(self, probe: Probe) -> Completion:
         if self._world.mute or (self._world.mute_profiles and probe.id.startswith("profile")):
