@@ -88,6 +88,8 @@ class Tab:
         self._browser, self.session = browser, session
         self.complaints: list[str] = []
         self.requested: list[str] = []
+        self._answers: dict[str, tuple[int, str] | None] = {}
+        self._tasks: set[asyncio.Task[dict[str, Any]]] = set()
 
     def heard(self, said: dict[str, Any]) -> None:
         params = said.get("params", {})
@@ -101,9 +103,26 @@ class Tab:
                 self.requested.append(params["request"]["url"])
             case "Page.javascriptDialogOpening":
                 self.complaints.append(f"dialog: {params['message']}")
+            case "Fetch.requestPaused":
+                self._stand_in(params)
 
     async def send(self, method: str, **params: object) -> dict[str, Any]:
         return await self._browser.send(method, self.session, **params)
+
+    async def answer(self, path: str, said: tuple[int, object] | None) -> None:
+        """Stand in for the server at a path: with a status and JSON, or with silence."""
+        self._answers[path] = said and (said[0], base64.b64encode(json.dumps(said[1]).encode()).decode())
+        await self.send("Fetch.enable", patterns=[{"urlPattern": f"*{p}"} for p in self._answers])
+
+    def _stand_in(self, params: dict[str, Any]) -> None:
+        path = "/" + params["request"]["url"].split("/", 3)[3]
+        if (said := self._answers[path]) is not None:
+            answered = self.send(
+                "Fetch.fulfillRequest", requestId=params["requestId"], responseCode=said[0], body=said[1],
+                responseHeaders=[{"name": "Content-Type", "value": "application/json"}],
+            )  # fmt: skip
+            self._tasks.add(task := asyncio.create_task(answered))
+            task.add_done_callback(self._tasks.discard)
 
     async def resize(self, width: int, height: int) -> None:
         await self.send(

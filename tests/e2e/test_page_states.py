@@ -1,0 +1,107 @@
+"""The page while it waits, finds nothing, is refused or loses its session; and the words for its figures."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.chromium_host import Chromium, Tab
+from tests.e2e.page_fixtures import READY, browser, enter, look_again, site
+from tests.page_site import CALM, WAITS, Site
+
+__all__ = ["browser", "site"]
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+TARGETS = "/api/v1/targets"
+
+
+async def test_it_says_that_it_loads_and_that_there_is_nothing(site: Site, browser: Chromium) -> None:
+    async with browser.tab() as tab:
+        await enter(tab, site)
+        await tab.answer(TARGETS, None)
+        await tab.go(f"{site.url}/", until="document.querySelector('main').ariaBusy == 'true'")
+        assert await tab.text() == "Loading…"
+        await tab.answer(TARGETS, (200, {"at": "2026-01-01T00:00:00Z", "version": "1", "targets": []}))
+        await tab.go(f"{site.url}/", until="document.querySelector('.empty')")
+        assert "No targets are watched." in await tab.text()
+
+
+async def test_a_fault_is_told_and_old_figures_stay(site: Site, browser: Chromium) -> None:
+    async with browser.tab() as tab:
+        await enter(tab, site)
+        for status in (503, 429):
+            await tab.answer(TARGETS, (status, {"detail": "the store is locked"}))
+            await look_again(tab, "!document.querySelector('#banner').hidden")
+            assert WAITS in await tab.text()
+        await tab.go(f"{site.url}/", until="document.querySelector('main h1')?.textContent.startsWith('Can')")
+        assert "the store is locked" in await tab.text()
+        await tab.send("Fetch.disable")
+        await look_again(tab, "document.querySelector('table')")
+        assert await tab.js("document.querySelector('#banner').hidden")
+
+
+async def test_a_session_that_ended_asks_again_and_leads_back(site: Site, browser: Chromium) -> None:
+    async with browser.tab() as tab:
+        await enter(tab, site, f"/targets/{CALM}")
+        await tab.send("Network.clearBrowserCookies")
+        await look_again(tab, "document.activeElement.id == 'token'")
+        assert CALM not in await tab.text()
+        await tab.type(site.tokens["read"])
+        await tab.press("Enter")
+        await tab.until(f"{READY} && document.querySelector('h1').textContent == '{CALM}'")
+        assert await tab.text("#who span") == "anna-read"
+
+
+async def test_going_back_shows_what_was_there(site: Site, browser: Chromium) -> None:
+    async with browser.tab() as tab:
+        await enter(tab, site)
+        await tab.click(f"a[href='/targets/{CALM}']")
+        await tab.until(f"document.title == '{CALM} \u2013 alignd'")
+        await tab.js("history.back()")
+        await tab.until("document.title == 'Fleet \u2013 alignd'")
+
+
+async def _of(tab: Tab, module: str, expression: str) -> object:
+    """Evaluate an expression of a module's own names, as ``m``."""
+    folder = "document.querySelector('link[rel=stylesheet]').href.replace('app.css', '')"
+    return await tab.js(f"import({folder} + '{module}').then(m => {expression})")
+
+
+async def test_figures_are_written_for_people(site: Site, browser: Chromium) -> None:
+    async with browser.tab() as tab:
+        await enter(tab, site)
+        written = {
+            "m.percent(0)": "0 %", "m.percent(0.0123)": "1.2 %", "m.percent(0.0996)": "10 %", "m.percent(1)": "100 %",
+            "m.percent(null)": "\u2013", "m.interval({lower: 0.004, upper: 0.2})": "0.4\u201320 %",
+            "m.amount(null)": "none", "m.amount(-2)": "none", "m.amount(Math.log(1e6))": "1 million",
+            "m.amount(Math.log(2345))": "2\u202f345", "m.amount(Math.log(1.5))": "1.5", "m.amount(50)": "10^22",
+            "m.span(0.2)": "0 s", "m.span(59.6)": "1 min", "m.span(90)": "1 min 30 s", "m.span(11100)": "3 h 5 min",
+            "m.span(47 * 86400)": "47 d", "m.figure(0.00123)": "0.00123",
+        }  # fmt: skip
+        for expression, said in written.items():
+            assert await _of(tab, "format.js", expression) == said, expression
+
+
+async def test_times_have_a_zone(site: Site, browser: Chromium) -> None:
+    async with browser.tab() as tab:
+        await tab.send("Emulation.setTimezoneOverride", timezoneId="Asia/Kolkata")
+        await enter(tab, site)
+        moment = "m.clock('2020-02-29T20:00:05Z')"
+        assert await _of(tab, "format.js", moment) == "29 Feb 2020, 20:00:05 UTC"
+        await tab.click("[data-action=zone]")
+        assert await _of(tab, "format.js", moment) == "1 Mar 2020, 01:30:05 GMT+5:30"
+        assert "GMT+5:30" in await tab.text()
+        await tab.go(f"{site.url}/", until=READY)
+        assert await tab.text("[data-action=zone]") == "Times: local"
+
+
+async def test_rows_that_change_places_keep_the_focus(site: Site, browser: Chromium) -> None:
+    async with browser.tab() as tab:
+        await enter(tab, site)
+        await tab.js("document.body.append(window.list = document.createElement('ul'))")
+        make = "m.h('li', {{'data-key': k}}, m.h('a', {{href: '#' + k}}, k + '{0}'))"
+        await _of(tab, "dom.js", f"m.morph(list, ['a', 'b', 'c'].map(k => {make.format(1)}))")
+        await tab.js("window.kept = list.querySelector('[href=\"#c\"]'); kept.focus()")
+        await _of(tab, "dom.js", f"m.morph(list, ['c', 'd', 'a'].map(k => {make.format(2)}))")
+        assert await tab.js("list.textContent") == "c2d2a2"
+        assert await tab.js("document.activeElement === kept")
