@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 from typing import Any
 
 from monitor.errors import PluginError
 from probes import errors, plugins
-from probes.plugins import plugin_names
+from probes.plugins import installed, plugin_names
 
 __all__ = ["make_plugin", "plugin_names", "takes_option"]
 
@@ -31,7 +30,5 @@ def make_plugin(group: str, name: str, options: Mapping[str, Any], *, where: str
 
 def takes_option(group: str, name: str, option: str) -> bool:
     """Whether a plugin has an option of this name; ``False`` where there is no such plugin."""
-    for found in entry_points(group=group):
-        if found.name == name:
-            return option in importlib.import_module(found.value).Options.model_fields
-    return False
+    module = installed(group).get(name)
+    return module is not None and option in importlib.import_module(module).Options.model_fields

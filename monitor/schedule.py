@@ -88,11 +88,12 @@ class Rounds:
 
     async def stop(self) -> None:
         """Stop, cancelling steps on their way: each is idempotent and begins anew at the next start."""
-        self._scheduler.shutdown(wait=False)
+        self._scheduler.pause()
         tasks: list[asyncio.Task[None]] = [*self._steps.values(), *self._ticks]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._scheduler.shutdown(wait=False)
 
     async def _cancellable(self, work: Coroutine[None, None, Any]) -> None:
         """Await what ``stop`` may cancel."""

@@ -1,4 +1,7 @@
-"""A server in its own process that answers every chat request at once with the same words, and notes when each came."""
+"""A server in its own process that answers every chat request at once with the same words, and notes when each came.
+
+It takes any name for its model's, and answers under that.
+"""
 
 from __future__ import annotations
 
@@ -61,14 +64,16 @@ class _Connection(BareHttp):
 
     arrivals: ClassVar[dict[str, list[float]]] = {}
 
-    def __init__(self, answer: bytes, delay: float) -> None:
+    def __init__(self, rest: bytes, delay: float) -> None:
         super().__init__()
-        self._answer, self._delay = answer, delay
+        self._rest, self._delay = rest, delay
 
     def reply(self, head: bytes, body: bytes) -> None:
         if head.startswith(b"post"):
-            _Connection.arrivals.setdefault(str(json.loads(body)["model"]), []).append(time.monotonic())
-            asyncio.get_running_loop().call_later(self._delay, self.out.write, self._answer)
+            model = str(json.loads(body)["model"])
+            _Connection.arrivals.setdefault(model, []).append(time.monotonic())
+            answer = _whole(b'{"model": %b, %b' % (json.dumps(model).encode(), self._rest))
+            asyncio.get_running_loop().call_later(self._delay, self.out.write, answer)
         elif b"/asked" in head[:40]:
             self.out.write(_whole(str(sum(map(len, _Connection.arrivals.values()))).encode()))
         elif b"/arrivals" in head[:40]:
@@ -83,11 +88,11 @@ def _whole(body: bytes) -> bytes:
 
 async def _serve(text: str, delay: float) -> None:
     said = {
-        "model": "null", "system_fingerprint": "null@1", "usage": {"prompt_tokens": 20, "completion_tokens": 7},
+        "system_fingerprint": "null@1", "usage": {"prompt_tokens": 20, "completion_tokens": 7},
         "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
     }  # fmt: skip
-    answer = _whole(json.dumps(said).encode())
-    server = await asyncio.get_running_loop().create_server(lambda: _Connection(answer, delay), "127.0.0.1", 0)
+    rest = json.dumps(said).encode()[1:]
+    server = await asyncio.get_running_loop().create_server(lambda: _Connection(rest, delay), "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
