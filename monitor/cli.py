@@ -164,9 +164,11 @@ def config_show(config: ConfigFile = _CONFIG) -> None:
 @app.command()
 def run(config: ConfigFile = _CONFIG) -> None:
     """Run the daemon until SIGTERM or Ctrl-C."""
+    settings = load_settings(config)
+    settings.stretch_keys()  # before anything else takes memory: it needs 16 MB for a moment, which make the peak
     daemon = importlib.import_module("monitor.daemon")
     daemon.log_to_stderr()
-    asyncio.run(daemon.run(load_settings(config)))
+    asyncio.run(daemon.run(settings))
 
 
 app.command()(probe)

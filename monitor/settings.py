@@ -29,6 +29,8 @@ from monitor.policy import Mode
 from monitor.rail_settings import FleetSettings
 from monitor.target_settings import GateSettings, PluginSettings, SuiteSettings, TargetSettings
 from probes.suites.sources import names_a_file
+from probes.transcripts.keyring import Keyring
+from probes.transcripts.record import Keep
 
 __all__ = ["Settings", "load_settings"]
 
@@ -106,6 +108,11 @@ class Settings(BaseSettings):
         """Return the secrets of transcripts, the one to write with first: the site's key where they have none."""
         own = (self.transcripts.key,) if self.transcripts.key else ()
         return tuple(s.get_secret_value().encode() for s in (*own, self.key, *self.transcripts.old_keys))
+
+    def stretch_keys(self) -> None:
+        """Derive the key of transcripts now and not with the first sweep, where they are kept."""
+        if self.transcripts.keep is not Keep.NOTHING:
+            Keyring(self.transcript_secrets()).stretch()
 
 
 def load_settings(path: Path) -> Settings:

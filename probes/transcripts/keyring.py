@@ -14,6 +14,7 @@ import hmac
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from probes.errors import AlteredTranscript, TranscriptError, UnknownKey
@@ -45,6 +46,10 @@ class Keyring:
     def id(self) -> str:
         """Name of the key that is written with; says nothing about the secret."""
         return self._key(0).id
+
+    def stretch(self) -> None:
+        """Derive the key that is written with now: it takes 16 MB for a moment, once in a process."""
+        self._key(0)
 
     def hash(self, text: str) -> str:
         """Return the hash of a text under the key that is written with, 64 hexadecimal digits."""
@@ -101,11 +106,17 @@ class Keyring:
         return self._keys[index]
 
 
+@lru_cache(maxsize=8)
+def _stretched(secret: bytes) -> bytes:
+    """Stretch a secret once in a process: hundreds of targets that did so, each for itself, took 16 MB a thread."""
+    return hashlib.scrypt(secret, salt=_SALT, n=2**14, r=8, p=1, dklen=32)
+
+
 class _Key:
     """What is derived from one secret."""
 
     def __init__(self, secret: bytes) -> None:
-        self._root = hashlib.scrypt(secret, salt=_SALT, n=2**14, r=8, p=1, dklen=32)
+        self._root = _stretched(secret)
         self._hash = _expand(self._root, b"hash")
         self._cipher: tuple[str, AESGCM] | None = None
         self.id = _expand(self._root, b"id")[:4].hex()

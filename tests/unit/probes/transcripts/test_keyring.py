@@ -93,3 +93,10 @@ def test_each_use_has_a_key_of_its_own_by_hkdf() -> None:
 
 def test_nothing_shows_the_secret() -> None:
     assert SECRET.decode() not in repr(RING)
+
+
+def test_a_secret_is_stretched_once_in_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = b"stretched once and for all"
+    Keyring([secret]).stretch()
+    monkeypatch.delattr("hashlib.scrypt")
+    assert len(Keyring([secret]).id) == 8
