@@ -74,7 +74,7 @@ class Rounds:
         """Do something again and again; what goes wrong is logged, counted, and done again."""
 
         async def guarded(name: str) -> None:
-            await self._cancellable(self._counted(kind, name, work(name)))
+            await self._cancellable(self._counted(kind, name, work))
 
         self._scheduler.every(kind, seconds, guarded)
 
@@ -120,7 +120,7 @@ class Rounds:
                 continue
             running = self._steps.get(incident.id)
             if running is None:
-                work = self._counted("step", incident.id, self._carry_on(incident.id))
+                work = self._counted("step", incident.id, self._carry_on)
                 self._steps[incident.id] = asyncio.create_task(work)
                 self._cancelled.discard(incident.id)
                 continue
@@ -130,7 +130,7 @@ class Rounds:
                 running.cancel()
         self._last_round = time.monotonic()
 
-    async def _carry_on(self, incident: IncidentId) -> None:
+    async def _carry_on(self, incident: str) -> None:
         try:
             while True:
                 before = self._service.store.load(incident)
@@ -140,8 +140,8 @@ class Rounds:
         except StaleIncident:
             return
 
-    async def _counted(self, kind: str, subject: str, work: Awaitable[None]) -> None:
-        if await self._guard(kind, subject, work):
+    async def _counted(self, kind: str, subject: str, work: Work) -> None:
+        if await self._guard(kind, subject, work(subject)):
             return
         self._service.timing.of(kind).failures += 1
         if kind == "step":

@@ -133,10 +133,10 @@ async def test_a_tick_that_fails_by_itself_is_no_sweep(tmp_path: Path) -> None:
     await service.tick("prod")
     assert status_json(service)["targets"][0]["up"]
 
-    async def full() -> None:
+    async def full(_: str) -> None:
         raise OSError(28, "No space left on device")
 
-    await Rounds(service, _guard)._counted("tick", "prod", full())
+    await Rounds(service, _guard)._counted("tick", "prod", full)
     status = status_json(service)
     assert status["schedule"]["jobs"]["tick"]["failures"] == 1
     (target,) = status["targets"]
