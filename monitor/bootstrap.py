@@ -80,7 +80,8 @@ def build(settings: Settings, *, clock: Callable[[], datetime] = utc_now, hold: 
 def audit_rules(settings: Settings) -> AuditRules:
     """Return what the settings say of audits."""
     digest = hashlib.sha256(settings.model_dump_json().encode()).hexdigest()
-    return AuditRules(folder=settings.audits.folder, settings_sha256=digest)
+    audits = settings.audits
+    return AuditRules(folder=audits.folder, private_key=audits.private_key, settings_sha256=digest)
 
 
 def recorder_of(settings: Settings) -> Recorder:

@@ -190,7 +190,7 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
         "store": store, "releases": folder / settings.releases, "transcripts": transcripts,
         "signing": settings.signing.model_copy(update=keys),
         "notifications": tuple(n.placed(folder) for n in settings.notifications),
-        "audits": settings.audits.model_copy(update={"folder": folder / settings.audits.folder}),
+        "audits": settings.audits.placed(folder),
     }  # fmt: skip
     return settings.model_copy(update={"targets": targets, **placed})
 

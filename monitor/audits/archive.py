@@ -15,7 +15,7 @@ from deploy.durable import clear_scratch, held, write_whole
 from monitor.audits.request import AuditRequest
 from monitor.errors import ConfigError
 
-__all__ = ["FORMAT", "Archive", "canonical"]
+__all__ = ["AUDIT", "FORMAT", "OUTCOMES", "Archive", "canonical", "is_audit"]
 
 FORMAT = "alignd-audit/1"
 """Named in each audit; raised when a key changes its meaning."""
@@ -28,6 +28,11 @@ def canonical(content: object) -> bytes:
     """Write plain values in one way only: sorted keys, no spaces, ASCII, a line's end."""
     line = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return line.encode() + b"\n"
+
+
+def is_audit(name: str) -> bool:
+    """Whether a name is one that audits have: a target and a moment."""
+    return _ID.fullmatch(name) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,7 @@ class Archive:
         Raises:
             ConfigError: That is no audit's name.
         """
-        if not _ID.fullmatch(audit):
+        if not is_audit(audit):
             raise ConfigError(f"{audit!r} is no audit; `alignd audit show` lists them")
         return self.folder / audit
 

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from monitor.audits.figures import SCALES, Figure
-from monitor.audits.plots import interval_svg
+from monitor.audits.plots import difference_svg, interval_svg
 from probes.result import SafetyEstimate
 
-__all__ = ["TITLES", "Row", "Table", "cards_of", "interval_words", "number", "tables_of"]
+__all__ = [
+    "TITLES", "ChangeRow", "Row", "Table", "cards_of", "changes_of", "interval_words", "judge_words", "number",
+    "short_digest", "tables_of",
+]  # fmt: skip
 
 TITLES = {
     "asr": "ASR", "hs": "HS", "share_5": "Share scoring 5", "over_refusal": "Over-refusal", "accuracy": "Utility",
@@ -53,6 +56,21 @@ class Table:
     corrects: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeRow:
+    """One line of a comparison."""
+
+    name: str
+    before: str
+    after: str
+    change: str
+    interval: str
+    pairs: str
+    word: str
+    tone: str
+    plot: str
+
+
 def number(measure: str, value: float | None) -> str:
     """Write a value as people read it: a rate in percent, a score with two digits."""
     if value is None:
@@ -88,6 +106,34 @@ def tables_of(figures: Iterable[Figure]) -> tuple[Table, ...]:
         groups.setdefault(key, []).append(f)
     told = [(key, members) for key, members in groups.items() if key[0] != "share_5" and _tells(key[2], members)]
     return tuple(_table(*key, members) for key, members in told)
+
+
+def changes_of(comparison: Mapping[str, Any]) -> tuple[ChangeRow, ...]:
+    """Return the lines of a comparison; those of HS have a reach of their own."""
+    changes = comparison["changes"]
+    reach = max((abs(c[k]) for c in changes if c["measure"] != "hs" for k in ("lower", "upper")), default=1.0)
+    return tuple(_change_row(c, SCALES["hs"][1] - SCALES["hs"][0] if c["measure"] == "hs" else reach) for c in changes)
+
+
+def _change_row(change: Mapping[str, Any], reach: float) -> ChangeRow:
+    measure, group = change["measure"], change["group"]
+    where = change["suite"] or "all together"
+    name = f"{TITLES[measure]}, {where if group == 'all' else change['name']}"
+    value, *ends = (_signed(measure, change[k]) for k in ("value", "lower", "upper"))
+    interval = " to ".join(ends)
+    moved = "" if change["gained"] is None else f" (+{change['gained']} -{change['lost']})"
+    return ChangeRow(
+        name=name, before=number(measure, change["before"]), after=number(measure, change["after"]), change=value,
+        interval=interval, pairs=f"{change['pairs']}{moved}" if change["pairs"] else "-", word=change["word"],
+        tone=change["word"] if change["word"] in {"worse", "better"} else "dim",
+        plot=difference_svg(
+            change["value"], change["lower"], change["upper"], reach or 1.0, f"{name}: {value}, {interval}"
+        ),
+    )  # fmt: skip
+
+
+def _signed(measure: str, value: float) -> str:
+    return f"{value:+.2f}" if measure == "hs" else f"{100 * value:+.1f}"
 
 
 def _tells(group: str, figures: Sequence[Figure]) -> bool:

@@ -2,34 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined, select_autoescape
+from jinja2 import DictLoader, Environment, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from monitor import __version__
 from monitor.audits.figures import Figure
-from monitor.audits.layout import cards_of, judge_words, short_digest, tables_of
+from monitor.audits.layout import cards_of, changes_of, judge_words, short_digest, tables_of
+from monitor.audits.trend import TrendLine
 from monitor.plain_text import plain
 
-__all__ = ["page_of"]
+__all__ = ["page_of", "trend_page_of"]
+
+_TEMPLATES = ("audit.html.j2", "trend.html.j2", "style.css")
 
 
 def page_of(document: Mapping[str, Any]) -> str:
     """Lay out an audit. It holds no prompts and no answers."""
-    environment = Environment(
-        autoescape=select_autoescape(default=True), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(plain=plain, moment=_moment, drawn=Markup, digest=short_digest)
-    template = environment.from_string(
-        files("monitor.audits").joinpath("audit.html.j2").read_text(encoding="utf-8")
-    )
+    comparison = document["comparison"]
     figures = tuple(Figure.from_json(f) for f in document["figures"])
-    return template.render(
+    return _environment().get_template("audit.html.j2").render(
         audit=document, cards=cards_of(figures), tables=tables_of(figures), judge_words=judge_words(document["judge"]),
+        changes=changes_of(comparison) if comparison else (),
     )  # fmt: skip
+
+
+def trend_page_of(
+    documents: Sequence[Mapping[str, Any]],
+    lines: Sequence[TrendLine],
+    breaks: Sequence[tuple[int, str, Sequence[str]]],
+) -> str:
+    """Lay audits out side by side, the oldest first."""
+    return _environment().get_template("trend.html.j2").render(
+        documents=documents, lines=lines, version=__version__,
+        breaks=[(documents[i]["id"], suite, "; ".join(why)) for i, suite, why in breaks],
+    )  # fmt: skip
+
+
+def _environment() -> Environment:
+    folder = files("monitor.audits")
+    texts = {name: folder.joinpath(name).read_text(encoding="utf-8") for name in _TEMPLATES}
+    environment = Environment(
+        loader=DictLoader(texts), autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters.update(plain=plain, moment=_moment, drawn=Markup, digest=short_digest)
+    return environment
 
 
 def _moment(iso: str | None) -> str:

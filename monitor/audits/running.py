@@ -6,15 +6,17 @@ import asyncio
 import json
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from deploy.durable import write_whole
 from deploy.errors import DeployerUnavailable
-from monitor.audits.archive import AUDIT, OUTCOMES, Archive, canonical
+from monitor.audits.archive import AUDIT, OUTCOMES, Archive, canonical, is_audit
 from monitor.audits.asking import ask_sections
+from monitor.audits.comparing import against_audit, against_profile
 from monitor.audits.document import Judged, document_of, outcomes_of
 from monitor.audits.happenings import happenings, release_json
 from monitor.audits.request import AuditRequest, Period
@@ -24,9 +26,10 @@ from monitor.judge_check import present_state
 from monitor.measure import log_entries, named_release
 from monitor.pausing import pause_in_force, pause_words
 from monitor.site import Say, Site
-from monitor.store import Store
+from monitor.store import KnownRelease, Store
 from probes.behavior import Suite, SuiteKind
 from probes.errors import SuiteError
+from probes.profile import ReleaseProfile
 from probes.result import SweepResult
 from probes.suites.sources import open_suite
 
@@ -43,10 +46,12 @@ class AuditRules:
     """What the settings say of audits.
 
     Attributes:
+        private_key: Signs each audit's manifest; ``None`` leaves them unsigned.
         settings_sha256: Digest of all settings, secrets masked.
     """
 
     folder: Path = Path("audits")
+    private_key: Path | None = None
     settings_sha256: str = ""
 
 
@@ -119,6 +124,7 @@ class Audits:
         if pause := pause_in_force(self.store, site.name, self.clock()):
             raise NotMeasured(f"target {site.name} is {pause_words(pause)}; `alignd resume {site.name}` ends that")
         sections = sections_of(site.measure, _suites(site, request.suites))
+        self._require_before(request)
         with self.archive.alone():
             work = self.archive.begin(request)
             if not (work / AUDIT).exists():
@@ -126,7 +132,7 @@ class Audits:
                 sweeps = await ask_sections(request, sections, site.measure.in_full, site.target, work, say=say)
                 await self._put_together(request, site, list(zip(sections, sweeps, strict=True)), work)
             say("write", 1.0)
-            notes = await _finish(work, self.archive.place(request.id))
+            notes = await self._finish(work, self.archive.place(request.id))
         log.info("audited", extra={"target": site.name, "audit": request.id})
         return Written(folder=self.archive.place(request.id), notes=notes)
 
@@ -144,8 +150,16 @@ class Audits:
             release=release_json(site.releases, release),
         )  # fmt: skip
         outcomes = outcomes_of(swept, key=site.measure.site_key)
+        document["comparison"] = self._comparison(request, site, document, outcomes)
         write_whole(work / OUTCOMES, canonical(outcomes), private=True)
         write_whole(work / AUDIT, canonical(document), private=True)
+
+    def _require_before(self, request: AuditRequest) -> None:
+        """Look that what is to be compared with is there, before anything is asked."""
+        if request.before and is_audit(request.before):
+            self.archive.read(request.before)
+        elif request.before and _profiled(self.store, request.target, request.before).profile is None:
+            raise ConfigError(f"--before {request.before}: this release has no profile yet; give an audit")
 
     async def _served(self, site: Site, swept: list[tuple[Section, SweepResult]]) -> str:
         """Name what answered: as its answers do, as the deployer does, or as the answers' fingerprint is."""
@@ -156,6 +170,38 @@ class Audits:
             return (await site.deployer.state()).active or sweep.release or site.name
         except DeployerUnavailable:
             return sweep.release or site.name
+
+    def _comparison(
+        self, request: AuditRequest, site: Site, document: Mapping[str, Any], outcomes: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any] | None:
+        """Hold an audit against the one, or the release, that was asked for; by itself against the one before it."""
+        before = request.before or next(iter(self.archive.ids(request.target)), "")
+        if not before:
+            return None
+        if is_audit(before):
+            return against_audit((self.archive.read(before), self.archive.outcomes(before)), (document, outcomes))
+        known = _profiled(self.store, site.name, before)
+        profile = ReleaseProfile.from_json(known.profile or {})
+        return against_profile(profile, document, same_way=known.profile_key == site.measure.key)
+
+    async def _finish(self, work: Path, final: Path) -> tuple[str, ...]:
+        """Lay the audit out in a process of its own: what that takes stays out of the daemon's memory."""
+        key = self.rules.private_key
+        given = {"work": str(work), "final": str(final), "private_key": str(key) if key else None, "log_head": ""}
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "monitor.audits.finish", json.dumps(given),
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            out, err = await child.communicate()
+        except asyncio.CancelledError:
+            child.kill()
+            await child.wait()
+            raise
+        if child.returncode:
+            last = (err.decode(errors="replace").strip().splitlines() or ["no word"])[-1]
+            raise AuditNotWritten(f"audit {final.name} could not be written: {last}; it goes on when it is run again")
+        return tuple(json.loads(out)["notes"])
 
     def _since_last(self, request: AuditRequest) -> Period:
         """Return the time since the last audit's period, or the last month."""
@@ -190,19 +236,11 @@ def _judged(site: Site) -> Judged:
     return Judged(calibration=site.calibration, check=check)
 
 
-async def _finish(work: Path, final: Path) -> tuple[str, ...]:
-    """Lay the audit out in a process of its own: what that takes stays out of the daemon's memory."""
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "monitor.audits.finish", str(work), str(final),
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        out, err = await child.communicate()
-    except asyncio.CancelledError:
-        child.kill()
-        await child.wait()
-        raise
-    if child.returncode:
-        last = (err.decode(errors="replace").strip().splitlines() or ["no word"])[-1]
-        raise AuditNotWritten(f"audit {final.name} could not be written: {last}; it goes on when it is run again")
-    return tuple(json.loads(out)["notes"])
+def _profiled(store: Store, target: str, release: str) -> KnownRelease:
+    known = {k.release: k for k in store.known(target)}
+    if release not in known:
+        raise ConfigError(
+            f"--before {release}: neither an audit nor a known release of {target}; there are: "
+            f"{', '.join(sorted(known)) or 'no releases yet'}"
+        )
+    return known[release]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import json
 import logging
 import sys
 from datetime import UTC, datetime
@@ -15,12 +14,13 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
+from monitor.commands import audit_showing as showing
 from monitor.errors import ConfigError
 from monitor.settings import load_settings
 
 if TYPE_CHECKING:  # so that `--help` stays quick
     from monitor.audits.request import Period
-    from monitor.audits.running import Audits, Written
+    from monitor.audits.running import Written
     from monitor.service import Service
 
 __all__ = ["app"]
@@ -40,6 +40,8 @@ def run_audit(
                                                      "for its own of that kind, a name, or a file; again for more.")
                       ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Draws attacks and seeds; audits of one seed ask the same.")] = 0,
+    before: Annotated[str, typer.Option(help="Audit or release to hold the figures against; the target's last audit "
+                                        "if not given.")] = "",
     begin: Annotated[str, typer.Option("--from", help="First day of the period; where the last audit ended if not "
                                        "given.")] = "",
     end: Annotated[str, typer.Option("--to", help="Last day of the period; now if not given.")] = "",
@@ -51,14 +53,15 @@ def run_audit(
     period = _period(begin, end)
     service = _service(config)
     written = asyncio.run(
-        _run(service, target, suites=tuple(suites or ()), seed=seed, period=period, anew=anew, quiet=as_json)
+        _run(service, target, suites=tuple(suites or ()), seed=seed, before=before, period=period, anew=anew,
+             quiet=as_json)
     )  # fmt: skip
     for note in written.notes:
         print(f"alignd: {note}", file=sys.stderr)
     if as_json:
         print((written.folder / "audit.json").read_text(encoding="utf-8"), end="")
     else:
-        _show(service.audits, written.folder.name)
+        showing.one(service.audits.archive.read(written.folder.name), as_json=False)
         print(f"wrote {written.folder}")
 
 
@@ -67,31 +70,46 @@ def show_audit(
     audit: Annotated[str, typer.Argument(help="Audit; without one they are listed.")] = "",
     config: ConfigFile = _CONFIG,
     *,
+    compare: Annotated[list[str] | None, typer.Option(help="Another audit to set beside it; again for more.")] = None,
+    page: Annotated[Path | None, typer.Option(help="With --compare: page with the trend, its plots too.")] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Check its files and signature. Exit code: 0 sound, 1 not.")
+                      ] = False,
+    key: Annotated[Path | None, typer.Option(help="Public key to verify with; the site's own if not given.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Show an audit, or list them."""
+) -> None:  # fmt: skip
+    """Show an audit, check it, set it beside others, or list them all."""
     from monitor.audits.archive import Archive
-    from monitor.commands.audit_tables import list_table
 
-    archive = Archive(load_settings(config).audits.folder)
-    if audit:
-        if as_json:
-            print(json.dumps(archive.read(audit), indent=2))
-        else:
-            _print_audit(archive.read(audit))
-        return
-    found = [archive.read(i) for i in archive.ids()]
-    if as_json:
-        told = ("id", "target", "release", "began_at", "period")
-        print(json.dumps([{k: a[k] for k in told} for a in found], indent=2))
-    elif found:
-        Console().print(list_table(found))
+    settings = load_settings(config).audits
+    archive = Archive(settings.folder)
+    if (compare or verify) and not audit:
+        raise ConfigError("--compare and --verify need an audit; `alignd audit show` lists them")
+    if verify:
+        showing.verify(archive.place(audit), key, settings.private_key)
+    elif compare:
+        showing.trend(archive, (audit, *compare), page, as_json=as_json)
+    elif audit:
+        showing.one(archive.read(audit), as_json=as_json)
     else:
-        print(f"no audits in {archive.folder}; `alignd audit run TARGET` makes one")
+        showing.listed(archive, as_json=as_json)
+
+
+@app.command("key")
+def make_key(
+    path: Annotated[Path, typer.Argument(help="File to write, or one that is there, to print its public half.")],
+) -> None:
+    """Make the key that signs audits, and print its public half: give that to whoever checks them."""
+    from monitor.audits.signing import new_key, public_key_of
+
+    there = path.exists()
+    print(public_key_of(path) if there else new_key(path), end="")
+    if not there:
+        print(f"alignd: wrote {path}; set audits.private_key to it, and keep it where only the daemon reads",
+              file=sys.stderr)  # fmt: skip
 
 
 async def _run(
-    service: Service, target: str, *, suites: tuple[str, ...], seed: int, period: Period | None,
+    service: Service, target: str, *, suites: tuple[str, ...], seed: int, before: str, period: Period | None,
     anew: bool, quiet: bool,
 ) -> Written:  # fmt: skip
     audits = service.audits
@@ -99,7 +117,7 @@ async def _run(
     try:
         if anew:
             audits.drop_unfinished(target)
-        request = audits.request(target, suites=suites, seed=seed, period=period)
+        request = audits.request(target, suites=suites, seed=seed, before=before, period=period)
         with Progress(*columns, console=Console(stderr=True), disable=quiet or not sys.stderr.isatty()) as progress:
             bar = progress.add_task("audit", total=1.0)
 
@@ -109,18 +127,6 @@ async def _run(
             return await audits.run(request, say)
     finally:
         await service.aclose()
-
-
-def _show(audits: Audits, audit: str) -> None:
-    _print_audit(audits.archive.read(audit))
-
-
-def _print_audit(document: dict[str, object]) -> None:
-    from monitor.commands.audit_tables import audit_tables
-
-    console = Console()
-    for table in audit_tables(document):
-        console.print(table)
 
 
 def _service(config: Path) -> Service:

@@ -10,10 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from monitor.audits.document import figures_in
-from monitor.audits.layout import judge_words, tables_of
+from monitor.audits.layout import changes_of, judge_words, tables_of
+from monitor.audits.trend import trend_of
 from monitor.plain_text import plain
 
-__all__ = ["audit_tables", "list_table"]
+__all__ = ["audit_tables", "list_table", "trend_table"]
 
 
 def audit_tables(document: Mapping[str, Any]) -> Iterable[RenderableType]:
@@ -31,9 +32,35 @@ def audit_tables(document: Mapping[str, Any]) -> Iterable[RenderableType]:
             cells = (row.name, row.value, row.interval, row.n, row.missing, *more)
             laid.add_row(*(Text(plain(cell)) for cell in cells))
         yield laid
+    if document["comparison"]:
+        yield from _changes(document["comparison"])
     yield Text(plain(judge_words(document["judge"]), most=600))
     happened = document["happened"]
     yield Text(f"{len(happened['incidents'])} incidents, {len(happened['decisions'])} decisions in this period")
+
+
+def _changes(comparison: Mapping[str, Any]) -> Iterable[RenderableType]:
+    title = f"Against {comparison['before']}, {comparison['how']}, in percent points (HS: points)"
+    laid = Table(title=Text(plain(title)), title_justify="left")
+    for head in ("of", "before", "after", "change", "95 % interval", "pairs", "says"):
+        laid.add_column(head, justify="left" if head in {"of", "says"} else "right")
+    for c in changes_of(comparison):
+        laid.add_row(*(Text(plain(w)) for w in (c.name, c.before, c.after, c.change, c.interval, c.pairs, c.word)))
+    if laid.row_count:
+        yield laid
+    for refused in comparison["not_compared"]:
+        yield Text(plain(f"{refused['suite']} can't be compared: {'; '.join(refused['why'])}", most=400))
+
+
+def trend_table(documents: Sequence[Mapping[str, Any]]) -> Table:
+    """Lay audits side by side, oldest first; a figure that is not comparable with the one before it has a mark."""
+    table = Table()
+    table.add_column("of")
+    for d in documents:
+        table.add_column(Text(plain(f"{d['id']}\n{d['release']['id']}".replace("\n", " "), most=60)), justify="right")
+    for line in trend_of(documents):
+        table.add_row(Text(plain(line.name)), *(Text(p.words) for p in line.points))
+    return table
 
 
 def list_table(documents: Sequence[Mapping[str, Any]]) -> Table:
