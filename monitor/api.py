@@ -15,8 +15,9 @@ from monitor.api_settings import Scope
 from monitor.service import Service
 from monitor.status import status_json
 from monitor.web.access import CALLER, Access, require
+from monitor.web.body import Receive
 from monitor.web.calls import CallRecord, log_call
-from monitor.web.guard import App, Guard, Receive, Send
+from monitor.web.guard import App, Guard, Send
 from monitor.web.guard import Scope as Connection
 from monitor.web.page import page_routes
 from monitor.web.sessions import Sessions

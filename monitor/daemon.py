@@ -11,8 +11,6 @@ import sys
 from collections.abc import Awaitable
 from datetime import UTC, datetime
 
-import uvicorn
-
 from monitor import __version__
 from monitor.api import make_api
 from monitor.bootstrap import build
@@ -22,6 +20,8 @@ from monitor.ladder_check import check_ladders
 from monitor.schedule import Rounds
 from monitor.settings import Settings
 from monitor.web.access import Access
+from monitor.web.calls import log_call
+from monitor.web.wire import make_server
 
 __all__ = ["JsonLines", "log_to_stderr", "run"]
 
@@ -72,16 +72,11 @@ async def run(settings: Settings) -> None:
         listener = _listen(settings.listen)
         await service.prepare()
         rounds = Rounds(service, _guard)
-        server = uvicorn.Server(
-            uvicorn.Config(
-                make_api(
-                    service, healthy=rounds.healthy, access=Access.of(settings.api, host=settings.listen.host),
-                    sweep=rounds.sweep_now,
-                ),
-                log_level="warning", access_log=False, lifespan="off",
-                log_config=None, timeout_graceful_shutdown=5,
-            )
-        )  # fmt: skip
+        access = Access.of(settings.api, settings.listen)
+        api = make_api(service, healthy=rounds.healthy, access=access, sweep=rounds.sweep_now)
+        server = make_server(
+            api, record=log_call, certificate=settings.listen.tls_certificate, key=settings.listen.tls_key
+        )
         serving = asyncio.create_task(server._serve(sockets=[listener]))  # noqa: SLF001  (signals are ours)
         rounds.start()
         log.info("started", extra={"version": __version__, "targets": list(service.sites)})

@@ -27,8 +27,24 @@ class ListenSettings(Section):
     """Address. On any but a loopback one the API asks for a token, see api.tokens."""
     port: int = Field(default=9464, ge=1, le=65535)
     """Port."""
+    tls_certificate: Path | None = None
+    """PEM file of the certificate with its chain, to speak TLS; a relative path counts from the configuration file.
+    Without it the API belongs on loopback, or behind a proxy that speaks TLS."""
+    tls_key: Path | None = None
+    """PEM file of its key, without a password; none: it stands in the same file."""
     public_url: str = Field(default="", pattern=r"^(https?://\S+)?$")
     """Address under which people reach this daemon, for links in notifications; empty for no links."""
+
+    @model_validator(mode="after")
+    def _key_has_its_certificate(self) -> Self:
+        if self.tls_key and not self.tls_certificate:
+            raise ValueError("tls_key without tls_certificate; give the certificate's PEM file, or leave both out")
+        return self
+
+    def placed(self, folder: Path) -> ListenSettings:
+        """Make relative paths count from a folder."""
+        files = {n: folder / f for n in ("tls_certificate", "tls_key") if (f := getattr(self, n))}
+        return self.model_copy(update=files)
 
 
 class SigningSettings(Section):

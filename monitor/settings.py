@@ -188,7 +188,7 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
     keys = {n: folder / k for n in ("public_key", "private_key") if (k := getattr(settings.signing, n))}
     placed = {
         "store": store, "releases": folder / settings.releases, "transcripts": transcripts,
-        "signing": settings.signing.model_copy(update=keys),
+        "signing": settings.signing.model_copy(update=keys), "listen": settings.listen.placed(folder),
         "notifications": tuple(n.placed(folder) for n in settings.notifications),
         "audits": settings.audits.placed(folder),
     }  # fmt: skip

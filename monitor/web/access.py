@@ -10,8 +10,10 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from urllib.parse import urlsplit
 
 from monitor.api_settings import ApiSettings, Scope, TokenSettings
+from monitor.daemon_settings import ListenSettings
 from monitor.web.problems import Problem
 
 __all__ = [
@@ -103,20 +105,19 @@ class Access:
     open_to_read: bool = True
     protect_metrics: bool = False
     session_minutes: float = 60.0
+    requests_per_minute: float = 600.0
+    failures_per_minute: float = 10.0
     secure: bool = False
 
     @staticmethod
-    def of(api: ApiSettings, *, host: str, secure: bool = False) -> Access:
-        """Make it of the settings.
-
-        Args:
-            host: What the daemon listens on.
-            secure: Whether it speaks TLS.
-        """
+    def of(api: ApiSettings, listen: ListenSettings) -> Access:
+        """Make it of the settings."""
+        public = urlsplit(listen.public_url).hostname or "localhost"
         return Access(
-            tokens=api.tokens, hosts=frozenset({"localhost", host.lower(), *(h.lower() for h in api.hosts)}),
-            open_to_read=not api.tokens and _is_loopback(host), protect_metrics=api.protect_metrics,
-            session_minutes=api.session_minutes, secure=secure,
+            tokens=api.tokens, hosts=frozenset(h.lower() for h in ("localhost", listen.host, public, *api.hosts)),
+            open_to_read=not api.tokens and _is_loopback(listen.host), protect_metrics=api.protect_metrics,
+            session_minutes=api.session_minutes, requests_per_minute=api.requests_per_minute,
+            failures_per_minute=api.failures_per_minute, secure=listen.tls_certificate is not None,
         )  # fmt: skip
 
     @property

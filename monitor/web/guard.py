@@ -1,20 +1,25 @@
-"""What stands before every path: who calls, from where, and whether it is well formed. It never reads a body."""
+"""What stands before every path: who calls, from where, how often, and whether it is well formed."""
 
 from __future__ import annotations
 
+import base64
+import binascii
+import math
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from monitor.web.access import ANONYMOUS, CALLER, Access, Caller, unauthorized, well_formed
+from monitor.web.body import Receive, read_whole, replayed
 from monitor.web.calls import CallRecord
+from monitor.web.limits import Limits
 from monitor.web.problems import MEDIA_TYPE, PROBLEM, Problem
 from monitor.web.sessions import Sessions, same
 
 __all__ = ["Call", "Guard"]
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -22,7 +27,8 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _OPEN = frozenset({"/health", "/healthz"})
 _LOGIN = "/api/v1/session"
 _PATH_MAX = 200
-_NOT_REFUSED = 404
+_NOT_REFUSED, _UNKNOWN = 404, 401
+_BODY_SECONDS = 10.0
 _HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
@@ -73,6 +79,11 @@ class Call:
         return self.method not in _SAFE
 
     @property
+    def is_login(self) -> bool:
+        """Whether it shows its token in its body."""
+        return (self.method, self.path) == ("POST", _LOGIN)
+
+    @property
     def of_api(self) -> bool:
         """Whether it is for the API."""
         return self.path.startswith("/api/")
@@ -89,6 +100,8 @@ class Guard:
         self._access = access
         self._sessions = sessions
         self._record = record
+        self._calls = Limits(per_minute=access.requests_per_minute, clock=time.monotonic)
+        self._failures = Limits(per_minute=access.failures_per_minute, clock=time.monotonic)
         self._headers = [
             (k.encode(), v.encode()) for k, v in {**_HEADERS, **(_SECURE if access.secure else {})}.items()
         ]
@@ -108,11 +121,16 @@ class Guard:
 
         try:
             caller = scope[CALLER] = self._admitted(call)
+            if call.changes:
+                announced = call.one("content-length")
+                receive = replayed(await read_whole(receive, announced=announced, seconds=_BODY_SECONDS), receive)
             await self._app(scope, receive, answer)
         except Problem as problem:
             scope[PROBLEM] = problem
             await _refuse(problem, answer)
         finally:
+            if status == _UNKNOWN:
+                self._failures.take(call.address)
             if call.changes or (status >= 400 and status != _NOT_REFUSED):
                 found = scope.get(PROBLEM)
                 self._record(CallRecord(
@@ -127,6 +145,9 @@ class Guard:
             Problem: It is refused.
         """
         _check_form(call)
+        _check_pace(self._calls.take(f"address {call.address}"))
+        if call.is_login:
+            _check_pace(self._failures.wait(call.address))
         if call.of_api and not self._access.knows(call.one("host")):
             raise Problem(
                 status=421, kind="unknown-host", title="Unknown host",
@@ -135,7 +156,9 @@ class Guard:
         if call.changes:
             _check_origin(call)
         caller = self._caller(call)
-        wants_token = (call.of_api and (call.method, call.path) != ("POST", _LOGIN)) or (
+        if caller.scopes and caller.name != ANONYMOUS.name:
+            _check_pace(self._calls.take(f"token {caller.name}"))
+        wants_token = (call.of_api and not call.is_login) or (
             call.path == "/metrics" and self._access.protect_metrics
         )
         if wants_token and not caller.scopes:
@@ -146,18 +169,24 @@ class Guard:
         if call.path in _OPEN:
             return ANONYMOUS
         if shown := call.one("authorization"):
-            scheme, _, token = shown.partition(" ")
-            if scheme.lower() != "bearer" or not well_formed(token):
-                raise unauthorized("this is no token of alignd; send it as Authorization: Bearer alignd_…")
-            return self._access.caller_of(token, self._sessions.clock())
+            return self._of_token(call, _token(shown))
         if secret := _cookie(call, self._access.cookie):
             return self._of_session(call, secret)
         return self._access.anonymous
 
+    def _of_token(self, call: Call, token: str) -> Caller:
+        try:
+            if not well_formed(token):
+                raise unauthorized("this is no token of alignd; send it as Authorization: Bearer alignd_…")
+            return self._access.caller_of(token, self._sessions.clock())
+        except Problem:
+            _check_pace(self._failures.wait(call.address))
+            raise
+
     def _of_session(self, call: Call, secret: str) -> Caller:
         session = self._sessions.find(secret)
         if session is None:
-            if not call.of_api or (call.method, call.path) == ("POST", _LOGIN):
+            if not call.of_api or call.is_login:
                 return self._access.anonymous
             raise unauthorized("the session has ended; sign in again")
         if call.changes and call.path != _LOGIN and not same(call.one("x-csrf-token"), session.csrf):
@@ -168,10 +197,31 @@ class Guard:
         return session.caller
 
 
+def _token(shown: str) -> str:
+    """Return the token of an ``Authorization``: a bearer's, or a password, for callers that know nothing else."""
+    scheme, _, rest = shown.partition(" ")
+    if scheme.lower() != "basic":
+        return rest if scheme.lower() == "bearer" else ""
+    try:
+        return base64.b64decode(rest, validate=True).decode("ascii").partition(":")[2]
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
+
+
+def _check_pace(seconds: float) -> None:
+    if seconds:
+        raise Problem(
+            status=429, kind="too-many-calls", title="Too many calls",
+            detail=f"call again in {math.ceil(seconds)} s; api.requests_per_minute and api.failures_per_minute say how "
+            "many are taken", headers={"Retry-After": str(math.ceil(seconds))},
+        )  # fmt: skip
+
+
 def _check_form(call: Call) -> None:
     if call.one("content-length") and call.one("transfer-encoding"):
         raise _malformed("Content-Length and Transfer-Encoding exclude each other; send one of them")
-    if call.method in {"POST", "PUT", "PATCH"} and call.of_api and call.one("content-length") not in {"", "0"}:
+    has_body = call.one("content-length") not in {"", "0"} or bool(call.one("transfer-encoding"))
+    if call.method in {"POST", "PUT", "PATCH"} and call.of_api and has_body:
         kind = call.one("content-type").partition(";")[0].strip().lower()
         if kind != "application/json":
             raise Problem(

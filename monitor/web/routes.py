@@ -55,10 +55,11 @@ Who = Annotated[Caller, Depends(caller_of)]
 _REFUSALS = {
     400: "The call is not well formed.", 401: "No token, or none that is known.", 403: "The token lacks a scope.",
     404: "There is no such thing.", 409: "It means nothing in its present state.", 413: "The body is too large.",
-    415: "The body is no JSON.", 422: "A field can't be taken.",
+    408: "The body came too slowly.", 415: "The body is no JSON.", 422: "A field can't be taken.",
+    421: "The host is no name of the daemon.", 429: "Too many calls; Retry-After says when to call again.",
 }  # fmt: skip
-_ALWAYS = (400, 401, 403, 422)
-_WITH_BODY = (413, 415)
+_ALWAYS = (400, 401, 403, 421, 422, 429)
+_WITH_BODY = (408, 413, 415)
 _SCHEMA = {"$ref": "#/components/schemas/ProblemAnswer"}
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from monitor.api_settings import ApiSettings, Scope, TokenSettings
+from monitor.daemon_settings import ListenSettings
 from monitor.web.access import ANONYMOUS, PREFIX, Access, Caller, digest_of, new_token, require, well_formed
 from monitor.web.problems import Problem
 
@@ -44,7 +45,7 @@ def test_a_token_names_its_owner_until_it_ends() -> None:
 )  # fmt: skip
 def test_everybody_may_read_on_loopback_without_tokens(host: str, tokens: int, open_to_read: bool) -> None:
     known = tuple(TokenSettings(name=f"t{i}", sha256=f"{i}" * 64) for i in range(tokens))
-    access = Access.of(ApiSettings(tokens=known), host=host)
+    access = Access.of(ApiSettings(tokens=known), ListenSettings(host=host))
     assert access.open_to_read is open_to_read
     assert access.anonymous.scopes == ({Scope.READ} if open_to_read else set())
 
@@ -52,11 +53,13 @@ def test_everybody_may_read_on_loopback_without_tokens(host: str, tokens: int, o
 @pytest.mark.parametrize(
     ("host", "known"),
     [("localhost:9464", True), ("127.0.0.1:9464", True), ("[::1]:9464", True), ("10.1.2.3", True), ("a.example", True),
-     ("A.Example:80", True), ("evil.example", False), ("localhost.evil.example", False), ("", False), ("[", False),
+     ("A.Example:80", True), ("b.example", True),
+     ("evil.example", False), ("localhost.evil.example", False), ("", False), ("[", False),
      ("[::1", False), ("127.0.0.1.evil.example", False)],
 )  # fmt: skip
 def test_only_names_of_the_daemon_are_taken(host: str, known: bool) -> None:
-    assert Access.of(ApiSettings(hosts=("a.example",)), host="127.0.0.1").knows(host) is known
+    listen = ListenSettings(public_url="https://b.example/x")
+    assert Access.of(ApiSettings(hosts=("a.example",)), listen).knows(host) is known
 
 
 def test_a_scope_holds_no_other() -> None:

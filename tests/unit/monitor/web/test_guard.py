@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from monitor.web.access import new_token
 from tests.fake_site import World
 from tests.web_site import Api, opened
 
@@ -95,3 +96,32 @@ async def test_every_answer_keeps_browsers_in_bounds(api: Api, path: str) -> Non
     assert "frame-ancestors 'none'" in headers["content-security-policy"]
     assert headers["x-content-type-options"] == "nosniff"
     assert headers.get("cache-control") == ("no-store" if path.startswith("/api/") else None)
+
+
+async def test_who_calls_too_often_waits(api: Api) -> None:
+    few = replace(api, amend=lambda access: replace(access, requests_per_minute=4))
+    client = few.client("reader")
+    assert [(await client.get("/api/v1/whoami")).status_code for _ in range(5)] == [200] * 4 + [429]
+    answer = await few.client("operator").get("/api/v1/whoami")
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "15"), "of the same address"
+
+
+async def test_guesses_are_slowed_down_and_right_tokens_pass(api: Api) -> None:
+    strict = replace(api, amend=lambda access: replace(access, failures_per_minute=2))
+    wrong = strict.client(Authorization=f"Bearer {new_token()}")
+    assert [(await wrong.get("/api/v1/whoami")).status_code for _ in range(4)] == [401, 401, 429, 429]
+    assert (await strict.client("reader").get("/api/v1/whoami")).status_code == 200
+    signs_in = await strict.client().post("/api/v1/session", json={"token": strict.tokens["reader"]})
+    assert signs_in.status_code == 429
+
+
+async def test_a_token_may_be_a_password(api: Api) -> None:
+    client = api.client()
+    assert (await client.get("/api/v1/whoami", auth=("any", api.tokens["reader"]))).json()["name"] == "reader"
+    assert (await client.get("/api/v1/whoami", auth=("any", "wrong"))).status_code == 401
+
+
+async def test_a_body_that_is_too_large_does_nothing(api: Api) -> None:
+    answer = await api.client("all").post(PAUSE, json={"reason": "x" * 2_000_000})
+    assert (answer.status_code, answer.headers["connection"]) == (413, "close")
+    assert api.service.store.pause_of("prod") is None
