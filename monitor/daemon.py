@@ -8,17 +8,19 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from datetime import UTC, datetime
 
 from monitor import __version__
 from monitor.api import make_api
+from monitor.audit import DAEMON, AuditEntry
 from monitor.bootstrap import build
 from monitor.daemon_settings import ListenSettings
 from monitor.errors import ConfigError
 from monitor.ladder_check import check_ladders
 from monitor.schedule import Rounds
-from monitor.settings import Settings
+from monitor.service import Service
+from monitor.settings import Settings, digest_of
 from monitor.web.access import Access
 from monitor.web.calls import log_call
 from monitor.web.wire import make_server
@@ -79,15 +81,23 @@ async def run(settings: Settings) -> None:
         )
         serving = asyncio.create_task(server._serve(sockets=[listener]))  # noqa: SLF001  (signals are ours)
         rounds.start()
+        _put_down(service, "daemon_started", {"version": __version__, "settings": digest_of(settings)})
         log.info("started", extra={"version": __version__, "targets": list(service.sites)})
         await stop.wait()
         log.info("draining")
         server.should_exit = True
         await rounds.stop()
         await asyncio.gather(serving, return_exceptions=True)
+        _put_down(service, "daemon_stopped", {})
     finally:
         await service.aclose()
     log.info("stopped")
+
+
+def _put_down(service: Service, action: str, details: Mapping[str, str]) -> None:
+    service.store.append_audit(
+        AuditEntry(at=service.clock(), actor=DAEMON, action=action, subject=DAEMON, details=details)
+    )
 
 
 async def _guard(action: str, subject: str, work: Awaitable[None]) -> bool:

@@ -98,7 +98,7 @@ class Reconciler:
             return self._save(noted(agreed, now=self._clock(), note=f"{order.by} approved the repair"), order)
         outcome = outcome_of(order.order, incident.state)
         if outcome is None:
-            self._store.drop(order)
+            self._store.drop(order, at=self._clock())
             log.warning(
                 "order_dropped",
                 extra={"incident": incident.id, "order": order.order.value, "state": incident.state.value},

@@ -86,7 +86,7 @@ class Service:
             except DeployError as error:
                 raise ConfigError(f"target {site.name}: last_known_good: {error}") from error
             if release not in {k.release for k in self.store.known(site.name)}:
-                self.store.mark(site.name, release, good=True, at=_BEFORE_ALL)
+                self.store.mark(site.name, release, good=True, at=self.clock(), since=_BEFORE_ALL)
 
     async def tick(self, name: str) -> float:
         """Send one batch of routine probes, learn from it, and open an incident where the evidence is there.

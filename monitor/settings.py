@@ -5,6 +5,7 @@ Each fault names its key, what is wrong and what the key is.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 from typing import Any, Self, get_args
@@ -32,7 +33,7 @@ from probes.suites.sources import names_a_file
 from probes.transcripts.keyring import Keyring
 from probes.transcripts.record import Keep
 
-__all__ = ["Settings", "load_settings"]
+__all__ = ["Settings", "digest_of", "load_settings"]
 
 _RECIPE_FILES = frozenset({"pool", "pool_key", "pool_state", "task_prompts"})
 """Options of recipes that name files."""
@@ -160,6 +161,11 @@ def _causes(error: ValidationError) -> list[ErrorDetails]:
     found = error.errors()
     inside = any(e["loc"][:1] == ("targets",) and len(e["loc"]) > 1 for e in found)
     return [e for e in found if not (inside and e["loc"] == ("targets",) and e["type"] == "too_short")]
+
+
+def digest_of(settings: Settings) -> str:
+    """Return the SHA-256 of the settings, secrets masked: it tells whether two daemons were told the same."""
+    return hashlib.sha256(settings.model_dump_json().encode()).hexdigest()
 
 
 def _anchored(settings: Settings, folder: Path) -> Settings:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Protocol
 
+from monitor.audit import DAEMON, AuditEntry, SealedEntry
 from monitor.baseline import Baseline
 from monitor.incident import Incident
 from monitor.judge_series import JudgeRow
@@ -16,8 +17,8 @@ from monitor.probe_log import Epoch, LogEntry
 from monitor.rails import Remediation
 
 __all__ = [
-    "BaselineBook", "BreakerReset", "IncidentStore", "JudgeBook", "KnownRelease", "LookBook", "OrderBook", "Pause",
-    "PauseBook", "PlacedOrder", "ProbeLog", "RailBook", "ReleaseBook", "SpendingBook", "Store", "SweepSummary",
+    "AuditBook", "BaselineBook", "BreakerReset", "IncidentStore", "JudgeBook", "KnownRelease", "LookBook", "OrderBook",
+    "Pause", "PauseBook", "PlacedOrder", "ProbeLog", "RailBook", "ReleaseBook", "SpendingBook", "Store", "SweepSummary",
 ]  # fmt: skip
 
 
@@ -117,8 +118,15 @@ class BaselineBook(Protocol):
 class ReleaseBook(Protocol):
     """What is known of each target's releases."""
 
-    def mark(self, target: str, release: str, *, good: bool, at: datetime) -> None:
-        """Mark a release good, or take the mark away."""
+    def mark(
+        self, target: str, release: str, *, good: bool, at: datetime, by: str = DAEMON, since: datetime | None = None
+    ) -> None:
+        """Mark a release good, or take the mark away.
+
+        Args:
+            by: Who says so.
+            since: From when on the mark counts, where that is not now.
+        """
         ...
 
     def put_profile(self, target: str, release: str, profile: Mapping[str, Any], *, key: str, at: datetime) -> None:
@@ -145,7 +153,7 @@ class OrderBook(Protocol):
         """Return the oldest order for this incident that is not done."""
         ...
 
-    def drop(self, order: PlacedOrder) -> None:
+    def drop(self, order: PlacedOrder, *, at: datetime) -> None:
         """Take an order off the book that means nothing in the incident's state."""
         ...
 
@@ -157,7 +165,7 @@ class PauseBook(Protocol):
         """Pause a target, in place of an earlier pause of it."""
         ...
 
-    def resume(self, target: str) -> None:
+    def resume(self, target: str, *, by: str, at: datetime) -> None:
         """End a target's pause, where there is one."""
         ...
 
@@ -230,10 +238,30 @@ class LookBook(Protocol):
         ...
 
 
+class AuditBook(Protocol):
+    """Who did what, append-only, in a chain of hashes.
+
+    What other parts of the port change is put down there by itself, in the same transaction.
+    """
+
+    def append_audit(self, entry: AuditEntry) -> SealedEntry:
+        """Put an entry at the log's end, whoever else writes meanwhile."""
+        ...
+
+    def audit_log(
+        self, *, actor: str = "", action: str = "", subject: str = "", since: datetime | None = None, limit: int = 100
+    ) -> tuple[SealedEntry, ...]:
+        """Return the newest entries of an actor, an action or a subject, oldest first."""
+        ...
+
+    def audit_chain(self) -> Iterator[SealedEntry]:
+        """Read the whole log as it is at this moment, in order, as it was kept."""
+        ...
+
+
 class Store(
     IncidentStore, ProbeLog, BaselineBook, ReleaseBook, OrderBook, PauseBook, RailBook, SpendingBook, JudgeBook,
-    LookBook,
-    Protocol,
+    LookBook, AuditBook, Protocol,
 ):
     """Everything, in one place."""
 

@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from monitor.audit_testing import check_audit
 from monitor.baseline import Baseline, Tally
 from monitor.errors import LogFault, OpenIncident, StaleIncident, StaleSeries, StoreBusy, StoreError, UnknownIncident
 from monitor.incident import Incident, IncidentId, Outcome, advance, open_incident, with_facts
@@ -32,17 +33,13 @@ def check_store(open_store: Callable[[], Store]) -> None:
     Raises:
         AssertionError: It breaks the port's contract; the message says where.
     """
+    checks = (
+        _check_incidents, _check_log, _check_baselines, _check_releases, _check_orders, _check_pauses, _check_rails,
+        _check_spending, _check_judged, _check_looks, check_audit,
+    )  # fmt: skip
     with closing(open_store()) as one, closing(open_store()) as other:
-        _check_incidents(one, other)
-        _check_log(one, other)
-        _check_baselines(one, other)
-        _check_releases(one, other)
-        _check_orders(one, other)
-        _check_pauses(one, other)
-        _check_rails(one, other)
-        _check_spending(one, other)
-        _check_judged(one, other)
-        _check_looks(one, other)
+        for check in checks:
+            check(one, other)
     with closing(open_store()) as one:
         one.hold()
         with closing(open_store()) as other:
@@ -173,7 +170,7 @@ def _check_orders(one: Store, other: Store) -> None:
     found = first and (first.order, first.incident, first.by, first.at)
     _same(found, (Order.ABORT, "i2", "bob", _NOW), "the oldest order comes first, as it was placed")
     if first:
-        one.drop(first)
+        one.drop(first, at=_NOW)
     second, third = other.order_for("i2"), other.order_for("i3")
     _same(second and second.order, Order.ROLL_BACK, "the order after the one that was dropped")
     _same(third and third.order, Order.APPROVE, "another incident's order")
@@ -188,8 +185,8 @@ def _check_pauses(one: Store, other: Store) -> None:
         _same(other.pause_of("t"), pause, "a pause is read as it was put down, the later one in place of the earlier")
     _same(one.pause_of("u"), None, "another target's pause")
     _same(dict(other.pauses()), {"t": second}, "the pauses of all targets")
-    other.resume("t")
-    other.resume("u")
+    for target in ("t", "u"):
+        other.resume(target, by="ann", at=_NOW)
     _same(one.pause_of("t"), None, "a pause that was ended")
 
 

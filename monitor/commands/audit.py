@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
+from monitor.commands import audit_log
 from monitor.commands import audit_showing as showing
 from monitor.errors import ConfigError
 from monitor.settings import load_settings
@@ -26,6 +27,8 @@ if TYPE_CHECKING:  # so that `--help` stays quick
 __all__ = ["app"]
 
 app = typer.Typer(help="Audit what is served: measure it, and tell what was done.", no_args_is_help=True)
+app.command()(audit_log.log)
+app.command()(audit_log.verify)
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="Configuration file.")]
 _CONFIG = Path("alignd.yaml")

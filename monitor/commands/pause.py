@@ -48,9 +48,11 @@ def pause(
 
 def resume(target: TargetArg, config: ConfigFile = _CONFIG) -> None:
     """Probe a target again."""
+    from monitor.bootstrap import utc_now
+
     store = _store(load_settings(config), target)
     try:
-        store.resume(target)
+        store.resume(target, by=getpass.getuser(), at=utc_now())
     finally:
         store.close()
     print(f"{target} is probed again")

@@ -11,7 +11,9 @@ from typing import Any
 from sqlalchemy import Row, delete, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
+from monitor.audit import DAEMON, AuditEntry
 from monitor.store import KnownRelease, Pause
+from monitor.stores.audit_book import put_down
 from monitor.stores.database import Database
 from monitor.stores.rows import iso, time_of
 from monitor.stores.schema import PAUSES, RELEASES, SPENDING
@@ -43,11 +45,14 @@ class SqlBooks:
         paused = upsert(PAUSES).values(target=pause.target, **row)
         with self._db.writing() as db:
             db.execute(paused.on_conflict_do_update(set_=row))
+            put_down(db, AuditEntry(at=pause.at, actor=pause.by, action="paused", subject=pause.target,
+                                    details={"until": row["until"], "why": pause.why}))  # fmt: skip
 
-    def resume(self, target: str) -> None:
+    def resume(self, target: str, *, by: str, at: datetime) -> None:
         """End a target's pause."""
         with self._db.writing() as db:
-            db.execute(delete(PAUSES).where(PAUSES.c.target == target))
+            if db.execute(delete(PAUSES).where(PAUSES.c.target == target)).rowcount:
+                put_down(db, AuditEntry(at=at, actor=by, action="resumed", subject=target))
 
     def pause_of(self, target: str) -> Pause | None:
         """Return a target's pause."""
@@ -60,14 +65,19 @@ class SqlBooks:
         with self._db.reading() as db:
             return {row.target: _pause(row) for row in db.execute(select(PAUSES))}
 
-    def mark(self, target: str, release: str, *, good: bool, at: datetime) -> None:
+    def mark(
+        self, target: str, release: str, *, good: bool, at: datetime, by: str = DAEMON, since: datetime | None = None
+    ) -> None:
         """Mark a release good, or take the mark away."""
+        known = since or at
         row = upsert(RELEASES).values(
-            target=target, release=release, good=good, marked_at=iso(at), profile=None, profile_key=""
+            target=target, release=release, good=good, marked_at=iso(known), profile=None, profile_key=""
         )
-        again = row.on_conflict_do_update(set_={"good": good, "marked_at": iso(at)})
+        again = row.on_conflict_do_update(set_={"good": good, "marked_at": iso(known)})
         with self._db.writing() as db:
             db.execute(again)
+            put_down(db, AuditEntry(at=at, actor=by, action="marked_good" if good else "mark_removed", subject=release,
+                                    details={"target": target}))  # fmt: skip
 
     def put_profile(self, target: str, release: str, profile: Mapping[str, Any], *, key: str, at: datetime) -> None:
         """Keep a release's profile."""

@@ -9,8 +9,10 @@ from typing import Any
 from sqlalchemy import Row, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
+from monitor.audit import AuditEntry
 from monitor.errors import StaleSeries
 from monitor.judge_series import JudgeRow, RowKind, SeriesKey
+from monitor.stores.audit_book import put_down
 from monitor.stores.database import Database
 from monitor.stores.rows import iso, time_of
 from monitor.stores.schema import JUDGED
@@ -30,6 +32,10 @@ class SqlJudgeBook:
         try:
             with self._db.writing() as db:
                 db.execute(insert(JUDGED), [_values(row) for row in rows])
+                for row in rows:
+                    if row.kind is RowKind.ACCEPTED:
+                        put_down(db, AuditEntry(at=row.at, actor=row.by, action="judge_accepted", subject=row.target,
+                                                details={"judge": row.key.judge, "series": row.series}))  # fmt: skip
         except IntegrityError as error:
             raise StaleSeries(
                 f"judge checks of target {rows[0].target}, series {rows[0].series}: another check wrote position "

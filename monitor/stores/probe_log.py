@@ -13,10 +13,12 @@ from sqlalchemy import Row, func, insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
+from monitor.audit import DAEMON, AuditEntry
 from monitor.baseline import Baseline
 from monitor.errors import LogFault
 from monitor.probe_log import Epoch, LogEntry
 from monitor.store import SweepSummary
+from monitor.stores.audit_book import put_down
 from monitor.stores.database import Database
 from monitor.stores.rows import iso, time_of
 from monitor.stores.schema import BASELINES, EPOCHS, IN_AN_EPOCH, PROBES
@@ -47,6 +49,8 @@ class SqlProbeLog:
                 )
             )
             number = int(made.inserted_primary_key[0]) if made.inserted_primary_key else 0
+            put_down(db, AuditEntry(at=at, actor=DAEMON, action="epoch_begun", subject=target,
+                                    details={"epoch": number, "release": release, "key": key}))  # fmt: skip
         return Epoch(id=number, target=target, release=release, key=key, started_at=at, baseline=baseline)
 
     def latest_epoch(self, target: str) -> Epoch | None:
@@ -113,6 +117,8 @@ class SqlProbeLog:
         put = upsert(BASELINES).values(target=target, release=baseline.release, key=key, **row)
         with self._db.writing() as db:
             db.execute(put.on_conflict_do_update(set_=row))
+            put_down(db, AuditEntry(at=at, actor=DAEMON, action="baseline_kept", subject=target,
+                                    details={"release": baseline.release, "key": key}))  # fmt: skip
 
     def baselines(self, target: str, *, key: str) -> Mapping[str, Baseline]:
         """Return the baselines of one way of measuring, by release, the oldest first."""

@@ -7,9 +7,11 @@ from datetime import datetime
 
 from sqlalchemy import insert, or_, select
 
+from monitor.audit import AuditEntry
 from monitor.incident import State
 from monitor.rails import Remediation
 from monitor.store import BreakerReset
+from monitor.stores.audit_book import put_down
 from monitor.stores.database import Database
 from monitor.stores.rows import iso, time_of
 from monitor.stores.schema import BREAKER_RESETS, INCIDENTS
@@ -46,6 +48,8 @@ class SqlRailBook:
         row = {"target": reset.target, "at": iso(reset.at), "by": reset.by, "why": reset.why}
         with self._db.writing() as db:
             db.execute(insert(BREAKER_RESETS).values(**row))
+            put_down(db, AuditEntry(at=reset.at, actor=reset.by, action="breaker_reset", subject=reset.target,
+                                    details={"why": reset.why}))  # fmt: skip
 
     def breaker_resets(self) -> Mapping[str, BreakerReset]:
         """Return each target's newest reset."""

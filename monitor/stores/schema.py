@@ -1,4 +1,4 @@
-"""Tables of the SQL store. Events, probes, judge checks and looks are append-only, by triggers.
+"""Tables of the SQL store. Audit entries, events, probes, judge checks and looks are append-only, by triggers.
 
 Who changes a table here writes a script in ``migrations``, too; see ``docs/howto/store.md``.
 """
@@ -24,8 +24,8 @@ from sqlalchemy import (
 from monitor.stores.append_only import append_only
 
 __all__ = [
-    "BASELINES", "BREAKER_RESETS", "EPOCHS", "EVENTS", "INCIDENTS", "IN_AN_EPOCH", "JUDGED", "LOOKS", "META", "ORDERS",
-    "PAUSES", "PROBES", "RELEASES", "SPENDING", "VERSION",
+    "AUDIT", "BASELINES", "BREAKER_RESETS", "EPOCHS", "EVENTS", "INCIDENTS", "IN_AN_EPOCH", "JUDGED", "LOOKS", "META",
+    "ORDERS", "PAUSES", "PROBES", "RELEASES", "SPENDING", "VERSION",
 ]  # fmt: skip
 
 META = MetaData()
@@ -124,6 +124,13 @@ LOOKS = Table(
     Column("position", Integer, nullable=False), Column("at", String, nullable=False),
     Column("missing", String, nullable=False), Column("readings", Text, nullable=False), Column("score", Float),
 )  # fmt: skip
+AUDIT = Table(
+    "audit", META,
+    Column("seq", Integer, primary_key=True, autoincrement=False), Column("at", String, nullable=False),
+    Column("actor", String, nullable=False), Column("action", String, nullable=False),
+    Column("subject", String, nullable=False, index=True), Column("details", Text, nullable=False),
+    Column("previous", String(64), nullable=False), Column("hash", String(64), nullable=False),
+)  # fmt: skip
 Index("one_look_at_a_place", LOOKS.c.target, LOOKS.c.epoch, LOOKS.c.key, LOOKS.c.position, unique=True)
 
 
@@ -132,5 +139,5 @@ def _keep(table: Table, connection: Connection, **_: object) -> None:
         connection.exec_driver_sql(statement)
 
 
-for _table in (BREAKER_RESETS, EVENTS, PROBES, JUDGED, LOOKS):
+for _table in (AUDIT, BREAKER_RESETS, EVENTS, PROBES, JUDGED, LOOKS):
     event.listen(_table, "after_create", _keep)

@@ -11,11 +11,13 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from monitor.audit import DAEMON, AuditEntry
 from monitor.errors import OpenIncident, StaleIncident, UnknownIncident
-from monitor.incident import Incident
+from monitor.incident import Event, Incident
 from monitor.policy import Order
 from monitor.rails import Beginning
 from monitor.store import PlacedOrder
+from monitor.stores.audit_book import SqlAuditBook, put_down
 from monitor.stores.books import SqlBooks
 from monitor.stores.database import Database
 from monitor.stores.judge_book import SqlJudgeBook
@@ -28,7 +30,7 @@ from monitor.stores.schema import EVENTS, INCIDENTS, ORDERS
 __all__ = ["SqlStore"]
 
 
-class SqlStore(SqlProbeLog, SqlBooks, SqlRailBook, SqlJudgeBook, SqlLookBook):
+class SqlStore(SqlAuditBook, SqlProbeLog, SqlBooks, SqlRailBook, SqlJudgeBook, SqlLookBook):
     """Everything the monitor remembers. Short transactions; safe to open from several processes at once."""
 
     def __init__(self, url: str, *, hold: bool = False) -> None:
@@ -83,9 +85,9 @@ class SqlStore(SqlProbeLog, SqlBooks, SqlRailBook, SqlJudgeBook, SqlLookBook):
             )
             if db.execute(row.values(**_columns(saved))).rowcount != 1:
                 raise StaleIncident(f"incident {incident.id} was saved by somebody else; load it again")
-            _add_events(db, saved, known=known or 0)
             if done:
-                db.execute(update(ORDERS).where(ORDERS.c.id == done.id).values(done=True))
+                _end(db, done, "order_obeyed", at=saved.events[-1].at)
+            _add_events(db, saved, known=known or 0, by=done.by if done else DAEMON)
         return saved
 
     def incidents(self, *, target: str = "", open_only: bool = False, limit: int = 100) -> tuple[Incident, ...]:
@@ -122,6 +124,8 @@ class SqlStore(SqlProbeLog, SqlBooks, SqlRailBook, SqlJudgeBook, SqlLookBook):
         """Put an order on the book."""
         with self._db.writing() as db:
             db.execute(insert(ORDERS).values(incident=incident, word=order.value, by=by, at=iso(at), done=False))
+            put_down(db, AuditEntry(at=at, actor=by, action="order_placed", subject=incident,
+                                    details={"order": order.value}))  # fmt: skip
 
     def order_for(self, incident: str) -> PlacedOrder | None:
         """Return the oldest order that is not done."""
@@ -132,10 +136,10 @@ class SqlStore(SqlProbeLog, SqlBooks, SqlRailBook, SqlJudgeBook, SqlLookBook):
             return None
         return PlacedOrder(id=row.id, incident=row.incident, order=Order(row.word), by=row.by, at=time_of(row.at))
 
-    def drop(self, order: PlacedOrder) -> None:
+    def drop(self, order: PlacedOrder, *, at: datetime) -> None:
         """Take an order off the book."""
         with self._db.writing() as db:
-            db.execute(update(ORDERS).where(ORDERS.c.id == order.id).values(done=True))
+            _end(db, order, "order_dropped", at=at)
 
 
 def _columns(incident: Incident) -> dict[str, Any]:
@@ -148,11 +152,31 @@ def _columns(incident: Incident) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _add_events(db: Connection, incident: Incident, *, known: int) -> None:
-    rows = [
+def _add_events(db: Connection, incident: Incident, *, known: int, by: str = DAEMON) -> None:
+    """Put down what is new of an incident's events, for the timeline and in the audit log."""
+    new, befores = incident.events[known:], (None, *incident.events)[known:]
+    if not new:
+        return
+    db.execute(insert(EVENTS), [
         {"incident": incident.id, "version": incident.version, "at": iso(e.at), "state": e.state.value,
          "note": e.note}
-        for e in incident.events[known:]
-    ]  # fmt: skip
-    if rows:
-        db.execute(insert(EVENTS), rows)
+        for e in new
+    ])  # fmt: skip
+    put_down(db, *(
+        AuditEntry(at=e.at, actor=by, action=_action(e, before), subject=incident.id,
+                   details={"target": incident.target, "release": incident.release, "state": e.state.value,
+                            "note": e.note})
+        for e, before in zip(new, befores, strict=False)
+    ))  # fmt: skip
+
+
+def _action(event: Event, before: Event | None) -> str:
+    if before is None:
+        return "incident_opened"
+    return "incident_noted" if event.state is before.state else "incident_moved"
+
+
+def _end(db: Connection, order: PlacedOrder, action: str, *, at: datetime) -> None:
+    db.execute(update(ORDERS).where(ORDERS.c.id == order.id).values(done=True))
+    put_down(db, AuditEntry(at=at, actor=DAEMON, action=action, subject=order.incident,
+                            details={"order": order.order.value, "by": order.by}))  # fmt: skip

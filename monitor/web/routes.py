@@ -138,10 +138,10 @@ def _add_changes(router: APIRouter, service: Service, views: Views, sweep: Sweep
         return views.paused(name)
 
     @router.delete("/targets/{name}/pause", **asks(Scope.OPERATE, 404))
-    async def resume_target(name: TargetName) -> models.PausedUntil:
+    async def resume_target(name: TargetName, caller: Who) -> models.PausedUntil:
         """Probe a target again."""
         views.require(name)
-        service.store.resume(name)
+        service.store.resume(name, by=caller.name, at=service.clock())
         return views.paused(name)
 
     @router.post("/targets/{name}/sweep", status_code=202, **asks(Scope.OPERATE, 404, 409))

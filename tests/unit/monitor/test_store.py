@@ -200,7 +200,7 @@ def test_orders_wait_until_they_are_done_with_the_save(store: SqlStore) -> None:
     second = store.order_for("i1")
     assert second is not None
     assert second.order is Order.ROLL_BACK
-    store.drop(second)
+    store.drop(second, at=NOW)
     assert store.order_for("i1") is None
 
 

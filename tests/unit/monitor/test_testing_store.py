@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from monitor.audit import DAEMON
 from monitor.baseline import Baseline
 from monitor.errors import LogFault, UnknownIncident
 from monitor.incident import Incident
@@ -46,7 +47,7 @@ class DropsFirst(SqlStore):
 
     def save(self, incident: Incident, *, done: PlacedOrder | None = None) -> Incident:
         if done:
-            self.drop(done)
+            self.drop(done, at=done.at)
         return SqlStore.save(self, incident)
 
 
@@ -132,8 +133,10 @@ class ProfileUnmarks(SqlStore):
 class MarksStay(SqlStore):
     """Never takes a mark away."""
 
-    def mark(self, target: str, release: str, *, good: bool, at: datetime) -> None:
-        SqlStore.mark(self, target, release, good=True, at=at)
+    def mark(
+        self, target: str, release: str, *, good: bool, at: datetime, by: str = DAEMON, since: datetime | None = None
+    ) -> None:
+        SqlStore.mark(self, target, release, good=True, at=at, by=by, since=since)
 
 
 class MixesTargets(SqlStore):
@@ -146,9 +149,9 @@ class MixesTargets(SqlStore):
 class AnyOrder(SqlStore):
     """Takes every order of an incident off the book with one of them."""
 
-    def drop(self, order: PlacedOrder) -> None:
+    def drop(self, order: PlacedOrder, *, at: datetime) -> None:
         while found := self.order_for(order.incident):
-            SqlStore.drop(self, found)
+            SqlStore.drop(self, found, at=at)
 
 
 class Anonymous(SqlStore):

@@ -142,7 +142,7 @@ async def test_a_paused_target_is_not_audited_and_two_audits_never_run_at_once(t
     service.store.pause(Pause(target="prod", until=None, by="ann", at=world.clock()))
     with pytest.raises(NotMeasured, match="paused by ann"):
         await service.audits.run(service.audits.request("prod"))
-    service.store.resume("prod")
+    service.store.resume("prod", by="ann", at=service.clock())
     with service.audits.archive.alone(), pytest.raises(StoreInUse, match="folder of audits"):
         await service.audits.run(service.audits.request("prod"))
     await service.aclose()
