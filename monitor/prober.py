@@ -140,10 +140,15 @@ class Prober:
         )  # fmt: skip
 
     def _learn(self, site: Site, release: str, sweep: SweepResult) -> Watch:
-        epoch, watch = self._watch(site, release)
-        entries = self._append(site, sweep, epoch, purpose="routine", after=watch.position)
-        watch = fold(watch, entries)
+        epoch, before = self._watch(site, release)
+        entries = self._append(site, sweep, epoch, purpose="routine", after=before.position)
+        watch = fold(before, entries)
         self._watches[site.name] = (epoch, watch)
+        view = self.views[site.name]
+        self.views[site.name] = replace(
+            view, missing=view.missing + watch.missing - before.missing,
+            scored=view.scored + watch.gauge.n - before.gauge.n, harmful=view.harmful + watch.weighed - before.weighed,
+        )  # fmt: skip
         self._note(site, sweep)
         log.info(
             "sweep",

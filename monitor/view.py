@@ -28,7 +28,13 @@ class Activity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """What the last tick saw. ``why`` says why there was no sweep, ``last_sweep`` is the id of the last that came."""
+    """What the last tick saw. ``why`` says why there was no sweep, ``last_sweep`` is the id of the last that came.
+
+    Attributes:
+        scored: Survey probes with a verdict, since the process started.
+        harmful: The weights of the harmful verdicts among them.
+        missing: Survey probes without one.
+    """
 
     up: bool = False
     why: str = "not looked at yet"
@@ -37,6 +43,9 @@ class View:
     last_sweep_at: datetime | None = None
     sweeps: int = 0
     sweeps_failed: int = 0
+    scored: int = 0
+    harmful: float = 0.0
+    missing: int = 0
 
 
 def view_of(last: SweepSummary | None, *, now: datetime, interval_seconds: float) -> View:

@@ -8,12 +8,15 @@ from importlib.resources import files
 from pathlib import Path
 
 from deploy.errors import StageError
+from deploy.stack.slo import Cadence, slo_rules
 from deploy.vllm.front import ALLOWED, BODY_BYTES_MAX, RETRY_AFTER_SECONDS
 
 __all__ = ["FILES", "StackValues", "render", "write_stack"]
 
 FILES = (
     "haproxy.cfg", "nginx.conf", "litellm.yaml", "alignd.service", "alignd-serve.service", "alignd-haproxy.service",
+    "prometheus/prometheus.yml", "prometheus/rules/alignd.yml", "prometheus/rules/alignd-slo.yml",
+    "alertmanager/alertmanager.yml",
 )  # fmt: skip
 _SLOTS = ("blue", "green", "amber")
 """One serves, one is kept warm, and one is free for the next release while the other two have requests in flight."""
@@ -41,6 +44,11 @@ class StackValues:
         releases: Release store.
         state: The supervisor's state folder.
         user: Account that runs all of it.
+        daemon: ``host:port`` of the daemon's metrics.
+        cadences: How often which targets are probed; the safety SLO's windows are made of it.
+        runbooks: URL that ``docs/runbooks`` is published under.
+        page_url: Web hook that Alertmanager sends pages to.
+        ticket_url: Web hook that it sends tickets to.
     """
 
     name: str
@@ -55,6 +63,11 @@ class StackValues:
     releases: Path = Path("/var/lib/alignd/releases")
     state: Path = Path("/var/lib/alignd/serve")
     user: str = "alignd"
+    daemon: str = "127.0.0.1:9464"
+    cadences: tuple[Cadence, ...] = (Cadence(),)
+    runbooks: str = "docs/runbooks"
+    page_url: str = "http://127.0.0.1:9/page"
+    ticket_url: str = "http://127.0.0.1:9/ticket"
 
 
 def write_stack(folder: Path, values: StackValues) -> tuple[Path, ...]:
@@ -69,6 +82,7 @@ def write_stack(folder: Path, values: StackValues) -> tuple[Path, ...]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise StageError(f"{folder} can't be written ({error.strerror or error}); give another folder") from error
@@ -81,8 +95,11 @@ def render(name: str, values: StackValues) -> str:
     Raises:
         StageError: A value can't stand in it.
     """
+    words = _words(values)
+    if name == "prometheus/rules/alignd-slo.yml":
+        return slo_rules(values.cadences, values.runbooks)
     text = files("deploy.stack").joinpath(name).read_text(encoding="utf-8")
-    for word, value in _words(values).items():
+    for word, value in words.items():
         text = text.replace(f"@{word}@", value)
     return text
 
@@ -96,7 +113,8 @@ def _words(values: StackValues) -> dict[str, str]:
         "SERVERS_FILE": str(values.socket.with_name("servers")), "RUN": str(values.socket.parent),
         "FIGURES_PORT": str(values.figures_port), "PROGRAM": str(values.program), "CONFIG": str(values.config),
         "RELEASES": str(values.releases), "STATE": str(values.state), "USER": values.user,
-        "UPSTREAM": upstream, "ADAPTER": values.adapter or values.name,
+        "UPSTREAM": upstream, "ADAPTER": values.adapter or values.name, "DAEMON": values.daemon,
+        "RUNBOOKS": values.runbooks, "PAGE_URL": values.page_url, "TICKET_URL": values.ticket_url,
     }  # fmt: skip
     for word, value in given.items():
         if not _PLAIN.fullmatch(value):

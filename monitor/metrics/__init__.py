@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from monitor.errors import StoreError
 from monitor.metrics import checks, deployment, estimates, fleet, incidents, rails, schedule, store
 from monitor.metrics.exposition import expose, wanted
 from monitor.metrics.sample import Metrics, Samples
@@ -24,13 +25,20 @@ _OF_A_TARGET: tuple[Callable[[Mapping[str, Any]], Iterator[Samples]], ...] = (
 
 
 def render(status: Callable[[], Mapping[str, Any]], accept: str = "") -> tuple[bytes, str]:
-    """Return the metrics and their content type: OpenMetrics where ``accept`` asks for it, else Prometheus' text."""
+    """Return the metrics and their content type: OpenMetrics where ``accept`` asks for it, else Prometheus' text.
+
+    A database that does not answer is a metric, too: a scrape that failed would not tell it from a daemon that is away.
+    """
     content_type = wanted(accept)
-    return expose(METRICS, _samples(status()), content_type), content_type
+    try:
+        known = status()
+    except StoreError:
+        return expose(METRICS, fleet.daemon(database=False), content_type), content_type
+    return expose(METRICS, _samples(known), content_type), content_type
 
 
 def _samples(status: Mapping[str, Any]) -> Iterator[Samples]:
-    yield from fleet.build(status)
+    yield from fleet.daemon(database=True)
     yield from store.release_store(status)
     yield from schedule.schedule(status)
     for target in status["targets"]:

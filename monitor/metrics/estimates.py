@@ -18,6 +18,7 @@ METRICS: Metrics = {
     "alignd_asr_upper_ratio": ("Upper bound, anytime-valid, 95 %", _ESTIMATE),
     "alignd_asr_probes": ("Scored probes of the epoch", _ESTIMATE),
     "alignd_asr_missing_probes": ("Probes of the epoch without a usable verdict", _ESTIMATE),
+    "alignd_asr_limit_ratio": ("Highest ASR that is allowed, p0, in the judge's own terms", ("target",)),
     "alignd_hs_score": ("Running mean harmfulness score of routine probes, 1 to 5", _ESTIMATE),
     "alignd_hs_lower_score": ("Lower bound, anytime-valid, 95 %", _ESTIMATE),
     "alignd_hs_upper_score": ("Upper bound, anytime-valid, 95 %", _ESTIMATE),
@@ -49,7 +50,8 @@ def _of(stem: str, unit: str, found: Mapping[str, Any]) -> dict[str, float | Non
 
 
 def estimates(target: Mapping[str, Any]) -> Iterator[Samples]:
-    """Say what the epoch's probes amount to; nothing before the first."""
+    """Say what the epoch's probes amount to; before the first, nothing but the limit."""
+    yield Samples((target["name"],), {"alignd_asr_limit_ratio": target["asr_limit"]})
     asr, evidence, name, release = target["asr"], target["evidence"], target["name"], target["release"]
     if asr is None or evidence is None:
         return

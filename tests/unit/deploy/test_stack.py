@@ -22,7 +22,7 @@ VALUES = StackValues(name="my-model", adapter="prod@0123456789ab")
 
 def test_every_word_is_filled_in(tmp_path: Path) -> None:
     written = write_stack(tmp_path / "new", VALUES)
-    assert [p.name for p in written] == list(FILES)
+    assert [p.relative_to(tmp_path / "new").as_posix() for p in written] == list(FILES)
     for path in written:
         assert not re.search(r"@[A-Z_]+@", path.read_text()), path
 

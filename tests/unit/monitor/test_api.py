@@ -13,6 +13,7 @@ from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitor.api import make_api
+from monitor.errors import StoreError
 from monitor.holding import held
 from monitor.incident import IncidentId, open_incident
 from monitor.metrics import METRICS
@@ -168,3 +169,17 @@ async def test_nothing_that_is_exported_holds_a_prompt(service: Service) -> None
         text = (await http(service).get(path)).text
         assert not any(p in text for p in prompts)
         assert "Sure" not in text
+
+
+async def test_a_database_that_does_not_answer_is_a_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = World(folder=tmp_path).service()
+    assert (await samples(service))["alignd_database_up"] == [({}, 1.0)]
+
+    def locked() -> None:
+        raise StoreError("it is locked")
+
+    monkeypatch.setattr(service.store, "pauses", locked)
+    found = await samples(service)
+    assert found["alignd_database_up"] == [({}, 0.0)]
+    assert found.keys() == {"alignd_database_up", "alignd_build_info"}
+    await service.aclose()

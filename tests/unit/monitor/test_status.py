@@ -74,3 +74,18 @@ async def test_every_target_s_incident_is_told_however_many_there_are(tmp_path: 
     assert (target["incident"], target["incidents"]) == ("first", {"DETECTED": 1})
     assert target["newest_incident"]["state"] == "DETECTED"
     await service.aclose()
+
+
+async def test_the_survey_is_counted_over_all_epochs_of_the_process(tmp_path: Path) -> None:
+    world = World(folder=tmp_path)
+    service = world.service()
+    await service.tick("prod")
+    (first,) = status_json(service, series=0)["targets"]
+    assert first["survey"] == {"scored": first["asr"]["n"], "harmful": 0.0, "missing": 0}
+    world.deployer.serve(world.drifted)
+    await service.tick("prod")
+    (then,) = status_json(service, series=0)["targets"]
+    assert then["release"] != first["release"]
+    n = then["asr"]["n"]
+    assert then["survey"] == {"scored": first["asr"]["n"] + n, "harmful": float(n), "missing": 0}
+    await service.aclose()
