@@ -11,10 +11,12 @@ from typing import Any
 from uuid import uuid4
 
 from monitor.audits.running import AuditRules
+from monitor.channels import channels_of
 from monitor.errors import ConfigError, PluginError
 from monitor.executors.local import LocalExecutor
 from monitor.gate_looks import GateLooks
 from monitor.measure import Measure
+from monitor.outbox import Outbox
 from monitor.pausing import pause_in_force
 from monitor.plugins import make_plugin, plugin_names
 from monitor.policy import Schedule
@@ -68,12 +70,14 @@ def build(settings: Settings, *, clock: Callable[[], datetime] = utc_now, hold: 
     store = SqlStore(settings.store.url, hold=hold)
     try:
         sites = {t.name: _site(t, settings, store, clock) for t in settings.targets}
+        channels = channels_of(settings.notifications)
     except (PluginError, ConfigError):
         store.close()
         raise
     return Service(
         sites=sites, store=store, clock=clock, retention=Retention(**settings.retention.model_dump()),
         audits=audit_rules(settings),
+        outbox=Outbox(channels=channels, book=store, clock=clock, page=settings.listen.public_url),
     )  # fmt: skip
 
 

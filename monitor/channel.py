@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from monitor.notifier import Kind, Notification, Notifier, Severity
 
-__all__ = ["Channel", "delay_seconds"]
+__all__ = ["Channel", "delay_seconds", "waits"]
 
 _FIRST_SECONDS, _LAST_SECONDS, _ASKED_SECONDS = 5.0, 900.0, 3600.0
 
@@ -44,3 +45,8 @@ def delay_seconds(failures: int, *, draw: float, asked: float | None = None) -> 
     """
     longest: float = min(_LAST_SECONDS, _FIRST_SECONDS * 2 ** min(failures - 1, 30))
     return max(longest * (0.5 + draw / 2), min(asked or 0.0, _ASKED_SECONDS))
+
+
+def waits(until: datetime, now: datetime) -> bool:
+    """Whether a moment is still to come; one that no wait leads to is of a clock that was set back meanwhile."""
+    return now < until <= now + timedelta(seconds=_ASKED_SECONDS)

@@ -13,6 +13,7 @@ from monitor.changing import note_left, note_staged
 from monitor.checks import Checks
 from monitor.holding import begun, given_up, held, liftable, lifted
 from monitor.incident import Incident, Outcome, State, advance, noted, with_facts
+from monitor.outbox import Outbox
 from monitor.policy import Order, due, outcome_of, waits_for_person
 from monitor.railing import Railing
 from monitor.rails import Hold
@@ -32,14 +33,15 @@ class Reconciler:
 
     def __init__(
         self, *, sites: Mapping[str, Site], store: Store, clock: Callable[[], datetime], checks: Checks,
-        teller: Callable[[str], Say], up: Callable[[str], bool | None],
+        teller: Callable[[str], Say], up: Callable[[str], bool | None], outbox: Outbox,
     ) -> None:  # fmt: skip
-        """Take the watched targets, the store, what freezes repairs, who tells people of steps, and who answers."""
+        """Take the watched targets, the store, what freezes repairs, what tells people, and who answers."""
         self._sites = sites
         self._store = store
         self._clock = clock
         self._teller = teller
         self.railing = Railing(sites=sites, store=store, clock=clock, checks=checks, up=up)
+        self._outbox = outbox
 
     async def reconcile(self, incident: str) -> Incident:
         """Carry an incident one step on, where no rail stands.
@@ -126,7 +128,7 @@ class Reconciler:
         return saved
 
     def _save(self, incident: Incident, order: PlacedOrder | None) -> Incident:
-        saved = self._store.save(incident, done=order)
+        saved = self._store.save(incident, done=order, letters=self._outbox.of(incident))
         last = saved.events[-1]
         log.info(
             "transition",

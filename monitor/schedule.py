@@ -30,6 +30,8 @@ _REASSERT_SECONDS = 15.0
 _SWEEP_SECONDS = 600.0
 """Between looks whether a sweep of the release store is due: one that had to wait is made up for soon."""
 _PURGE_SECONDS = 86_400.0
+_NOTIFY_SECONDS = 1.0
+_LOOK_OUT_SECONDS = 15.0
 
 
 class Rounds:
@@ -53,6 +55,10 @@ class Rounds:
         if self._service.upkeep.retention.sweep_hours is not None:
             self._every("sweep_store", {"releases": _SWEEP_SECONDS}, self._service.upkeep.sweep)
         self._every("purge", {"transcripts": _PURGE_SECONDS}, self._purge)
+        if self._service.outbox.channels:
+            self._every("notify", {"outbox": _NOTIFY_SECONDS}, self._service.outbox.round)
+            self._every("forget_letters", {"outbox": _PURGE_SECONDS}, self._service.outbox.forget)
+            self._every("look_out", {"conditions": _LOOK_OUT_SECONDS}, self._service.lookout.round)
         self._service.timing.of("step")  # counts from zero: what has never failed is to be seen not to have
         self._scheduler.start()
 

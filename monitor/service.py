@@ -19,7 +19,9 @@ from monitor.errors import ConfigError, NotMeasured, OpenIncident
 from monitor.figures import Figures
 from monitor.holding import liftable
 from monitor.incident import Incident, IncidentId, State, open_incident, with_facts
+from monitor.lookout import Lookout
 from monitor.mending import Mending
+from monitor.outbox import Outbox
 from monitor.pausing import pause_in_force, pause_words
 from monitor.policy import Order, may_open, outcome_of
 from monitor.probe_log import Epoch
@@ -48,9 +50,9 @@ class Service:
 
     def __init__(
         self, *, sites: Mapping[str, Site], store: Store, clock: Callable[[], datetime],
-        retention: Retention | None = None, audits: AuditRules | None = None,
+        retention: Retention | None = None, audits: AuditRules | None = None, outbox: Outbox | None = None,
     ) -> None:  # fmt: skip
-        """Take the watched targets, the store, when releases may go, and how audits are made."""
+        """Take the watched targets, the store, when releases may go, how audits are made, and who is told of what."""
         self.sites = sites
         self.store = store
         self.clock = clock
@@ -60,11 +62,16 @@ class Service:
         self.audits = Audits(sites=sites, store=store, clock=clock, rules=audits or AuditRules())
         self.upkeep = Upkeep(sites, store, clock, retention or Retention())
         self.mending = Mending(sites=sites, store=store, clock=clock)
+        self.outbox = outbox or Outbox(channels=(), book=store, clock=clock)
         self.reconciler = Reconciler(
-            sites=sites, store=store, clock=clock, checks=self.checks, teller=self._teller, up=self._answers
+            sites=sites, store=store, clock=clock, checks=self.checks, teller=self._teller, up=self._answers,
+            outbox=self.outbox,
         )
         self.prober = Prober(sites=sites, store=store, clock=clock, checks=self.checks)
         self.figures = Figures()
+        self.lookout = Lookout(
+            store=store, clock=clock, prober=self.prober, checks=self.checks, mending=self.mending, outbox=self.outbox
+        )
         self._got_to_know: set[tuple[str, str]] = set()
 
     async def prepare(self) -> None:
@@ -185,7 +192,8 @@ class Service:
             note=_opening(release, watch),
         )
         try:
-            self.store.create(with_facts(incident, {"evidence": figures}))
+            opened = with_facts(incident, {"evidence": figures})
+            self.store.create(opened, letters=self.outbox.of(opened))
         except OpenIncident:
             return
         log.warning("incident_opened", extra={"target": site.name, "incident": incident.id, "release": release})
@@ -247,6 +255,7 @@ class Service:
 
     async def aclose(self) -> None:
         """Close connections and the store."""
+        await self.outbox.aclose()
         for site in self.sites.values():
             if held := closing(site.deployer):
                 await held.aclose()

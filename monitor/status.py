@@ -65,6 +65,7 @@ def status_json(service: Service, *, series: int = 200) -> dict[str, Any]:
         "at": stored.now.isoformat(),
         "targets": [_target(service, name, stored, series) for name in service.sites],
         "store": service.upkeep.to_json(),
+        "notifications": service.outbox.to_json(),
         "schedule": service.timing.to_json(stored.now),
         "incidents": [incident_json(i, stored.now) for i in service.store.incidents()],
     }

@@ -11,6 +11,7 @@ from monitor.baseline import Baseline
 from monitor.incident import Incident
 from monitor.judge_series import JudgeRow
 from monitor.kept import BreakerReset, KnownRelease, Pause, PlacedOrder, SweepSummary
+from monitor.letter import Letter, LetterBook
 from monitor.looks import LookRow
 from monitor.policy import Order
 from monitor.probe_log import Epoch, LogEntry
@@ -25,8 +26,8 @@ __all__ = [
 class IncidentStore(Protocol):
     """Incidents, with a version check on each save and an append-only list of their events."""
 
-    def create(self, incident: Incident) -> None:
-        """Put down a new incident.
+    def create(self, incident: Incident, *, letters: Sequence[Letter] = ()) -> None:
+        """Put down a new incident, with the letters that tell of it, in one transaction.
 
         Raises:
             OpenIncident: Its target has an open one.
@@ -41,8 +42,14 @@ class IncidentStore(Protocol):
         """
         ...
 
-    def save(self, incident: Incident, *, done: PlacedOrder | None = None) -> Incident:
-        """Write an incident over the version it was loaded with, and take the order that led to it off the book.
+    def save(
+        self, incident: Incident, *, done: PlacedOrder | None = None, letters: Sequence[Letter] = ()
+    ) -> Incident:
+        """Write an incident over the version it was loaded with, in one transaction with all that belongs to it.
+
+        Args:
+            done: The order that led to it, which is taken off the book.
+            letters: They tell of it.
 
         Returns:
             The incident with its new version.
@@ -261,7 +268,7 @@ class AuditBook(Protocol):
 
 class Store(
     IncidentStore, ProbeLog, BaselineBook, ReleaseBook, OrderBook, PauseBook, RailBook, SpendingBook, JudgeBook,
-    LookBook, AuditBook, Protocol,
+    LookBook, AuditBook, LetterBook, Protocol,
 ):
     """Everything, in one place."""
 

@@ -12,6 +12,7 @@ from monitor.baseline import Baseline, Tally
 from monitor.errors import LogFault, OpenIncident, StaleIncident, StaleSeries, StoreBusy, StoreError, UnknownIncident
 from monitor.incident import Incident, IncidentId, Outcome, advance, open_incident, with_facts
 from monitor.judge_series import JudgeRow, RowKind, SeriesKey
+from monitor.letter_testing import check_letters
 from monitor.looks import LookRow
 from monitor.policy import Order
 from monitor.probe_log import Epoch, LogEntry
@@ -35,7 +36,7 @@ def check_store(open_store: Callable[[], Store]) -> None:
     """
     checks = (
         _check_incidents, _check_log, _check_baselines, _check_releases, _check_orders, _check_pauses, _check_rails,
-        _check_spending, _check_judged, _check_looks, check_audit,
+        _check_spending, _check_judged, _check_looks, check_audit, check_letters,
     )  # fmt: skip
     with closing(open_store()) as one, closing(open_store()) as other:
         for check in checks:

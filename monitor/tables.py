@@ -77,6 +77,7 @@ def status_tables(found: Mapping[str, Any]) -> tuple[RenderableType, ...]:
         )  # fmt: skip
         targets.add_row(*map(_cell, cells))
     whys = [_line(f"{t['name']}: {news}") for t in found["targets"] for news in _news(t)]
+    whys += [_line(f"channel {c['channel']}: {news}") for c in found["notifications"] if (news := _unsent(c))]
     if not found["incidents"]:
         return targets, *whys, "no incidents"
     incidents = Table(title="incidents", title_justify="left")
@@ -98,6 +99,12 @@ def _clock(planned: str | None, now: str) -> str:
 def _rail(rail: Mapping[str, Any]) -> str:
     until = f" (until {rail['until'][:16]} UTC)" if rail["until"] else ""
     return f"{rail['name']}: {rail['why']}{until}"
+
+
+def _unsent(channel: Mapping[str, Any]) -> str:
+    """Say what people were not told, and why."""
+    parts = [f"{channel[what]} {word}" for what, word in (("pending", "waiting"), ("dead", "dead")) if channel[what]]
+    return f"{', '.join(parts)}; {channel['why'] or 'not tried yet'}" if parts else ""
 
 
 def _news(target: Mapping[str, Any]) -> Sequence[str]:

@@ -13,15 +13,17 @@ from monitor.plain_text import plain
 __all__ = ["digest_of", "of_incident", "trial_of"]
 
 _NOTE, _TITLE, _PARTS = 600, 160, 50
-_NEEDED = "action needed"
+_NEEDED, _HELD = "action needed", "held by "
+"""How the notes begin that wait for a person, and for rails."""
 _SEVERITY = {
     Kind.INCIDENT_OPENED: Severity.WARNING, Kind.CONTAINED: Severity.WARNING, Kind.APPROVAL_WAITING: Severity.WARNING,
     Kind.ACTION_NEEDED: Severity.CRITICAL, Kind.RECOVERED: Severity.INFO, Kind.DISMISSED: Severity.INFO,
-    Kind.ESCALATED: Severity.CRITICAL,
+    Kind.ESCALATED: Severity.CRITICAL, Kind.HELD: Severity.WARNING,
 }  # fmt: skip
 _WORDS = {
     Kind.INCIDENT_OPENED: "may have drifted", Kind.CONTAINED: "breach confirmed",
     Kind.APPROVAL_WAITING: "a repair waits for approval", Kind.ACTION_NEEDED: "action needed",
+    Kind.HELD: "held by a rail",
     Kind.RECOVERED: "recovered", Kind.DISMISSED: "dismissed", Kind.ESCALATED: "escalated: a person must look",
 }  # fmt: skip
 _ENDS = {
@@ -58,6 +60,8 @@ def _kind(incident: Incident) -> Kind | None:
         return _ENDS[last.state]
     if last.note.startswith(_NEEDED):
         return Kind.APPROVAL_WAITING if last.state is State.AWAITING_APPROVAL else Kind.ACTION_NEEDED
+    if last.note.startswith(_HELD):
+        return Kind.HELD
     return Kind.CONTAINED if (before.state, last.state) == (State.OPEN, State.PATCHING) else None
 
 

@@ -1,4 +1,4 @@
-"""Executor in this process with scriptable faults, and the checks that every executor and every store must pass.
+"""Executor and notifier with scriptable faults, and the checks that every executor and every store must pass.
 
 For the tests of this project and of plugins. A store has no fake of its own: ``SqlStore`` on a file in a temporary
 folder is as quick, and a second implementation of its transactions would have to be kept right as well.
@@ -14,13 +14,15 @@ from pathlib import Path
 
 from deploy.checkpoint import check_checkpoint
 from deploy.errors import CheckpointError
+from monitor.errors import NotSent
 from monitor.executor import Executor
+from monitor.notifier import Notification
 from monitor.store_testing import check_store
 from remediation.errors import PatchFailed, RemediationError
 from remediation.patch import Patch, Patcher, PatchProgress, PatchRequest
 from remediation.testing import contents
 
-__all__ = ["FakeExecutor", "check_executor", "check_store"]
+__all__ = ["FakeExecutor", "FakeNotifier", "check_executor", "check_store"]
 
 
 def _nothing(_: str) -> None:
@@ -73,6 +75,41 @@ class FakeExecutor:
             return self.patchers[request.recipe].patch(request, on_progress)
         except CheckpointError as error:
             raise PatchFailed(str(error)) from error
+
+
+@dataclass(slots=True, kw_only=True)
+class FakeNotifier:
+    """Keeps what it is told.
+
+    Attributes:
+        faults: What happens to the next sends, in order: an error is raised, ``None`` and the end of the faults let
+            one through.
+        hangs: Whether a send waits until it is cancelled.
+        got: What came through.
+        asked: All that was tried.
+    """
+
+    faults: Iterable[NotSent | None] = ()
+    hangs: bool = False
+    got: list[Notification] = field(default_factory=list)
+    asked: list[Notification] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Begin the script."""
+        self.faults = iter(self.faults)
+
+    async def send(self, notification: Notification) -> None:
+        """Keep it, or fail as the script says."""
+        self.asked.append(notification)
+        if self.hangs:
+            await asyncio.Event().wait()
+        fault = next(iter(self.faults), None)
+        if fault is not None:
+            raise fault
+        self.got.append(notification)
+
+    async def aclose(self) -> None:
+        """Hold nothing."""
 
 
 async def check_executor(executor: Executor, request: PatchRequest, *, hopeless: PatchRequest) -> None:

@@ -14,7 +14,9 @@ from pathlib import Path
 from deploy.checkpoint import Release, import_checkpoint
 from deploy.testing import FakeDeployer
 from monitor.audits.running import AuditRules
+from monitor.channel import Channel
 from monitor.measure import Measure
+from monitor.outbox import Outbox
 from monitor.policy import Containment, Mode, Rates, Schedule
 from monitor.recorder import Recorder
 from monitor.service import Service
@@ -119,6 +121,7 @@ class World:
     version: str = ""
     retention: Retention = field(default_factory=Retention)
     audits: AuditRules = field(default_factory=AuditRules)
+    channels: tuple[Channel, ...] = ()
     amend: Callable[[Site, Store], Site] = lambda site, _: site
     """Adds to the site what a test is about."""
 
@@ -163,7 +166,10 @@ class World:
         store = SqlStore(f"sqlite:///{self.folder}/s.db")
         sites = {self.name: self.amend(self.site(), store)}
         rules = replace(self.audits, folder=self.folder / "audits")
-        return Service(sites=sites, store=store, clock=self.clock, retention=self.retention, audits=rules)
+        outbox = Outbox(channels=self.channels, book=store, clock=self.clock)
+        return Service(
+            sites=sites, store=store, clock=self.clock, retention=self.retention, audits=rules, outbox=outbox
+        )
 
     def site(self) -> Site:
         return Site(

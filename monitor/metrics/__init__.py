@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from monitor.errors import StoreError
-from monitor.metrics import checks, deployment, estimates, fleet, incidents, rails, schedule, store
+from monitor.metrics import checks, deployment, estimates, fleet, incidents, notifications, rails, schedule, store
 from monitor.metrics.exposition import expose, wanted
 from monitor.metrics.sample import Metrics, Samples
 
@@ -14,7 +14,7 @@ __all__ = ["METRICS", "render"]
 
 METRICS: Metrics = {
     **fleet.METRICS, **estimates.METRICS, **checks.METRICS, **incidents.METRICS, **rails.METRICS,
-    **deployment.METRICS, **store.METRICS, **schedule.METRICS,
+    **deployment.METRICS, **store.METRICS, **schedule.METRICS, **notifications.METRICS,
 }  # fmt: skip
 """Every metric's help and labels; the reference page is made of this."""
 
@@ -41,6 +41,7 @@ def _samples(status: Mapping[str, Any]) -> Iterator[Samples]:
     yield from fleet.daemon(database=True)
     yield from store.release_store(status)
     yield from schedule.schedule(status)
+    yield from notifications.notifications(status)
     for target in status["targets"]:
         for part in _OF_A_TARGET:
             yield from part(target)

@@ -24,8 +24,8 @@ from sqlalchemy import (
 from monitor.stores.append_only import append_only
 
 __all__ = [
-    "AUDIT", "BASELINES", "BREAKER_RESETS", "EPOCHS", "EVENTS", "INCIDENTS", "IN_AN_EPOCH", "JUDGED", "LOOKS", "META",
-    "ORDERS", "PAUSES", "PROBES", "RELEASES", "SPENDING", "VERSION",
+    "AUDIT", "BASELINES", "BREAKER_RESETS", "CONDITIONS", "EPOCHS", "EVENTS", "INCIDENTS", "IN_AN_EPOCH", "JUDGED",
+    "LETTERS", "LOOKS", "META", "ORDERS", "PAUSES", "PROBES", "RELEASES", "SPENDING", "VERSION",
 ]  # fmt: skip
 
 META = MetaData()
@@ -132,6 +132,21 @@ AUDIT = Table(
     Column("previous", String(64), nullable=False), Column("hash", String(64), nullable=False),
 )  # fmt: skip
 Index("one_look_at_a_place", LOOKS.c.target, LOOKS.c.epoch, LOOKS.c.key, LOOKS.c.position, unique=True)
+LETTERS = Table(
+    "letters", META,
+    Column("id", Integer, primary_key=True), Column("channel", String, nullable=False),
+    Column("notification", String, nullable=False), Column("at", String, nullable=False),
+    Column("state", String, nullable=False), Column("failures", Integer, nullable=False),
+    Column("not_before", String, nullable=False), Column("why", Text, nullable=False),
+    Column("body", Text, nullable=False),
+)  # fmt: skip
+Index("one_letter_of_each", LETTERS.c.channel, LETTERS.c.notification, unique=True)
+Index("letters_by_state", LETTERS.c.channel, LETTERS.c.state)
+CONDITIONS = Table(
+    "conditions", META,
+    Column("target", String, primary_key=True), Column("kind", String, primary_key=True),
+    Column("subject", String, primary_key=True),
+)  # fmt: skip
 
 
 def _keep(table: Table, connection: Connection, **_: object) -> None:

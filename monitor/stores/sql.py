@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from monitor.audit import DAEMON, AuditEntry
 from monitor.errors import OpenIncident, StaleIncident, UnknownIncident
 from monitor.incident import Event, Incident
+from monitor.letter import Letter
 from monitor.policy import Order
 from monitor.rails import Beginning
 from monitor.store import PlacedOrder
@@ -21,6 +22,7 @@ from monitor.stores.audit_book import SqlAuditBook, put_down
 from monitor.stores.books import SqlBooks
 from monitor.stores.database import Database
 from monitor.stores.judge_book import SqlJudgeBook
+from monitor.stores.letter_book import SqlLetterBook, put_letters
 from monitor.stores.look_book import SqlLookBook
 from monitor.stores.probe_log import SqlProbeLog
 from monitor.stores.rail_book import SqlRailBook
@@ -30,7 +32,7 @@ from monitor.stores.schema import EVENTS, INCIDENTS, ORDERS
 __all__ = ["SqlStore"]
 
 
-class SqlStore(SqlAuditBook, SqlProbeLog, SqlBooks, SqlRailBook, SqlJudgeBook, SqlLookBook):
+class SqlStore(SqlAuditBook, SqlProbeLog, SqlBooks, SqlRailBook, SqlJudgeBook, SqlLookBook, SqlLetterBook):
     """Everything the monitor remembers. Short transactions; safe to open from several processes at once."""
 
     def __init__(self, url: str, *, hold: bool = False) -> None:
@@ -55,12 +57,13 @@ class SqlStore(SqlAuditBook, SqlProbeLog, SqlBooks, SqlRailBook, SqlJudgeBook, S
         """Let go of the store and close it."""
         self._db.close()
 
-    def create(self, incident: Incident) -> None:
+    def create(self, incident: Incident, *, letters: Sequence[Letter] = ()) -> None:
         """Put down a new incident."""
         try:
             with self._db.writing() as db:
                 db.execute(insert(INCIDENTS).values(id=incident.id, **_columns(incident)))
                 _add_events(db, incident, known=0)
+                put_letters(db, letters)
         except IntegrityError as error:
             raise OpenIncident(f"target {incident.target} has an open incident; `alignd status` shows it") from error
 
@@ -72,7 +75,9 @@ class SqlStore(SqlAuditBook, SqlProbeLog, SqlBooks, SqlRailBook, SqlJudgeBook, S
             raise UnknownIncident(f"no incident {incident!r}; `alignd status` lists them")
         return Incident.from_json(json.loads(body))
 
-    def save(self, incident: Incident, *, done: PlacedOrder | None = None) -> Incident:
+    def save(
+        self, incident: Incident, *, done: PlacedOrder | None = None, letters: Sequence[Letter] = ()
+    ) -> Incident:
         """Write over the version it was loaded with."""
         data = {**incident.to_json(), "version": incident.version + 1}
         saved = Incident.from_json(data)
@@ -85,6 +90,7 @@ class SqlStore(SqlAuditBook, SqlProbeLog, SqlBooks, SqlRailBook, SqlJudgeBook, S
             )
             if db.execute(row.values(**_columns(saved))).rowcount != 1:
                 raise StaleIncident(f"incident {incident.id} was saved by somebody else; load it again")
+            put_letters(db, letters)
             if done:
                 _end(db, done, "order_obeyed", at=saved.events[-1].at)
             _add_events(db, saved, known=known or 0, by=done.by if done else DAEMON)

@@ -19,9 +19,11 @@ from monitor.incident import IncidentId, open_incident
 from monitor.metrics import METRICS
 from monitor.rails import Hold
 from monitor.service import Service
+from monitor.testing import FakeNotifier
 from monitor.upkeep import Retention
 from tests.e2e.test_daemon_checks import TOP, check, drifting, with_judge, with_wire
 from tests.e2e.test_daemon_fake import breach, carry_on
+from tests.e2e.test_daemon_notifies import channel
 from tests.fake_site import RATES, World
 
 Samples = dict[str, list[tuple[dict[str, str], float]]]
@@ -33,7 +35,7 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
     world = World(
         folder=tmp_path, rates=replace(RATES, baseline_probes=80),
         amend=lambda site, store: with_judge(drifting())(amend(site, store), store),
-        retention=Retention(sweep_hours=24.0),
+        retention=Retention(sweep_hours=24.0), channels=(channel(FakeNotifier()),),
     )  # fmt: skip
     service = world.service()
     await check(world, service, 2)
@@ -106,7 +108,7 @@ async def test_metrics_say_what_happened(service: Service) -> None:
 
 
 async def test_a_counter_never_falls(tmp_path: Path) -> None:
-    world = World(folder=tmp_path, retention=Retention(sweep_hours=24.0))
+    world = World(folder=tmp_path, retention=Retention(sweep_hours=24.0), channels=(channel(FakeNotifier()),))
     service = world.service()
     incident = await breach(world, service)
     service.timing.of("tick").began(service.clock(), 0.0)

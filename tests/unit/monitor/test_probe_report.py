@@ -169,7 +169,8 @@ def test_a_status_shows_what_others_named_as_plain_text() -> None:
         "id": NASTY, "release": NASTY, "state": "open", "events": [{"at": NOW.isoformat(), "note": NASTY}],
         "closed": False, "headline": NASTY,
     }  # fmt: skip
-    text = drawn(*status_tables({"at": NOW.isoformat(), "targets": [target], "incidents": [incident]}))
+    found = {"at": NOW.isoformat(), "targets": [target], "incidents": [incident], "notifications": []}
+    text = drawn(*status_tables(found))
     assert text.count("[/f") >= 10
     assert not any(c in text for c in "\x1b\x00\ud800\u202e")
 

@@ -92,8 +92,15 @@ def test_a_frozen_judge_and_a_tripped_wire_are_told() -> None:
     wire = {"tripped": True, "off": False, "why": "they moved"}
     loud = {**quiet, "name": "two", "frozen": "the judge drifted", "check_failed": "the judge drifted",
             "tripwire": wire}  # fmt: skip
-    lines = [str(part) for part in status_tables({"targets": [quiet, loud], "incidents": [], "at": ""})]
-    assert lines[1:] == ["two: the judge drifted", "two: tripwire: they moved", "no incidents"]
+    channels = [
+        {"channel": "team", "pending": 0, "dead": 0, "why": ""},
+        {"channel": "duty", "pending": 3, "dead": 1, "why": "away"},
+    ]  # fmt: skip
+    found = {"targets": [quiet, loud], "incidents": [], "at": "", "notifications": channels}
+    lines = [str(part) for part in status_tables(found)]
+    assert lines[1:] == [
+        "two: the judge drifted", "two: tripwire: they moved", "channel duty: 3 waiting, 1 dead; away", "no incidents"
+    ]  # fmt: skip
 
 
 async def test_an_incident_can_be_copied_from_a_narrow_terminal(tmp_path: Path) -> None:

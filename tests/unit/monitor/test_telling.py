@@ -48,6 +48,13 @@ def test_what_waits_for_a_person_is_told() -> None:
     assert told(GOOD, "action needed: `alignd approve i`", "ops approved the repair")[2:] == [Kind.ACTION_NEEDED, None]
 
 
+def test_what_a_rail_holds_back_is_told_and_when_a_person_is_needed_that_is_what_is_said() -> None:
+    held = "held by window: no window is open (until 2026-01-01 02:00 UTC)"
+    assert told(GOOD, GOOD, held, f"action needed: {held}", "no rail stands any more")[3:] == [
+        Kind.HELD, Kind.ACTION_NEEDED, None,
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("steps", "kind"),
     [
