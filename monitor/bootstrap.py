@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from typing import Any
 from uuid import uuid4
 
@@ -25,6 +26,7 @@ from monitor.recorder import Recorder
 from monitor.service import Service
 from monitor.settings import Settings
 from monitor.site import Recipe, Site, no_version
+from monitor.spans import NO_SPANS, Spans
 from monitor.store import Store
 from monitor.stores.sql import SqlStore
 from monitor.target_settings import SuiteSettings, TargetSettings
@@ -67,9 +69,10 @@ def build(settings: Settings, *, clock: Callable[[], datetime] = utc_now, hold: 
         ConfigError: A suite is not what its place needs.
         StoreError: The store can't be opened.
     """
+    spans = _spans(settings, used=hold)
     store = SqlStore(settings.store.url, hold=hold)
     try:
-        sites = {t.name: _site(t, settings, store, clock) for t in settings.targets}
+        sites = {t.name: _site(t, settings, store, clock, spans) for t in settings.targets}
         channels = channels_of(settings.notifications)
     except (PluginError, ConfigError):
         store.close()
@@ -77,7 +80,7 @@ def build(settings: Settings, *, clock: Callable[[], datetime] = utc_now, hold: 
     return Service(
         sites=sites, store=store, clock=clock, retention=Retention(**settings.retention.model_dump()),
         audits=audit_rules(settings),
-        outbox=Outbox(channels=channels, book=store, clock=clock, page=settings.listen.public_url),
+        outbox=Outbox(channels=channels, book=store, clock=clock, page=settings.listen.public_url), spans=spans,
     )  # fmt: skip
 
 
@@ -94,7 +97,23 @@ def recorder_of(settings: Settings) -> Recorder:
     return Recorder(store=TranscriptStore(kept.folder, keep=kept.keep, ring=ring, days=kept.days))
 
 
-def _site(target: TargetSettings, settings: Settings, store: Store, clock: Callable[[], datetime]) -> Site:
+def _spans(settings: Settings, *, used: bool) -> Spans:
+    """Make what traces go by, where there are any; a command that ends at once makes none."""
+    if (said := settings.tracing) is None:
+        return NO_SPANS
+    if find_spec("opentelemetry") is None:
+        raise ConfigError("tracing: OpenTelemetry is not installed; `pip install 'alignd[trace]'`, or leave it out")
+    if not used:
+        return NO_SPANS
+    from monitor.telemetry import Destination, OpenTelemetrySpans
+
+    headers = {name: value.get_secret_value() for name, value in said.headers.items()}
+    return OpenTelemetrySpans(Destination(**{**said.model_dump(), "headers": headers}))
+
+
+def _site(
+    target: TargetSettings, settings: Settings, store: Store, clock: Callable[[], datetime], spans: Spans
+) -> Site:
     where = f"targets.{target.name}"
     key = settings.key.get_secret_value()
     measure = _measure(target, key, clock)
@@ -111,10 +130,10 @@ def _site(target: TargetSettings, settings: Settings, store: Store, clock: Calla
         target=asked,
         urgent=pace_of(target.model_copy(update={"load": urgent}), public, store, clock),
         target_at=lambda endpoint, model: target_at(target, endpoint, model),
-        measure=replace(measure, recorder=recorder_of(settings)),
+        measure=replace(measure, recorder=recorder_of(settings), spans=spans),
         deployer=deployer_of(target, settings.signing),
         sign=signer_of(settings.signing),
-        executor=LocalExecutor(timeout_seconds=target.patch_timeout_seconds),
+        executor=LocalExecutor(timeout_seconds=target.patch_timeout_seconds, environment=spans.environment),
         recipes=tuple(Recipe(plugin=r.plugin, options=r.options) for r in target.recipes),
         gates=target.gates.limits(),
         gate_looks=_gate_looks(target),

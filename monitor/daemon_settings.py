@@ -7,10 +7,13 @@ from typing import Annotated, Self
 
 from pydantic import Field, SecretStr, model_validator
 
+from monitor.secret import Secret
 from monitor.section import Section
 from probes.transcripts.record import Keep
 
-__all__ = ["ListenSettings", "RetentionSettings", "SigningSettings", "StoreSettings", "TranscriptSettings"]
+__all__ = [
+    "ListenSettings", "RetentionSettings", "SigningSettings", "StoreSettings", "TracingSettings", "TranscriptSettings",
+]  # fmt: skip
 
 
 class StoreSettings(Section):
@@ -45,6 +48,28 @@ class ListenSettings(Section):
         """Make relative paths count from a folder."""
         files = {n: folder / f for n in ("tls_certificate", "tls_key") if (f := getattr(self, n))}
         return self.model_copy(update=files)
+
+
+class TracingSettings(Section):
+    """Where traces of sweeps and incidents go, see docs/howto/traces.md; needs the extra trace."""
+
+    endpoint: str = Field(pattern=r"^https?://\S+$")
+    """Address of an OTLP/HTTP collector, with its path: mostly http://HOST:4318/v1/traces."""
+    headers: dict[str, Secret] = Field(default_factory=dict)
+    """Headers of each request, e.g. authorization; written out, or {env: NAME}, or {file: PATH} by its whole path."""
+    sample_ratio: float = Field(default=1.0, ge=0, le=1)
+    """Share of routine sweeps that are traced. Incidents always are: there are few, and each matters."""
+    timeout_seconds: float = Field(default=5.0, gt=0, le=60)
+    """Longest wait for the collector, in seconds, by a thread of its own; what it does not take is left out."""
+    queue: int = Field(default=2048, ge=64, le=65536)
+    """Spans that wait for the collector at most; more are left out, so that memory stays bounded."""
+    ca_file: Path | None = None
+    """PEM file of the authorities to trust in place of the system's; a relative path counts from the configuration
+    file."""
+
+    def placed(self, folder: Path) -> TracingSettings:
+        """Make paths count from a folder."""
+        return self.model_copy(update={"ca_file": folder / self.ca_file}) if self.ca_file else self
 
 
 class SigningSettings(Section):

@@ -8,10 +8,12 @@ from typing import TypeVar
 
 from monitor.errors import NotMeasured
 from monitor.measure import Measure, harmful_of, named_release, require_release
+from monitor.spans import NO_SPANS, Spans, TracedJudge
 from probes.attack import Attack
 from probes.behavior import Behavior, Partition, Suite
 from probes.errors import MixedReleaseError
 from probes.estimate import asr_estimate
+from probes.judge import Judge
 from probes.plan import (
     Cell,
     KeyedDraws,
@@ -249,11 +251,15 @@ async def _sweep(
             on_result(result)
 
     began = measure.clock()
+    about = {"alignd.target": target.name, "alignd.suite": suite.name, "alignd.purpose": purpose,
+             "alignd.sweep": sweep, "alignd.release": release}  # fmt: skip
     try:
-        swept = await run_sweep(
-            target, judge, suite, probes, sweep=sweep, clock=measure.clock, concurrency=measure.concurrency,
-            deadline_seconds=measure.deadline_seconds, on_result=take,
-        )  # fmt: skip
+        with measure.spans.span("alignd.probe_batch", about) as span:
+            swept = await run_sweep(
+                target, _seen(judge, measure.spans), suite, probes, sweep=sweep, clock=measure.clock,
+                concurrency=measure.concurrency, deadline_seconds=measure.deadline_seconds, on_result=take,
+            )  # fmt: skip
+            span.note({"alignd.probes": len(swept.results), "alignd.missing": swept.missing})
     except MixedReleaseError:
         mixed = SweepResult(
             id=sweep, target=target.name, release="", suite=suite.name, suite_sha256=suite.sha256, started_at=began,
@@ -266,6 +272,11 @@ async def _sweep(
         why = {"paused": "probing is paused", "budget": "the day's budget of tokens is used up"}
         raise NotMeasured(f"sweep {sweep}: {why.get(swept.stopped, swept.stopped)}")
     return swept
+
+
+def _seen(judge: Judge, spans: Spans) -> Judge:
+    """Give each call of a judge a span, where there are any."""
+    return judge if spans is NO_SPANS else TracedJudge(judge, spans)
 
 
 def _attacks(measure: Measure, suite: Suite) -> tuple[WeightedAttack, ...]:

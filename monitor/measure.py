@@ -12,6 +12,7 @@ from datetime import datetime
 from monitor.errors import NotMeasured
 from monitor.probe_log import LogEntry
 from monitor.recorder import Recorder
+from monitor.spans import NO_SPANS, Spans
 from probes.attack import Attack
 from probes.behavior import Suite
 from probes.judge import Auditing, Closing, Judge, Verdict
@@ -35,6 +36,7 @@ class Measure:
         site_key: Decides which prompts are rotating, sentinel or sealed.
         new_id: Makes a fresh part of a sweep's id, from which its seeds follow.
         recorder: Keeps what every sweep asked and was answered.
+        spans: Where each sweep puts a span of its own.
         task_attack: How the task is asked; ``None`` asks plainly.
     """
 
@@ -53,6 +55,7 @@ class Measure:
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
     recorder: Recorder = field(default_factory=Recorder)
+    spans: Spans = NO_SPANS
     task_attack: Attack | None = None
 
     @property

@@ -18,6 +18,7 @@ from monitor.policy import Order, due, outcome_of, waits_for_person
 from monitor.railing import Railing
 from monitor.rails import Hold
 from monitor.site import Say, Site
+from monitor.spans import Spans
 from monitor.steps import let_go, take_step
 from monitor.store import PlacedOrder, Store
 
@@ -33,15 +34,16 @@ class Reconciler:
 
     def __init__(
         self, *, sites: Mapping[str, Site], store: Store, clock: Callable[[], datetime], checks: Checks,
-        teller: Callable[[str], Say], up: Callable[[str], bool | None], outbox: Outbox,
+        teller: Callable[[str], Say], up: Callable[[str], bool | None], outbox: Outbox, spans: Spans,
     ) -> None:  # fmt: skip
-        """Take the watched targets, the store, what freezes repairs, what tells people, and who answers."""
+        """Take the watched targets, the store, what freezes repairs, what tells people, who answers, and spans."""
         self._sites = sites
         self._store = store
         self._clock = clock
         self._teller = teller
         self.railing = Railing(sites=sites, store=store, clock=clock, checks=checks, up=up)
         self._outbox = outbox
+        self._spans = spans
 
     async def reconcile(self, incident: str) -> Incident:
         """Carry an incident one step on, where no rail stands.
@@ -52,8 +54,17 @@ class Reconciler:
         loaded = self._store.load(incident)
         if loaded.closed or loaded.target not in self._sites:
             return loaded
-        site = self._sites[loaded.target]
-        if order := self._store.order_for(incident):
+        with self._spans.step(loaded) as span:
+            after = await self._carried_on(loaded, self._sites[loaded.target])
+            span.note({"alignd.next_state": after.state.value})
+            if after.version == loaded.version:
+                span.drop()
+        if after.closed:
+            self._spans.ended(after)
+        return after
+
+    async def _carried_on(self, loaded: Incident, site: Site) -> Incident:
+        if order := self._store.order_for(loaded.id):
             return await self._obey(loaded, order, site)
         if not due(loaded, self._clock()):
             return loaded

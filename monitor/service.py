@@ -23,11 +23,13 @@ from monitor.lookout import Lookout
 from monitor.mending import Mending
 from monitor.outbox import Outbox
 from monitor.pausing import pause_in_force, pause_words
+from monitor.plain_text import plain
 from monitor.policy import Order, may_open, outcome_of
 from monitor.probe_log import Epoch
-from monitor.prober import Prober
+from monitor.prober import Prober, Seen
 from monitor.reconciling import Reconciler
 from monitor.site import Say, Site
+from monitor.spans import NO_SPANS, Spans, Value
 from monitor.steps import clear_left, configured_good
 from monitor.store import BreakerReset, Store
 from monitor.timing import Timing
@@ -51,8 +53,9 @@ class Service:
     def __init__(
         self, *, sites: Mapping[str, Site], store: Store, clock: Callable[[], datetime],
         retention: Retention | None = None, audits: AuditRules | None = None, outbox: Outbox | None = None,
+        spans: Spans = NO_SPANS,
     ) -> None:  # fmt: skip
-        """Take the watched targets, the store, when releases may go, how audits are made, and who is told of what."""
+        """Take the watched targets, the store, when releases may go, how audits are made, who is told, and spans."""
         self.sites = sites
         self.store = store
         self.clock = clock
@@ -62,10 +65,11 @@ class Service:
         self.audits = Audits(sites=sites, store=store, clock=clock, rules=audits or AuditRules())
         self.upkeep = Upkeep(sites, store, clock, retention or Retention())
         self.mending = Mending(sites=sites, store=store, clock=clock)
+        self.spans = spans
         self.outbox = outbox or Outbox(channels=(), book=store, clock=clock)
         self.reconciler = Reconciler(
             sites=sites, store=store, clock=clock, checks=self.checks, teller=self._teller, up=self._answers,
-            outbox=self.outbox,
+            outbox=self.outbox, spans=spans,
         )
         self.prober = Prober(sites=sites, store=store, clock=clock, checks=self.checks)
         self.figures = Figures()
@@ -101,7 +105,9 @@ class Service:
         Returns:
             How urgently the target is to be watched from now on, from 0 (idle) to 1 (burst).
         """
-        seen = await self.prober.tick(name)
+        with self.spans.span("alignd.sweep", {"alignd.target": name}) as span:
+            seen = await self.prober.tick(name)
+            span.note({"alignd.why": plain(self.views[name].why, most=200)} if seen is None else _told(seen))
         if seen:
             site = self.sites[name]
             if seen.watch.phase is Phase.BREACH and not self.store.incidents(target=name, open_only=True):
@@ -261,7 +267,12 @@ class Service:
                 await held.aclose()
             await site.target.aclose()
             await site.measure.aclose()
+        await asyncio.to_thread(self.spans.close)
         self.store.close()
+
+
+def _told(seen: Seen) -> dict[str, Value]:
+    return {"alignd.release": seen.release, "alignd.phase": seen.watch.phase.value}
 
 
 def _opening(release: str, watch: Watch) -> str:

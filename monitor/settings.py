@@ -22,6 +22,7 @@ from monitor.daemon_settings import (
     RetentionSettings,
     SigningSettings,
     StoreSettings,
+    TracingSettings,
     TranscriptSettings,
 )
 from monitor.errors import ConfigError
@@ -72,6 +73,8 @@ class Settings(BaseSettings):
     """What is kept of prompts and completions."""
     notifications: tuple[NotificationSettings, ...] = Field(default=(), max_length=20)
     """Channels that people are told by; none by default."""
+    tracing: TracingSettings | None = None
+    """Where traces go; none by default."""
     audits: AuditSettings = AuditSettings()
     """Audits of what is served."""
 
@@ -195,6 +198,7 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
     placed = {
         "store": store, "releases": folder / settings.releases, "transcripts": transcripts,
         "signing": settings.signing.model_copy(update=keys), "listen": settings.listen.placed(folder),
+        "tracing": settings.tracing and settings.tracing.placed(folder),
         "notifications": tuple(n.placed(folder) for n in settings.notifications),
         "audits": settings.audits.placed(folder),
     }  # fmt: skip

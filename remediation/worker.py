@@ -33,6 +33,7 @@ from deploy.weights import parameters_of
 from remediation.errors import PatchFailed, WorkerDied
 from remediation.memory import out_of_memory
 from remediation.patch import Control, Form, LayerSpectrum, Patch, Patcher, PatchProgress, PatchRequest, Screen
+from remediation.worker_span import worker_span
 
 __all__ = ["make_patcher", "patch_from_json", "perform", "request_from_json", "run_patch", "to_json"]
 
@@ -43,8 +44,11 @@ _LINE_MAX = 1 << 16
 _ERRORS_MAX = 1 << 16
 
 
-async def run_patch(request: PatchRequest, *, timeout_seconds: float, on_progress: PatchProgress) -> Patch:
-    """Run a recipe in a child process group.
+async def run_patch(
+    request: PatchRequest, *, timeout_seconds: float, on_progress: PatchProgress,
+    environment: Mapping[str, str] | None = None,
+) -> Patch:  # fmt: skip
+    """Run a recipe in a child process group, with additions to its environment.
 
     Cancelling kills the group; whatever it had half written is removed, and so is what a run before it left that was
     killed together with its watcher. An output that was there before is left as it is.
@@ -60,7 +64,7 @@ async def run_patch(request: PatchRequest, *, timeout_seconds: float, on_progres
             sys.executable, "-m", "remediation.worker", str(result.fileno()), str(request.output),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             pass_fds=(result.fileno(),), start_new_session=True, preexec_fn=die_with_parent,
-            env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ},
+            env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ, **(environment or {})},
         )  # fmt: skip
         try:
             try:
@@ -269,12 +273,13 @@ def main() -> None:
     def say(stage: str, share: float) -> None:
         print(json.dumps({"stage": stage, "share": share}), flush=True)
 
-    try:
-        said = to_json(perform(request, say))
-    except (PatchFailed, CheckpointError) as error:
-        said = {"failed": str(error)}
-    with os.fdopen(int(sys.argv[1]), "w", encoding="utf-8") as result:
-        json.dump(said, result)
+    with worker_span(request):
+        try:
+            said = to_json(perform(request, say))
+        except (PatchFailed, CheckpointError) as error:
+            said = {"failed": str(error)}
+        with os.fdopen(int(sys.argv[1]), "w", encoding="utf-8") as result:
+            json.dump(said, result)
 
 
 if __name__ == "__main__":

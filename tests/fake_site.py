@@ -21,6 +21,7 @@ from monitor.policy import Containment, Mode, Rates, Schedule
 from monitor.recorder import Recorder
 from monitor.service import Service
 from monitor.site import Recipe, Site
+from monitor.spans import NO_SPANS, Spans
 from monitor.store import Store
 from monitor.stores.sql import SqlStore
 from monitor.testing import FakeExecutor
@@ -122,6 +123,7 @@ class World:
     retention: Retention = field(default_factory=Retention)
     audits: AuditRules = field(default_factory=AuditRules)
     channels: tuple[Channel, ...] = ()
+    spans: Spans = NO_SPANS
     amend: Callable[[Site, Store], Site] = lambda site, _: site
     """Adds to the site what a test is about."""
 
@@ -168,7 +170,8 @@ class World:
         rules = replace(self.audits, folder=self.folder / "audits")
         outbox = Outbox(channels=self.channels, book=store, clock=self.clock)
         return Service(
-            sites=sites, store=store, clock=self.clock, retention=self.retention, audits=rules, outbox=outbox
+            sites=sites, store=store, clock=self.clock, retention=self.retention, audits=rules, outbox=outbox,
+            spans=self.spans,
         )
 
     def site(self) -> Site:
@@ -195,6 +198,7 @@ class World:
             attacks=(WeightedAttack(attack=DirectAttack()),), plain=DirectAttack(), sampling=Sampling(),
             task_sampling=Sampling(), site_key="secret", concurrency=8, deadline_seconds=60,
             clock=self.clock, new_id=lambda: f"{self.clock.now:%H%M%S}-{next(ids)}", recorder=self.recorder,
+            spans=self.spans,
         )  # fmt: skip
 
 

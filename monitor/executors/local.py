@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,19 +25,23 @@ class LocalExecutor:
 
     Attributes:
         timeout_seconds: For each run.
+        environment: Returns what is added to the worker's environment, at each run.
         keeps: Whether a result that is whole is kept beside its folder, so that a crash repeats nothing, and what an
             earlier run left in the folder is cleared away. Without it a run touches nothing that it did not make.
     """
 
     timeout_seconds: float = 3600.0
     keeps: bool = True
+    environment: Callable[[], Mapping[str, str]] = dict
 
     async def run(self, request: PatchRequest, on_progress: PatchProgress) -> Patch:
         """Run a recipe, or return what an earlier run of the same request left whole."""
         said = request.output.with_name(f"{request.output.name}.patch.json")
         if self.keeps and (done := await asyncio.to_thread(_finished, request, said)):
             return done
-        patch = await run_patch(request, timeout_seconds=self.timeout_seconds, on_progress=on_progress)
+        patch = await run_patch(
+            request, timeout_seconds=self.timeout_seconds, on_progress=on_progress, environment=self.environment()
+        )
         if self.keeps:
             await asyncio.to_thread(_keep, request, patch, said)
         return patch
