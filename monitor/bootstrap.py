@@ -46,8 +46,8 @@ from probes.transcripts.store import TranscriptStore
 from probes.window import Rules
 
 __all__ = [
-    "attacks_of", "audit_rules", "build", "judge_of", "pace_of", "plain_of", "recorder_of", "suite_of", "task_of",
-    "utc_now",
+    "attacks_of", "audit_rules", "build", "judge_of", "pace_of", "plain_of", "recorder_of", "sites_of", "suite_of",
+    "task_of", "utc_now",
 ]  # fmt: skip
 
 log = logging.getLogger("alignd")
@@ -72,7 +72,7 @@ def build(settings: Settings, *, clock: Callable[[], datetime] = utc_now, hold: 
     spans = _spans(settings, used=hold)
     store = SqlStore(settings.store.url, hold=hold)
     try:
-        sites = {t.name: _site(t, settings, store, clock, spans) for t in settings.targets}
+        sites = sites_of(settings, store, clock, spans)
         channels = channels_of(settings.notifications)
     except (PluginError, ConfigError):
         store.close()
@@ -82,6 +82,23 @@ def build(settings: Settings, *, clock: Callable[[], datetime] = utc_now, hold: 
         audits=audit_rules(settings),
         outbox=Outbox(channels=channels, book=store, clock=clock, page=settings.listen.public_url), spans=spans,
     )  # fmt: skip
+
+
+def sites_of(
+    settings: Settings, store: Store, clock: Callable[[], datetime], spans: Spans, *,
+    kept: Mapping[str, Site] | None = None,
+) -> dict[str, Site]:  # fmt: skip
+    """Make the watched targets.
+
+    Args:
+        kept: Those that stay as they are, where others are watched already.
+
+    Raises:
+        PluginError: A plugin is missing or refuses its options.
+        ConfigError: A suite is not what its place needs.
+    """
+    there = kept or {}
+    return {t.name: there.get(t.name) or _site(t, settings, store, clock, spans) for t in settings.targets}
 
 
 def audit_rules(settings: Settings) -> AuditRules:

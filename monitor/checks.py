@@ -92,6 +92,11 @@ class Checks:
                 return None
         return held[1]
 
+    def forget(self, name: str) -> None:
+        """Drop what the store will give again."""
+        for held in (self._judges, self._wires, self.why):
+            held.pop(name, None)
+
     def frozen(self, name: str, *, again: bool = True) -> str:
         """Say why nothing may be decided by a target's judge; nothing where it may.
 

@@ -168,7 +168,7 @@ def run(config: ConfigFile = _CONFIG) -> None:
     settings.stretch_keys()  # before anything else takes memory: it needs 16 MB for a moment, which make the peak
     daemon = importlib.import_module("monitor.daemon")
     daemon.log_to_stderr()
-    asyncio.run(daemon.run(settings))
+    asyncio.run(daemon.run(settings, read=lambda: load_settings(config)))
 
 
 app.command()(probe)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 
@@ -105,6 +105,12 @@ class Clockwork(AsyncIOScheduler):  # type: ignore[misc]  # it has no types
     def at_once(self, kind: str, name: str) -> None:
         """Run a job now; its interval begins anew with it. Where it is on its way, that is it."""
         self.modify_job(job_id(kind, name), next_run_time=self._now())
+
+    def drop(self, names: Collection[str]) -> None:
+        """Plan nothing more for these subjects."""
+        for job in self.get_jobs():
+            if job.args[1] in names:
+                job.remove()
 
     def next_run(self, job: str) -> datetime | None:
         """Return when a job runs next; nothing where there is none."""

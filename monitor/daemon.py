@@ -8,7 +8,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 
 from monitor import __version__
@@ -18,6 +18,7 @@ from monitor.bootstrap import build
 from monitor.daemon_settings import ListenSettings
 from monitor.errors import ConfigError
 from monitor.ladder_check import check_ladders
+from monitor.reloading import Reloader
 from monitor.schedule import Rounds
 from monitor.service import Service
 from monitor.settings import Settings, digest_of
@@ -56,8 +57,12 @@ def log_to_stderr() -> None:
     log.setLevel(logging.INFO)
 
 
-async def run(settings: Settings) -> None:
+async def run(settings: Settings, *, read: Callable[[], Settings]) -> None:
     """Watch until SIGTERM or SIGINT; a step on its way is cancelled and done anew at the next start.
+
+    Args:
+        settings: The configuration.
+        read: Reads it anew, at each SIGHUP.
 
     Raises:
         StoreBusy: Another daemon runs on the store.
@@ -82,9 +87,13 @@ async def run(settings: Settings) -> None:
         serving = asyncio.create_task(server._serve(sockets=[listener]))  # noqa: SLF001  (signals are ours)
         rounds.start()
         _put_down(service, "daemon_started", {"version": __version__, "settings": digest_of(settings)})
+        reloader = Reloader(service, rounds, settings, read)
+        reloading = asyncio.create_task(_reload_on_hangup(reloader))
         log.info("started", extra={"version": __version__, "targets": list(service.sites)})
         await stop.wait()
         log.info("draining")
+        reloading.cancel()
+        await asyncio.gather(reloading, return_exceptions=True)
         server.should_exit = True
         await rounds.stop()
         await asyncio.gather(serving, return_exceptions=True)
@@ -98,6 +107,21 @@ def _put_down(service: Service, action: str, details: Mapping[str, str]) -> None
     service.store.append_audit(
         AuditEntry(at=service.clock(), actor=DAEMON, action=action, subject=DAEMON, details=details)
     )
+
+
+async def _reload_on_hangup(reloader: Reloader) -> None:
+    """Reload at each SIGHUP; those that come meanwhile are one more."""
+    asked = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
+    while True:
+        await asked.wait()
+        asked.clear()
+
+        async def reload() -> None:
+            if await reloader.reload():
+                _put_down(reloader.service, "config_reloaded", {"settings": digest_of(reloader.settings)})
+
+        await _guard("reload", "configuration", reload())
 
 
 async def _guard(action: str, subject: str, work: Awaitable[None]) -> bool:

@@ -269,6 +269,11 @@ class Prober:
         )
         log.warning("no_sweep", extra={"target": name, "why": why})
 
+    def forget(self, name: str) -> None:
+        """Drop what the store will give again: a target is measured in another way from now on, or not at all."""
+        for held in (self._watches, self._answers, self._servers):
+            held.pop(name, None)
+
     def urgency(self, name: str) -> float:
         """Return how urgently a target is to be probed, from 0 to 1."""
         opened = self.store.incidents(target=name, open_only=True, limit=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from deploy.offers import reasserting
@@ -44,7 +44,8 @@ class Rounds:
         self._scheduler = Clockwork(service.timing)
         self._seconds: dict[str, float] = {}
         self._steps: dict[IncidentId, asyncio.Task[None]] = {}
-        self._ticks: set[asyncio.Task[Any]] = set()
+        self._runs: dict[asyncio.Task[Any], str] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
         self._cancelled: set[IncidentId] = set()
         self._last_round = time.monotonic()
 
@@ -80,7 +81,7 @@ class Rounds:
         """Do something again and again; what goes wrong is logged, counted, and done again."""
 
         async def guarded(name: str) -> None:
-            await self._cancellable(self._counted(kind, name, work))
+            await self._cancellable(name, self._counted(kind, name, work))
 
         self._scheduler.every(kind, seconds, guarded)
 
@@ -95,17 +96,40 @@ class Rounds:
     async def stop(self) -> None:
         """Stop, cancelling steps on their way: each is idempotent and begins anew at the next start."""
         self._scheduler.pause()
-        tasks: list[asyncio.Task[None]] = [*self._steps.values(), *self._ticks]
+        tasks: list[asyncio.Task[None]] = [*self._steps.values(), *self._runs]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._leaving, return_exceptions=True)
         self._scheduler.shutdown(wait=False)
 
-    async def _cancellable(self, work: Coroutine[None, None, Any]) -> None:
+    async def adopt(self, sites: Mapping[str, Site]) -> None:
+        """Watch these targets from now on.
+
+        A batch on its way to one that is changed or gone is cancelled. A step of an incident goes on with the site that
+        it began with, which is closed when the step has ended.
+        """
+        leaving = {name for name, site in self._service.sites.items() if sites.get(name) is not site}
+        fresh = {name: site for name, site in sites.items() if self._service.sites.get(name) is not site}
+        self._scheduler.drop(leaving)
+        ending = [task for task, subject in self._runs.items() if subject in leaving]
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
+        targets = {i.id: i.target for i in self._service.store.incidents(open_only=True)}
+        steps = {i: task for i, task in self._steps.items() if targets.get(i) in leaving}
+        for name, site in self._service.adopt(sites).items():
+            self._seconds.pop(name, None)
+            task = asyncio.create_task(_close(site, [t for i, t in steps.items() if targets[i] == name]))
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
+        self._watch(fresh)
+
+    async def _cancellable(self, subject: str, work: Coroutine[None, None, Any]) -> None:
         """Await what ``stop`` may cancel."""
         task = asyncio.create_task(work)
-        self._ticks.add(task)
-        task.add_done_callback(self._ticks.discard)
+        self._runs[task] = subject
+        task.add_done_callback(self._runs.pop)
         await asyncio.wait([task])
 
     async def _tick(self, name: str) -> None:
@@ -154,3 +178,9 @@ class Rounds:
             await asyncio.sleep(_FAULT_PAUSE_SECONDS)
         elif kind == "tick":
             self._service.prober.unseen(subject, "the daemon's own fault, see its log; is its disk full?")
+
+
+async def _close(site: Site, steps: Sequence[asyncio.Task[None]]) -> None:
+    """Close a site when the steps that use it have ended."""
+    await asyncio.gather(*steps, return_exceptions=True)
+    await site.aclose()

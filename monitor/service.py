@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 
 from deploy.durable import clear_scratch
 from deploy.errors import DeployError
-from deploy.offers import closing
 from monitor.audits.running import AuditRules, Audits
 from monitor.changing import retire_left
 from monitor.checks import Checks
@@ -34,7 +33,7 @@ from monitor.steps import clear_left, configured_good
 from monitor.store import BreakerReset, Store
 from monitor.timing import Timing
 from monitor.upkeep import Retention, Upkeep
-from monitor.view import Activity, View, view_of
+from monitor.view import Activity, Configuration, View, view_of
 from monitor.watch import SURVEY, Phase, Watch
 from probes.errors import MixedReleaseError, TargetError
 
@@ -51,7 +50,7 @@ class Service:
     """The monitor's verbs. Time is a parameter; all memory that matters is in the store."""
 
     def __init__(
-        self, *, sites: Mapping[str, Site], store: Store, clock: Callable[[], datetime],
+        self, *, sites: dict[str, Site], store: Store, clock: Callable[[], datetime],
         retention: Retention | None = None, audits: AuditRules | None = None, outbox: Outbox | None = None,
         spans: Spans = NO_SPANS,
     ) -> None:  # fmt: skip
@@ -61,6 +60,7 @@ class Service:
         self.clock = clock
         self.activities: dict[str, Activity] = {}
         self.timing = Timing()
+        self.configuration = Configuration(loaded_at=clock())
         self.checks = Checks(sites=sites, clock=clock)
         self.audits = Audits(sites=sites, store=store, clock=clock, rules=audits or AuditRules())
         self.upkeep = Upkeep(sites, store, clock, retention or Retention())
@@ -87,7 +87,15 @@ class Service:
         for folder in {s.releases for s in self.sites.values()}:
             for scratch in (folder, folder / ".work"):
                 await asyncio.to_thread(clear_scratch, scratch)
-        for site in self.sites.values():
+        await self.take_in(self.sites.values())
+
+    async def take_in(self, sites: Iterable[Site]) -> None:
+        """Clear away what killed work left of these targets, and take in their last known good releases.
+
+        Raises:
+            ConfigError: One can't be found or is no whole checkpoint.
+        """
+        for site in sites:
             await retire_left(Step(site=site, store=self.store, say=self._teller(site.name)))
             await asyncio.to_thread(clear_left, site, self.store)
             if not site.last_known_good:
@@ -98,6 +106,22 @@ class Service:
                 raise ConfigError(f"target {site.name}: last_known_good: {error}") from error
             if release not in {k.release for k in self.store.known(site.name)}:
                 self.store.mark(site.name, release, good=True, at=self.clock(), since=_BEFORE_ALL)
+
+    def adopt(self, sites: Mapping[str, Site]) -> Mapping[str, Site]:
+        """Watch these targets from now on, and no others; return the sites that are let go.
+
+        A site that was there before stays as it is. Of others the store gives back all that matters.
+        """
+        gone = {name: site for name, site in self.sites.items() if sites.get(name) is not site}
+        self.sites.clear()
+        self.sites.update(sites)
+        for name in gone:
+            self.prober.forget(name)
+            self.checks.forget(name)
+        for name in sites:
+            self.prober.views.setdefault(name, View())
+            self.mending.mends.setdefault(name, 0)
+        return gone
 
     async def tick(self, name: str) -> float:
         """Send one batch of routine probes, learn from it, and open an incident where the evidence is there.
@@ -263,10 +287,7 @@ class Service:
         """Close connections and the store."""
         await self.outbox.aclose()
         for site in self.sites.values():
-            if held := closing(site.deployer):
-                await held.aclose()
-            await site.target.aclose()
-            await site.measure.aclose()
+            await site.aclose()
         await asyncio.to_thread(self.spans.close)
         self.store.close()
 

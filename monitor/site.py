@@ -8,6 +8,7 @@ from pathlib import Path
 
 from deploy.checkpoint import Release
 from deploy.deployer import Deployer
+from deploy.offers import closing
 from monitor.executor import Executor
 from monitor.gate_looks import GateLooks
 from monitor.judge_check import JudgeCheck
@@ -95,3 +96,10 @@ class Site:
     served_seconds: float = 300.0
     gate_looks: GateLooks = field(default_factory=GateLooks)
     rails: Rails = field(default_factory=Rails)
+
+    async def aclose(self) -> None:
+        """Close its connections."""
+        if held := closing(self.deployer):
+            await held.aclose()
+        await self.target.aclose()
+        await self.measure.aclose()

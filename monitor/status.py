@@ -67,6 +67,7 @@ def status_json(service: Service, *, series: int = 200) -> dict[str, Any]:
         "store": service.upkeep.to_json(),
         "notifications": service.outbox.to_json(),
         "schedule": service.timing.to_json(stored.now),
+        "configuration": service.configuration.to_json(),
         "incidents": [incident_json(i, stored.now) for i in service.store.incidents()],
     }
 

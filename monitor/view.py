@@ -11,7 +11,7 @@ from deploy.deployer import DeploymentState
 if TYPE_CHECKING:  # so that `alignd --help` stays quick
     from monitor.store import SweepSummary
 
-__all__ = ["Activity", "View", "view_of"]
+__all__ = ["Activity", "Configuration", "View", "view_of"]
 
 _FRESH = timedelta(minutes=15)
 """As long as a sweep may take; what was seen earlier says nothing of now."""
@@ -24,6 +24,23 @@ class Activity:
     stage: str
     share: float
     since: datetime
+
+
+@dataclass(slots=True, kw_only=True)
+class Configuration:
+    """What became of the configuration file when it was read last.
+
+    Attributes:
+        loaded_at: When the one in force was read.
+        refused: Why a newer one is not in force; empty where there is none.
+    """
+
+    loaded_at: datetime
+    refused: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        """Return plain values."""
+        return {"loaded_at": self.loaded_at.isoformat(), "refused": self.refused}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

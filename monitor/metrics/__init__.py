@@ -39,6 +39,7 @@ def render(status: Callable[[], Mapping[str, Any]], accept: str = "") -> tuple[b
 
 def _samples(status: Mapping[str, Any]) -> Iterator[Samples]:
     yield from fleet.daemon(database=True)
+    yield from fleet.configuration(status)
     yield from store.release_store(status)
     yield from schedule.schedule(status)
     yield from notifications.notifications(status)

@@ -8,13 +8,15 @@ from typing import Any
 from monitor import __version__
 from monitor.metrics.sample import Exemplar, Metrics, Samples, moment
 
-__all__ = ["METRICS", "daemon", "sweeps"]
+__all__ = ["METRICS", "configuration", "daemon", "sweeps"]
 
 _TARGET = ("target",)
 
 METRICS: Metrics = {
     "alignd_build_info": ("Version of the daemon", ("version",)),
     "alignd_database_up": ("1 where the database answers; where it does not, nothing else is known", ()),
+    "alignd_config_reload_success": ("0 where a changed configuration was refused; the one before is in force", ()),
+    "alignd_config_reload_timestamp_seconds": ("When the configuration in force was read", ()),
     "alignd_target_up": ("1 where the last sweep got a usable answer", _TARGET),
     "alignd_target_verdict": ("1 for what `GET /api/v1/verdict` says: safe, unsafe or inconclusive",
                               ("target", "verdict")),
@@ -35,6 +37,16 @@ def daemon(*, database: bool) -> Iterator[Samples]:
     """Say which daemon this is, and whether its database answers."""
     yield Samples((__version__,), {"alignd_build_info": 1})
     yield Samples((), {"alignd_database_up": database})
+
+
+def configuration(status: Mapping[str, Any]) -> Iterator[Samples]:
+    """Say by which configuration the daemon works."""
+    read = status["configuration"]
+    values = {
+        "alignd_config_reload_success": not read["refused"],
+        "alignd_config_reload_timestamp_seconds": moment(read["loaded_at"]),
+    }
+    yield Samples((), values)
 
 
 def sweeps(target: Mapping[str, Any]) -> Iterator[Samples]:
