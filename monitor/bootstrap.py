@@ -155,6 +155,7 @@ def _site(
         gates=target.gates.limits(),
         gate_looks=_gate_looks(target),
         rails=target.rails.rails(settings.fleet.fleet()),
+        deployed_by=target.deployer.plugin,
         rates=rates_of(target, measure.judge),
         schedule=Schedule(**target.schedule.model_dump()),
         releases=settings.releases,

@@ -32,6 +32,7 @@ from monitor.commands import (
 from monitor.commands.deploy import deploy
 from monitor.commands.explain import explain
 from monitor.commands.pause import pause, resume
+from monitor.commands.plan import plan
 from monitor.commands.probe import probe
 from monitor.commands.reproduce import reproduce
 from monitor.commands.simulate import simulate
@@ -177,6 +178,7 @@ app.command()(resume)
 app.command()(reproduce)
 app.command()(simulate)
 app.command()(explain)
+app.command()(plan)
 app.command()(deploy)
 app.command()(stack)
 app.command()(version)

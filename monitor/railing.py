@@ -13,7 +13,7 @@ from typing import Any
 from deploy.adapter import base_id
 from deploy.errors import CheckpointError
 from monitor.checks import Checks
-from monitor.incident import Incident, State
+from monitor.incident import Incident
 from monitor.pausing import pause_in_force
 from monitor.rails import Facts, Hold, Remediation, failures, standing
 from monitor.site import Site
@@ -79,9 +79,7 @@ class Railing:
         return found
 
     def _others(self, incident: Incident) -> tuple[int, int]:
-        """Count the other targets, where that is asked for: those that were looked at, and those that answer."""
-        if incident.state is not State.PROMOTING:
-            return 0, 0
+        """Count the other targets that were looked at, and those of them that answer."""
         seen = [up for name in self._sites if name != incident.target and (up := self._up(name)) is not None]
         return len(seen), sum(seen)
 

@@ -23,6 +23,7 @@ from monitor.mending import Mending
 from monitor.outbox import Outbox
 from monitor.pausing import pause_in_force, pause_words
 from monitor.plain_text import plain
+from monitor.planning import Plan, plan
 from monitor.policy import Order, may_open, outcome_of
 from monitor.probe_log import Epoch
 from monitor.prober import Prober, Seen
@@ -253,6 +254,19 @@ class Service:
             raise ConfigError(f"incident {incident} is {loaded.state.value}: nothing to {word}")
         self.store.place(incident, order, by=by, at=self.clock())
         return loaded
+
+    async def plan(self, incident: str) -> Plan:
+        """Say what would be done about an incident from here; changes nothing.
+
+        Raises:
+            UnknownIncident: There is none of this id.
+            ConfigError: Its target is not in the settings.
+        """
+        found = self.store.load(incident)
+        if found.target not in self.sites:
+            raise ConfigError(f"incident {incident}: target {found.target!r} is not in the settings")
+        facts = await self.reconciler.railing.facts(found)
+        return plan(found, self.sites[found.target], self.store, facts, self.clock())
 
     def reset_breaker(self, name: str, *, by: str, why: str) -> None:
         """Let the daemon repair a target again whose repairs failed in a row.

@@ -62,6 +62,7 @@ class Site:
         checkpoint: Folder of the served checkpoint where the deployer has no release of it.
         last_known_good: Release id or folder to begin with; empty where there is none.
         gate_looks: What the gates ask of a candidate and of the last known good release beside their profiles.
+        deployed_by: Plugin that changes what is served, by its name.
         rails: What keeps a remediation from going on by itself.
         releases: Release store; reports of repairs lie in ``reports`` below it, scratch of recipes in
             ``.work``.
@@ -96,6 +97,7 @@ class Site:
     served_seconds: float = 300.0
     gate_looks: GateLooks = field(default_factory=GateLooks)
     rails: Rails = field(default_factory=Rails)
+    deployed_by: str = ""
 
     async def aclose(self) -> None:
         """Close its connections."""
