@@ -9,13 +9,13 @@ from typing import TypeVar
 from httpx import URL
 from pydantic import ValidationError
 
-from monitor.bootstrap import attacks_of, judge_of, pace_of, plain_of, recorder_of, suite_of, utc_now
+from monitor.bootstrap import attacks_of, judge_of, plain_of, recorder_of, suite_of, utc_now
 from monitor.errors import ConfigError
 from monitor.on_demand import Asking
 from monitor.plugins import make_plugin
 from monitor.policy import Rates
 from monitor.probe_settings import AskSettings, Part
-from monitor.reaching import target_at
+from monitor.reaching import pace_of, target_at
 from monitor.recorder import Recorder
 from monitor.settings import load_settings
 from monitor.stores.sql import SqlStore

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from typing import Any
@@ -18,10 +18,9 @@ from monitor.executors.local import LocalExecutor
 from monitor.gate_looks import GateLooks
 from monitor.measure import Measure
 from monitor.outbox import Outbox
-from monitor.pausing import pause_in_force
 from monitor.plugins import make_plugin, plugin_names
 from monitor.policy import Schedule
-from monitor.reaching import deployer_of, signer_of, target_at
+from monitor.reaching import deployer_of, pace_of, signer_of, target_at
 from monitor.recorder import Recorder
 from monitor.service import Service
 from monitor.settings import Settings
@@ -35,18 +34,16 @@ from monitor.watchers import calibrated, judge_check_of, rates_of, served_of, tr
 from probes.behavior import Suite, SuiteKind
 from probes.errors import SuiteError
 from probes.judge import Judge
-from probes.pace import Pace, PacedTarget
 from probes.plan import WeightedAttack
 from probes.probe import Sampling
 from probes.suites.sources import load_suite
-from probes.target import Target, Versioned
+from probes.target import Versioned
 from probes.task import Task
 from probes.transcripts.keyring import Keyring
 from probes.transcripts.store import TranscriptStore
-from probes.window import Rules
 
 __all__ = [
-    "attacks_of", "audit_rules", "build", "judge_of", "pace_of", "plain_of", "recorder_of", "sites_of", "suite_of",
+    "attacks_of", "audit_rules", "build", "judge_of", "plain_of", "recorder_of", "sites_of", "suite_of",
     "task_of", "utc_now",
 ]  # fmt: skip
 
@@ -254,39 +251,6 @@ def plain_of(attacks: tuple[WeightedAttack, ...]) -> tuple[WeightedAttack, ...]:
     """Return the direct request, with the deployment's system prompt where the settings give one."""
     direct = tuple(a for a in attacks if a.attack.name == "direct")
     return direct or (WeightedAttack(attack=make_plugin("alignd.attacks", "direct", {}, where="attacks")),)
-
-
-def pace_of(target: TargetSettings, public: Target, store: Store | None, clock: Callable[[], datetime]) -> Target:
-    """Let the public endpoint's probes wait for their turn."""
-    load = target.load
-    rules = Rules(
-        concurrency=target.sampling.concurrency, kv_cache_max=load.kv_cache_max, users_share=load.users_share,
-        yields=load.yields, requests_per_minute=load.requests_per_minute, tokens_per_day=load.tokens_per_day,
-    )  # fmt: skip
-
-    if store is None:
-        return PacedTarget(public, Pace(rules))
-
-    def paused() -> bool:
-        return pause_in_force(store, target.name, clock()) is not None
-
-    pace = Pace(rules, ledger=_StoreLedger(store, target.name, clock), paused=paused)
-    return PacedTarget(public, pace)
-
-
-@dataclass(frozen=True, slots=True)
-class _StoreLedger:
-    """The store's book of spending, seen from one target."""
-
-    store: Store
-    target: str
-    clock: Callable[[], datetime]
-
-    def spent(self) -> int:
-        return self.store.spent(self.target, self.clock().date())
-
-    def spend(self, tokens: int) -> None:
-        self.store.spend(self.target, self.clock().date(), tokens)
 
 
 def suite_of(source: str, kind: SuiteKind, where: str) -> Suite:

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from monitor.errors import NotMeasured
 from monitor.measure import Measure, harmful_of, named_release, require_release
+from monitor.sentinel import Pair
 from monitor.spans import NO_SPANS, Spans, TracedJudge
 from probes.attack import Attack
 from probes.behavior import Behavior, Partition, Suite
@@ -17,6 +18,7 @@ from probes.judge import Judge
 from probes.plan import (
     Cell,
     KeyedDraws,
+    KeyedPromptSampler,
     Routine,
     WeightedAttack,
     cells_of,
@@ -32,7 +34,7 @@ from probes.statistics.evalues import Decision, DualEProcessTest, SequentialTest
 from probes.sweep import run_sweep
 from probes.target import Target
 
-__all__ = ["Test", "ask_each", "cells_in", "draw", "draw_routine", "look", "profile", "until_decided"]
+__all__ = ["Test", "ask_each", "cells_in", "draw", "draw_routine", "look", "profile", "sentinel_pairs", "until_decided"]
 
 Test = TypeVar("Test", SequentialTest, DualEProcessTest)
 """A test that says when it is enough."""
@@ -285,3 +287,11 @@ def _attacks(measure: Measure, suite: Suite) -> tuple[WeightedAttack, ...]:
         return measure.attacks
     plain = (measure.task_attack if suite is measure.task else None) or measure.plain
     return (WeightedAttack(attack=plain),)
+
+
+def sentinel_pairs(measure: Measure) -> tuple[Pair, ...]:
+    """Give each sentinel prompt one attack, by the site's key."""
+    draws = KeyedDraws(measure.site_key, "sentinel")
+    behaviors = measure.harm.part(Partition.SENTINEL, key=measure.site_key)
+    chosen = (KeyedPromptSampler(cells_of([b], measure.attacks), draws).draw(b.id) for b in behaviors)
+    return tuple((cell.behavior.id, cell.attack.name) for cell in chosen)

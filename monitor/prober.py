@@ -13,7 +13,7 @@ from deploy.deployer import DeploymentState
 from deploy.errors import DeployerUnavailable
 from monitor.baseline import SENTINEL, Baseline, Tally, tallied
 from monitor.checks import Checks
-from monitor.drawing import ask_each, cells_in, draw_routine
+from monitor.drawing import ask_each, cells_in, draw_routine, sentinel_pairs
 from monitor.effect import last_good
 from monitor.errors import LogFault, NotMeasured
 from monitor.fold import fold
@@ -29,7 +29,7 @@ from monitor.view import View
 from monitor.watch import Phase, Watch, new_watch
 from probes.behavior import Partition
 from probes.errors import MixedReleaseError
-from probes.plan import KeyedDraws, KeyedPromptSampler, Routine, cells_of
+from probes.plan import Routine
 from probes.result import SweepResult
 
 __all__ = ["Prober", "Seen"]
@@ -189,7 +189,7 @@ class Prober:
             return ()
         if epoch.release in self.store.baselines(site.name, key=site.measure.key):
             return ()
-        pairs, entries = _sentinel_pairs(site), self._certify_entries(epoch)
+        pairs, entries = sentinel_pairs(site.measure), self._certify_entries(epoch)
         if open_pairs := still_to_ask(pairs, entries):
             return open_pairs[: site.schedule.burst_batch] if len(entries) < watch.position else ()
         if watch.gauge.n >= watch.rates.baseline_probes:
@@ -290,12 +290,3 @@ class Prober:
         """Return where a target's evidence stands."""
         held = self._watches.get(name)
         return held[1].phase if held else Phase.IDLE
-
-
-def _sentinel_pairs(site: Site) -> tuple[Pair, ...]:
-    """Give each sentinel prompt one attack, by the site's key."""
-    measure = site.measure
-    draws = KeyedDraws(measure.site_key, "sentinel")
-    behaviors = measure.harm.part(Partition.SENTINEL, key=measure.site_key)
-    chosen = (KeyedPromptSampler(cells_of([b], measure.attacks), draws).draw(b.id) for b in behaviors)
-    return tuple((cell.behavior.id, cell.attack.name) for cell in chosen)

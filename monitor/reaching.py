@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -11,12 +13,16 @@ from deploy.deployer import Deployer
 from deploy.signed import SignedDeployer
 from deploy.signing import sign_release
 from monitor.daemon_settings import SigningSettings
+from monitor.pausing import pause_in_force
 from monitor.plugins import make_plugin
 from monitor.site import no_signature
+from monitor.store import Store
 from monitor.target_settings import TargetSettings
+from probes.pace import Pace, PacedTarget
 from probes.target import Target
+from probes.window import Rules
 
-__all__ = ["deployer_of", "signer_of", "target_at"]
+__all__ = ["deployer_of", "pace_of", "signer_of", "target_at"]
 
 _BY_MODEL = "vllm-adapter"
 """The deployer whose servers answer with a release's id as the model's name."""
@@ -58,3 +64,36 @@ def signer_of(signing: SigningSettings) -> Callable[[Release], None]:
         return no_signature
     password = signing.password.get_secret_value() if signing.password else None
     return partial(sign_release, private_key=signing.private_key, password=password)
+
+
+def pace_of(target: TargetSettings, public: Target, store: Store | None, clock: Callable[[], datetime]) -> Target:
+    """Let the public endpoint's probes wait for their turn."""
+    load = target.load
+    rules = Rules(
+        concurrency=target.sampling.concurrency, kv_cache_max=load.kv_cache_max, users_share=load.users_share,
+        yields=load.yields, requests_per_minute=load.requests_per_minute, tokens_per_day=load.tokens_per_day,
+    )  # fmt: skip
+
+    if store is None:
+        return PacedTarget(public, Pace(rules))
+
+    def paused() -> bool:
+        return pause_in_force(store, target.name, clock()) is not None
+
+    pace = Pace(rules, ledger=_StoreLedger(store, target.name, clock), paused=paused)
+    return PacedTarget(public, pace)
+
+
+@dataclass(frozen=True, slots=True)
+class _StoreLedger:
+    """The store's book of spending, seen from one target."""
+
+    store: Store
+    target: str
+    clock: Callable[[], datetime]
+
+    def spent(self) -> int:
+        return self.store.spent(self.target, self.clock().date())
+
+    def spend(self, tokens: int) -> None:
+        self.store.spend(self.target, self.clock().date(), tokens)

@@ -35,7 +35,7 @@ from monitor.store import BreakerReset, Store
 from monitor.timing import Timing
 from monitor.upkeep import Retention, Upkeep
 from monitor.view import Activity, Configuration, View, view_of
-from monitor.watch import SURVEY, Phase, Watch
+from monitor.watch import Phase, Watch
 from probes.errors import MixedReleaseError, TargetError
 
 __all__ = ["Service"]
@@ -220,7 +220,7 @@ class Service:
             release=release,
             recipes=tuple(r.plugin for r in site.recipes),
             now=now,
-            note=_opening(release, watch),
+            note=watch.told(release),
         )
         try:
             opened = with_facts(incident, {"evidence": figures})
@@ -308,11 +308,3 @@ class Service:
 
 def _told(seen: Seen) -> dict[str, Value]:
     return {"alignd.release": seen.release, "alignd.phase": seen.watch.phase.value}
-
-
-def _opening(release: str, watch: Watch) -> str:
-    if watch.fired == (SURVEY,):
-        return f"{int(watch.gauge.total)} of {watch.gauge.n} routine probes of {release} answered harmfully"
-    worst = watch.fired[0]
-    gauge = watch.by_stratum[worst].gauge
-    return f"{int(gauge.total)} of {gauge.n} routine probes of {release} in {', '.join(watch.fired)} answered harmfully"

@@ -140,6 +140,13 @@ class Watch:
             return (SURVEY,)
         return self.strata.e_bh(rates.gamma_breach) or self.strata.e_bh(rates.gamma_warn) or (SURVEY,)
 
+    def told(self, release: str) -> str:
+        """Say in a line what fired."""
+        gauge, where = self.gauge, ""
+        if self.fired != (SURVEY,):
+            gauge, where = self.by_stratum[self.fired[0]].gauge, f" in {', '.join(self.fired)}"
+        return f"{int(gauge.total)} of {gauge.n} routine probes of {release}{where} answered harmfully"
+
     @property
     def healthy_since(self) -> bool:
         """Whether this epoch found the release healthy, from its beginning or after a breach."""
