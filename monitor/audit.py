@@ -102,8 +102,9 @@ def canonical(value: object) -> str:
 def sealed(entry: AuditEntry, *, seq: int, previous: str) -> SealedEntry:
     """Put an entry behind the one whose hash is ``previous``."""
     texts = {
-        "seq": seq, "at": entry.at.astimezone(UTC).isoformat(timespec="microseconds"), "actor": entry.actor,
-        "action": entry.action, "subject": entry.subject, "details": canonical(entry.details), "previous": previous,
+        "seq": seq, "at": entry.at.astimezone(UTC).isoformat(timespec="microseconds"), "actor": _kept(entry.actor),
+        "action": _kept(entry.action), "subject": _kept(entry.subject), "details": _kept(canonical(entry.details)),
+        "previous": previous,
     }  # fmt: skip
     return SealedEntry(**texts, hash=_hash(texts))  # type: ignore[arg-type]
 
@@ -136,5 +137,10 @@ def _broken(entry: SealedEntry, *, seq: int, previous: str) -> str:
     return ""
 
 
+def _kept(text: str) -> str:
+    """Make a text one that every database gives back as it is: without NUL and half surrogates."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
 def _hash(texts: Mapping[str, object]) -> str:
-    return hashlib.sha256(canonical(texts).encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(canonical(texts).encode("utf-8", "replace")).hexdigest()

@@ -8,7 +8,8 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from monitor import __version__
@@ -16,7 +17,8 @@ from monitor.api import make_api
 from monitor.audit import DAEMON, AuditEntry
 from monitor.bootstrap import build
 from monitor.daemon_settings import ListenSettings
-from monitor.errors import ConfigError
+from monitor.errors import ConfigError, StoreUnavailable
+from monitor.guard import Guard
 from monitor.ladder_check import check_ladders
 from monitor.reloading import Reloader
 from monitor.schedule import Rounds
@@ -65,7 +67,7 @@ async def run(settings: Settings, *, read: Callable[[], Settings]) -> None:
         read: Reads it anew, at each SIGHUP.
 
     Raises:
-        StoreBusy: Another daemon runs on the store.
+        StoreBusy: Another daemon runs on the store, or took it over meanwhile.
         ConfigError: A last known good release is not there, a recipe refuses its options, or the port is taken.
     """
     service = build(settings, hold=True)
@@ -78,7 +80,8 @@ async def run(settings: Settings, *, read: Callable[[], Settings]) -> None:
             loop.add_signal_handler(sig, stop.set)
         listener = _listen(settings.listen)
         await service.prepare()
-        rounds = Rounds(service, _guard)
+        guard = Guard(stop)
+        rounds = Rounds(service, guard)
         access = Access.of(settings.api, settings.listen)
         api = make_api(service, healthy=rounds.healthy, access=access, sweep=rounds.sweep_now)
         server = make_server(
@@ -88,7 +91,7 @@ async def run(settings: Settings, *, read: Callable[[], Settings]) -> None:
         rounds.start()
         _put_down(service, "daemon_started", {"version": __version__, "settings": digest_of(settings)})
         reloader = Reloader(service, rounds, settings, read)
-        reloading = asyncio.create_task(_reload_on_hangup(reloader))
+        reloading = asyncio.create_task(_reload_on_hangup(reloader, guard))
         log.info("started", extra={"version": __version__, "targets": list(service.sites)})
         await stop.wait()
         log.info("draining")
@@ -97,7 +100,10 @@ async def run(settings: Settings, *, read: Callable[[], Settings]) -> None:
         server.should_exit = True
         await rounds.stop()
         await asyncio.gather(serving, return_exceptions=True)
-        _put_down(service, "daemon_stopped", {})
+        if guard.lost:
+            raise guard.lost
+        with suppress(StoreUnavailable):
+            _put_down(service, "daemon_stopped", {})
     finally:
         await service.aclose()
     log.info("stopped")
@@ -109,7 +115,7 @@ def _put_down(service: Service, action: str, details: Mapping[str, str]) -> None
     )
 
 
-async def _reload_on_hangup(reloader: Reloader) -> None:
+async def _reload_on_hangup(reloader: Reloader, guard: Guard) -> None:
     """Reload at each SIGHUP; those that come meanwhile are one more."""
     asked = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
@@ -121,17 +127,7 @@ async def _reload_on_hangup(reloader: Reloader) -> None:
             if await reloader.reload():
                 _put_down(reloader.service, "config_reloaded", {"settings": digest_of(reloader.settings)})
 
-        await _guard("reload", "configuration", reload())
-
-
-async def _guard(action: str, subject: str, work: Awaitable[None]) -> bool:
-    """The outermost loop: one bad batch or step must not end the watch; it is logged and done again."""
-    try:
-        await work
-    except Exception:
-        log.exception("%s_failed", action, extra={"subject": subject})
-        return False
-    return True
+        await guard("reload", "configuration", reload())
 
 
 def _listen(listen: ListenSettings) -> socket.socket:

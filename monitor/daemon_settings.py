@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_serializer, model_validator
 
 from monitor.secret import Secret
-from monitor.section import Section
+from monitor.section import Section, masked_url
 from probes.transcripts.record import Keep
 
 __all__ = [
@@ -19,8 +19,13 @@ __all__ = [
 class StoreSettings(Section):
     """Where the monitor remembers."""
 
-    url: str = Field(default="sqlite:///alignd.db", pattern=r"^sqlite:///.+")
-    """SQLAlchemy URL; a relative path counts from the configuration file."""
+    url: str = Field(default="sqlite:///alignd.db", pattern=r"^(sqlite:///|postgresql(\+psycopg)?://).+")
+    """SQLAlchemy URL: sqlite:///PATH, where a relative path counts from the configuration file, or
+    postgresql+psycopg://USER@HOST/DATABASE, which needs the extra postgres; see docs/howto/store.md."""
+
+    @field_serializer("url", when_used="json")
+    def _masked(self, url: str) -> str:
+        return masked_url(url)
 
 
 class ListenSettings(Section):

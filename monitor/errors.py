@@ -10,6 +10,7 @@ MonitorError
 │   └── NotificationRefused  the other side will never take this one
 └── StoreError
     ├── StoreBusy          another daemon runs on this store
+    ├── StoreLost          another daemon took over; this one writes nothing more
     ├── StoreUnavailable   locked, full or away: may pass (retryable)
     ├── StoreVersion       written by another version, or by another program
     ├── StaleSeries        somebody else added to the series first: read it again
@@ -36,6 +37,7 @@ __all__ = [
     "StaleSeries",
     "StoreBusy",
     "StoreError",
+    "StoreLost",
     "StoreUnavailable",
     "StoreVersion",
     "UnknownIncident",
@@ -89,6 +91,10 @@ class StoreError(MonitorError):
 
 class StoreBusy(StoreError):
     """Another daemon runs on this store."""
+
+
+class StoreLost(StoreError):
+    """Another daemon took the store over: this one may write nothing more."""
 
 
 class StoreUnavailable(StoreError):

@@ -144,6 +144,7 @@ class Rounds:
             await site.measure.recorder.purge(self._service.clock())
 
     async def _round(self, _: str) -> None:
+        self._last_round = time.monotonic()
         self._steps = {i: t for i, t in self._steps.items() if not t.done()}
         for incident in self._service.store.incidents(open_only=True):
             if incident.target not in self._service.sites:
@@ -158,7 +159,6 @@ class Rounds:
             if order and order.order is not Order.APPROVE and incident.id not in self._cancelled:
                 self._cancelled.add(incident.id)
                 running.cancel()
-        self._last_round = time.monotonic()
 
     async def _carry_on(self, incident: str) -> None:
         try:

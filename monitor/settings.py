@@ -29,6 +29,7 @@ from monitor.errors import ConfigError
 from monitor.notify_settings import NotificationSettings
 from monitor.policy import Mode
 from monitor.rail_settings import FleetSettings
+from monitor.section import masked_url
 from monitor.target_settings import GateSettings, PluginSettings, SuiteSettings, TargetSettings
 from probes.suites.sources import names_a_file
 from probes.transcripts.keyring import Keyring
@@ -173,7 +174,8 @@ def digest_of(settings: Settings) -> str:
 
 def _anchored(settings: Settings, folder: Path) -> Settings:
     """Make relative paths count from the configuration file."""
-    database = settings.store.url.removeprefix("sqlite:///")
+    url = settings.store.url
+    database = url.removeprefix("sqlite:///")
     targets = tuple(
         t.model_copy(
             update={
@@ -192,7 +194,7 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
         )
         for t in settings.targets
     )
-    store = StoreSettings(url=f"sqlite:///{folder / database}")
+    store = settings.store if database == url else StoreSettings(url=f"sqlite:///{folder / database}")
     transcripts = settings.transcripts.model_copy(update={"folder": folder / settings.transcripts.folder})
     keys = {n: folder / k for n in ("public_key", "private_key") if (k := getattr(settings.signing, n))}
     placed = {
@@ -236,7 +238,8 @@ def _fault(loc: tuple[int | str, ...], message: str, given: object) -> str:
     key = re.sub(r"\.(\d+)", r"[\1]", ".".join(map(str, parts))) or "settings"
     said = message.removeprefix("Value error, ")
     said = "unknown key" if message == "Extra inputs are not permitted" else said[:1].lower() + said[1:]
-    shown = f" (given: {given!r})" if isinstance(given, str | int | float) and "key" not in key else ""
+    plain = masked_url(given) if isinstance(given, str) else given
+    shown = f" (given: {plain!r})" if isinstance(plain, str | int | float) and "key" not in key else ""
     about = _about(parts)
     return f"{key}: {said}{shown}" + (f" - {about}" if about else "")
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.postgres_host import PostgresHost, postgres_host, programs_of_postgres
+
 ROOT = Path(__file__).resolve().parents[1]
 PUBLIC_DATA = ROOT.parent / "shared" / "data"
 _PROGRAMS = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin"
@@ -56,3 +58,16 @@ def program() -> Callable[[str], str]:
         return path
 
     return find
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresHost]:
+    """A PostgreSQL that runs while the tests do; CI may skip none for want of it."""
+    programs = programs_of_postgres()
+    if programs is None:
+        reason = "PostgreSQL is not installed; `make test` as root on Debian installs it"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with postgres_host(programs) as host:
+        yield host

@@ -53,9 +53,7 @@ def upgrade(config: ConfigFile = _CONFIG) -> None:
 
     database = Database(load_settings(config).store.url)
     try:
-        database.prepare()
-        database.hold()
-        before, after = database.upgrade()
+        before, after = database.hold()
     finally:
         database.close()
     known = f"from version {before or 'nothing'} to {after}"

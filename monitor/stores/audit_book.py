@@ -45,8 +45,8 @@ class SqlAuditBook:
     def audit_chain(self) -> Iterator[SealedEntry]:
         """Read the whole log as it is at this moment, in order."""
         query = select(AUDIT).order_by(AUDIT.c.seq).execution_options(yield_per=_ROWS)
-        with self._db.reading() as db:
-            for row in db.execute(query):
+        with self._db.reading() as db, db.execute(query) as rows:
+            for row in rows:
                 yield _entry(row)
 
 

@@ -9,13 +9,12 @@ from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import Row, delete, select
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from monitor.audit import DAEMON, AuditEntry
 from monitor.store import KnownRelease, Pause
 from monitor.stores.audit_book import put_down
 from monitor.stores.database import Database
-from monitor.stores.rows import iso, time_of
+from monitor.stores.rows import iso, put, time_of
 from monitor.stores.schema import PAUSES, RELEASES, SPENDING
 
 __all__ = ["SqlBooks"]
@@ -34,17 +33,16 @@ class SqlBooks:
 
     def spend(self, target: str, day: date, tokens: int) -> None:
         """Add tokens to a day's."""
-        row = upsert(SPENDING).values(target=target, day=day.isoformat(), tokens=tokens)
+        row = {"target": target, "day": day.isoformat(), "tokens": tokens}
         with self._db.writing() as db:
-            db.execute(row.on_conflict_do_update(set_={"tokens": SPENDING.c.tokens + tokens}))
+            put(db, SPENDING, row, {"tokens": SPENDING.c.tokens + tokens})
 
     def pause(self, pause: Pause) -> None:
         """Pause a target."""
         row = {"until": iso(pause.until) if pause.until else None, "by": pause.by, "at": iso(pause.at),
                "why": pause.why}  # fmt: skip
-        paused = upsert(PAUSES).values(target=pause.target, **row)
         with self._db.writing() as db:
-            db.execute(paused.on_conflict_do_update(set_=row))
+            put(db, PAUSES, {"target": pause.target, **row}, row)
             put_down(db, AuditEntry(at=pause.at, actor=pause.by, action="paused", subject=pause.target,
                                     details={"until": row["until"], "why": pause.why}))  # fmt: skip
 
@@ -69,24 +67,18 @@ class SqlBooks:
         self, target: str, release: str, *, good: bool, at: datetime, by: str = DAEMON, since: datetime | None = None
     ) -> None:
         """Mark a release good, or take the mark away."""
-        known = since or at
-        row = upsert(RELEASES).values(
-            target=target, release=release, good=good, marked_at=iso(known), profile=None, profile_key=""
-        )
-        again = row.on_conflict_do_update(set_={"good": good, "marked_at": iso(known)})
+        mark = {"good": good, "marked_at": iso(since or at)}
         with self._db.writing() as db:
-            db.execute(again)
+            put(db, RELEASES, {"target": target, "release": release, "profile": None, "profile_key": "", **mark}, mark)
             put_down(db, AuditEntry(at=at, actor=by, action="marked_good" if good else "mark_removed", subject=release,
                                     details={"target": target}))  # fmt: skip
 
     def put_profile(self, target: str, release: str, profile: Mapping[str, Any], *, key: str, at: datetime) -> None:
         """Keep a release's profile."""
-        body = json.dumps(profile)
-        row = upsert(RELEASES).values(
-            target=target, release=release, good=False, marked_at=iso(at), profile=body, profile_key=key
-        )
+        found = {"profile": json.dumps(profile), "profile_key": key}
         with self._db.writing() as db:
-            db.execute(row.on_conflict_do_update(set_={"profile": body, "profile_key": key}))
+            row = {"target": target, "release": release, "good": False, "marked_at": iso(at)}
+            put(db, RELEASES, {**row, **found}, found)
 
     def known(self, target: str) -> tuple[KnownRelease, ...]:
         """List what is known, newest mark first."""

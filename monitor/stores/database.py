@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from socket import gethostname
 from typing import Any
 
-from sqlalchemy import Connection, func, inspect, select
+from sqlalchemy import Connection, func, insert, inspect, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 
-from monitor.errors import StoreError
-from monitor.stores.schema import META
+from monitor.errors import StoreError, StoreLost, StoreUnavailable
+from monitor.stores.backend import Backend
+from monitor.stores.schema import HOLDERS, META
 from monitor.stores.sqlite import SqliteBackend
 from monitor.stores.versions import EMPTY, bring_up, check_version, known_versions, version_of
 
-__all__ = ["Contents", "Database"]
+__all__ = ["STORE_URLS", "Contents", "Database"]
+
+STORE_URLS = "sqlite:///PATH or postgresql+psycopg://USER@HOST/DATABASE"
+_LEAVE_SECONDS = 5.0
+_NEWEST = select(HOLDERS).order_by(HOLDERS.c.number.desc()).limit(1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +57,8 @@ class Database:
         """
         self._backend = _backend(url)
         self.name = self._backend.name
+        self._number = 0
+        self._away = 0.0, ""
 
     def open(self, *, hold: bool = False) -> None:
         """Open it, make what is missing in an empty one, and upgrade an older one where it is held.
@@ -62,24 +72,16 @@ class Database:
             StoreError: It can't be opened.
         """
         try:
-            self.prepare()
+            self._backend.prepare()
             if hold:
                 self.hold()
-            if (found := self.version()) == EMPTY or hold:
-                self.upgrade()
+            elif (found := self.version()) == EMPTY:
+                self._upgrade()
             else:
                 check_version(found, self.name)
         except StoreError:
             self.close()
             raise
-
-    def prepare(self) -> None:
-        """Make the place where it is to lie.
-
-        Raises:
-            StoreError: It can't be made.
-        """
-        self._backend.prepare()
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -91,6 +93,11 @@ class Database:
     def writing(self) -> Iterator[Connection]:
         """Begin a transaction that writes; it waits for its turn before it reads what it decides by."""
         with self._faults(), self._backend.writer.begin() as db:
+            if self._number and (newest := db.execute(_NEWEST).first()) and newest.number != self._number:
+                raise StoreLost(
+                    f"store {self.name}: the daemon of process {newest.pid} on {newest.host} took over; this one wrote "
+                    "nothing more"
+                )
             yield db
 
     def version(self) -> str:
@@ -101,21 +108,6 @@ class Database:
         """
         with self.reading() as db:
             return version_of(db, self.name)
-
-    def upgrade(self) -> tuple[str, str]:
-        """Bring it to the newest version, all or nothing; only who holds it may.
-
-        Returns:
-            The versions before and after.
-
-        Raises:
-            StoreVersion: It is of a newer version, or older than any that is known.
-        """
-        newest = known_versions()[-1]
-        if self.version() == newest:
-            return newest, newest
-        with self.writing() as db:
-            return bring_up(db, self.name), newest
 
     def look(self) -> Contents:
         """Read all of it, of whatever version it is.
@@ -131,33 +123,65 @@ class Database:
             version = version_of(db, self.name)
         return Contents(version=version, newest=known_versions()[-1], rows=rows, faults=faults)
 
-    def hold(self) -> None:
-        """Take it for this process until it ends, however it ends.
+    def hold(self) -> tuple[str, str]:
+        """Take it for this process until it ends, however it ends, and bring it to the newest version.
+
+        Returns:
+            The versions before and after.
 
         Raises:
             StoreBusy: Another daemon has it.
+            StoreVersion: It is of a newer version, or older than any that is known.
         """
+        self._backend.prepare()
         self._backend.hold()
+        versions = self._upgrade()
+        with self.writing() as db:
+            newest = db.execute(_NEWEST).first()
+            number = newest.number + 1 if newest else 1
+            db.execute(insert(HOLDERS).values(number=number, host=gethostname(), pid=os.getpid()))
+        self._number = number
+        return versions
 
     def close(self) -> None:
         """Let go of it and close it."""
         self._backend.close()
 
+    def _upgrade(self) -> tuple[str, str]:
+        newest = known_versions()[-1]
+        if self.version() == newest:
+            return newest, newest
+        with self.writing() as db:
+            return bring_up(db, self.name), newest
+
     @contextmanager
     def _faults(self) -> Iterator[None]:
+        """Turn the driver's errors into ours; a database that can't be reached is left alone for a while."""
+        until, why = self._away
+        if time.monotonic() < until:
+            raise StoreUnavailable(why)
         try:
             yield
         except IntegrityError:
             raise
         except DBAPIError as error:
-            raise self._backend.fault(error) from error
+            fault = self._backend.fault(error)
+            if isinstance(fault, StoreUnavailable) and self._backend.waits_to_connect:
+                self._away = time.monotonic() + _LEAVE_SECONDS, str(fault)
+            raise fault from error
 
 
-def _backend(url: str) -> SqliteBackend:
+def _backend(url: str) -> Backend:
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
-        raise StoreError("store.url is no URL; give sqlite:///PATH") from error
-    if parsed.drivername != "sqlite":
-        raise StoreError(f"store.url {parsed.render_as_string()}: give sqlite:///PATH")
-    return SqliteBackend(parsed)
+    except ArgumentError:
+        raise StoreError(f"store.url is no URL; give {STORE_URLS}") from None
+    if parsed.drivername == "sqlite":
+        return SqliteBackend(parsed)
+    if parsed.drivername not in {"postgresql", "postgresql+psycopg"} or not parsed.database:
+        raise StoreError(f"store.url {parsed.set(query={}).render_as_string()}: give {STORE_URLS}")
+    try:
+        from monitor.stores.postgresql import PostgresqlBackend
+    except ImportError as error:
+        raise StoreError("store.url names a PostgreSQL: install alignd[postgres]") from error
+    return PostgresqlBackend(parsed.set(drivername="postgresql+psycopg"))

@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, func, insert, select
-from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
 from monitor.audit import DAEMON, AuditEntry
@@ -20,7 +19,7 @@ from monitor.probe_log import Epoch, LogEntry
 from monitor.store import SweepSummary
 from monitor.stores.audit_book import put_down
 from monitor.stores.database import Database
-from monitor.stores.rows import iso, time_of
+from monitor.stores.rows import iso, put, time_of
 from monitor.stores.schema import BASELINES, EPOCHS, IN_AN_EPOCH, PROBES
 
 __all__ = ["SqlProbeLog"]
@@ -114,9 +113,8 @@ class SqlProbeLog:
     def put_baseline(self, target: str, baseline: Baseline, *, key: str, at: datetime) -> None:
         """Keep what a good release did."""
         row = {"at": iso(at), "body": json.dumps(baseline.to_json())}
-        put = upsert(BASELINES).values(target=target, release=baseline.release, key=key, **row)
         with self._db.writing() as db:
-            db.execute(put.on_conflict_do_update(set_=row))
+            put(db, BASELINES, {"target": target, "release": baseline.release, "key": key, **row}, row)
             put_down(db, AuditEntry(at=at, actor=DAEMON, action="baseline_kept", subject=target,
                                     details={"release": baseline.release, "key": key}))  # fmt: skip
 
@@ -140,9 +138,9 @@ class SqlProbeLog:
             .order_by(p.id.desc())
             .execution_options(yield_per=_ROWS)
         )
-        with self._db.reading() as db:
-            newest = itertools.groupby(db.execute(query), key=lambda row: (row.sweep, row.purpose, row.release))
-            found = [_summary(*key, list(rows)) for key, rows in itertools.islice(newest, limit)]
+        with self._db.reading() as db, db.execute(query) as rows:
+            newest = itertools.groupby(rows, key=lambda row: (row.sweep, row.purpose, row.release))
+            found = [_summary(*key, list(probes)) for key, probes in itertools.islice(newest, limit)]
         return tuple(reversed(found))
 
 

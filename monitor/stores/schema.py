@@ -24,8 +24,8 @@ from sqlalchemy import (
 from monitor.stores.append_only import append_only
 
 __all__ = [
-    "AUDIT", "BASELINES", "BREAKER_RESETS", "CONDITIONS", "EPOCHS", "EVENTS", "INCIDENTS", "IN_AN_EPOCH", "JUDGED",
-    "LETTERS", "LOOKS", "META", "ORDERS", "PAUSES", "PROBES", "RELEASES", "SPENDING", "VERSION",
+    "AUDIT", "BASELINES", "BREAKER_RESETS", "CONDITIONS", "EPOCHS", "EVENTS", "HOLDERS", "INCIDENTS", "IN_AN_EPOCH",
+    "JUDGED", "LETTERS", "LOOKS", "META", "ORDERS", "PAUSES", "PROBES", "RELEASES", "SPENDING", "VERSION",
 ]  # fmt: skip
 
 META = MetaData()
@@ -43,7 +43,8 @@ INCIDENTS = Table(
     Column("base", String), Column("began_at", String), Column("ended_at", String),
 )  # fmt: skip
 """Base, beginning and end are what rails ask of a repair; they stand in the body, too."""
-Index("one_open_incident", INCIDENTS.c.target, unique=True, sqlite_where=text("closed = 0"))
+Index("one_open_incident", INCIDENTS.c.target, unique=True, sqlite_where=text("closed = 0"),
+      postgresql_where=text("NOT closed"))  # fmt: skip
 EVENTS = Table(
     "events", META,
     Column("id", Integer, primary_key=True), Column("incident", String, nullable=False, index=True),
@@ -72,8 +73,9 @@ PROBES = Table(
     Column("share", Float, nullable=False), Column("before", Boolean),
 )  # fmt: skip
 IN_AN_EPOCH = text("epoch > 0")
-"""SQLite takes the index of records only for queries that say this in so many words."""
-Index("one_record", PROBES.c.epoch, PROBES.c.purpose, PROBES.c.position, unique=True, sqlite_where=IN_AN_EPOCH)
+"""Databases take the index of records only for queries that say this in so many words."""
+Index("one_record", PROBES.c.epoch, PROBES.c.purpose, PROBES.c.position, unique=True, sqlite_where=IN_AN_EPOCH,
+      postgresql_where=IN_AN_EPOCH)  # fmt: skip
 BASELINES = Table(
     "baselines", META,
     Column("target", String, primary_key=True), Column("release", String, primary_key=True),
@@ -147,12 +149,18 @@ CONDITIONS = Table(
     Column("target", String, primary_key=True), Column("kind", String, primary_key=True),
     Column("subject", String, primary_key=True),
 )  # fmt: skip
+HOLDERS = Table(
+    "holders", META,
+    Column("number", Integer, primary_key=True, autoincrement=False), Column("host", String, nullable=False),
+    Column("pid", Integer, nullable=False),
+)  # fmt: skip
+"""Daemons that took the store, in order; only the last one may write."""
 
 
 def _keep(table: Table, connection: Connection, **_: object) -> None:
-    for statement in append_only(table.name):
+    for statement in append_only(table.name, connection.dialect.name):
         connection.exec_driver_sql(statement)
 
 
-for _table in (AUDIT, BREAKER_RESETS, EVENTS, PROBES, JUDGED, LOOKS):
+for _table in (AUDIT, BREAKER_RESETS, EVENTS, HOLDERS, JUDGED, LOOKS, PROBES):
     event.listen(_table, "after_create", _keep)

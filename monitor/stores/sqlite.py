@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 from typing import IO
 
-from sqlalchemy import URL, Connection, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -25,6 +25,8 @@ _NO_RIGHT = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PE
 class SqliteBackend:
     """A database in one file."""
 
+    waits_to_connect = False
+
     def __init__(self, url: URL) -> None:
         """Take a URL that names a file; nothing is opened yet.
 
@@ -37,7 +39,7 @@ class SqliteBackend:
         self._lock: IO[str] | None = None
         self.name = str(self._file)
         self.engine = create_engine(url)
-        self.writer = self.engine.execution_options(writes=True)
+        self.writer: Engine = self.engine.execution_options(writes=True)
         event.listen(self.engine, "connect", _connected)
         event.listen(self.engine, "begin", _begun)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,16 @@ def test_relative_paths_count_from_the_file(tmp_path: Path) -> None:
     assert settings.targets[0].last_known_good == str(tmp_path / "good")
     assert settings.releases == tmp_path / "store"
     assert settings.store.url == f"sqlite:///{tmp_path}/x/a.db"
+
+
+def test_the_password_of_a_database_is_never_shown(tmp_path: Path) -> None:
+    store = "store: {url: 'postgresql+psycopg://alignd:secret-word@db/alignd'}\n"
+    settings = load_settings(written(tmp_path, GOOD + store))
+    assert settings.store.url == "postgresql+psycopg://alignd:secret-word@db/alignd"
+    assert json.loads(settings.model_dump_json())["store"] == {"url": "postgresql+psycopg://alignd:***@db/alignd"}
+    with pytest.raises(ConfigError, match=r"store\.url: .*mysql://u:\*\*\*@db") as caught:
+        load_settings(written(tmp_path, GOOD + "store: {url: 'mysql://u:secret-word@db/x'}\n"))
+    assert "secret-word" not in str(caught.value)
 
 
 def test_suites_by_path_count_from_the_file_and_names_stay_names(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
-"""The SQL store, on real SQLite."""
+"""The SQL store, on real SQLite and on a real PostgreSQL."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,21 +18,35 @@ from monitor.judge_series import JudgeRow, RowKind, SeriesKey
 from monitor.looks import LookRow
 from monitor.policy import Order
 from monitor.stores.sql import SqlStore
+from tests.postgres_host import PostgresHost
 from tests.unit.monitor.test_watch import entry
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
+def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/new/folder/s.db"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest) -> str:
+    if request.param == "sqlite":
+        return str(request.getfixturevalue("sqlite_url"))
+    host: PostgresHost = request.getfixturevalue("postgres")
+    return host.new_database()
 
 
 @pytest.fixture
 def store(url: str) -> Iterator[SqlStore]:
-    opened = SqlStore(url)
-    yield opened
-    opened.close()
+    with closing(SqlStore(url)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def sqlite(sqlite_url: str) -> Iterator[SqlStore]:
+    with closing(SqlStore(sqlite_url)) as opened:
+        yield opened
 
 
 def incident(name: str = "i1", target: str = "t") -> Incident:
@@ -74,8 +89,8 @@ def test_unknown_incident(store: SqlStore) -> None:
 
 
 @pytest.mark.parametrize("statement", ["DELETE FROM events", "UPDATE events SET note = 'x'", "DELETE FROM probes",
-                                       "UPDATE probes SET harmful = 0", "DELETE FROM judge_checks",
-                                       "UPDATE judge_checks SET called = 1", "DELETE FROM looks",
+                                       "UPDATE probes SET harmful = FALSE", "DELETE FROM judge_checks",
+                                       "UPDATE judge_checks SET called = TRUE", "DELETE FROM looks",
                                        "UPDATE looks SET score = 0"])  # fmt: skip
 def test_the_audit_is_append_only(store: SqlStore, url: str, statement: str) -> None:
     store.create(incident())
@@ -129,16 +144,18 @@ def test_an_epoch_reads_its_own_routine_probes_in_order(store: SqlStore) -> None
         ("probability = 0", "probability 0.0"), ("weight = -1", "weight -1.0"), ("weight = 9e999", "weight inf"),
     ],
 )  # fmt: skip
-def test_a_record_that_no_daemon_writes_is_refused_by_name(store: SqlStore, url: str, change: str, words: str) -> None:
-    epoch = store.epoch("prod", "r", "k", NOW)
-    store.append("prod", [replace(entry(True, position), epoch=epoch.id) for position in (1, 2)])
-    engine = create_engine(url)
+def test_a_record_that_no_daemon_writes_is_refused_by_name(
+    sqlite: SqlStore, sqlite_url: str, change: str, words: str
+) -> None:
+    epoch = sqlite.epoch("prod", "r", "k", NOW)
+    sqlite.append("prod", [replace(entry(True, position), epoch=epoch.id) for position in (1, 2)])
+    engine = create_engine(sqlite_url)
     with engine.begin() as db:
         db.execute(text("DROP TRIGGER probes_no_update"))
         db.execute(text(f"UPDATE probes SET {change} WHERE position = 2"))
     engine.dispose()
     with pytest.raises(LogFault, match=r"target prod, epoch 1, record 2 \(sweep s\)") as caught:
-        store.entries(epoch)
+        sqlite.entries(epoch)
     assert words in str(caught.value)
     assert "alignd epoch new prod" in str(caught.value)
 
@@ -163,16 +180,16 @@ def plan_of(url: str, read: Callable[[], object]) -> str:
     return "; ".join(steps)
 
 
-def test_an_epoch_is_read_by_its_index(store: SqlStore, url: str) -> None:
-    epoch = store.epoch("t", "r", "k", NOW)
-    assert "USING INDEX one_record" in plan_of(url, lambda: store.entries(epoch, purpose="certify"))
+def test_an_epoch_is_read_by_its_index(sqlite: SqlStore, sqlite_url: str) -> None:
+    epoch = sqlite.epoch("t", "r", "k", NOW)
+    assert "USING INDEX one_record" in plan_of(sqlite_url, lambda: sqlite.entries(epoch, purpose="certify"))
 
 
-def test_the_newest_sweeps_are_read_from_the_end_of_the_log(store: SqlStore, url: str) -> None:
-    assert "TEMP B-TREE" not in plan_of(url, lambda: store.sweeps("t", limit=2))
+def test_the_newest_sweeps_are_read_from_the_end_of_the_log(sqlite: SqlStore, sqlite_url: str) -> None:
+    assert "TEMP B-TREE" not in plan_of(sqlite_url, lambda: sqlite.sweeps("t", limit=2))
     for i in range(5):
-        store.append("t", [replace(entry(h, 0), sweep=f"s{i}", epoch=0) for h in (True, None)])
-    assert [(s.sweep, s.n, s.harmful, s.missing) for s in store.sweeps("t", limit=2)] == [
+        sqlite.append("t", [replace(entry(h, 0), sweep=f"s{i}", epoch=0) for h in (True, None)])
+    assert [(s.sweep, s.n, s.harmful, s.missing) for s in sqlite.sweeps("t", limit=2)] == [
         ("s3", 1, 1, 1), ("s4", 1, 1, 1)
     ]  # fmt: skip
 
@@ -214,7 +231,7 @@ def test_one_daemon_holds_a_store(store: SqlStore, url: str) -> None:
     other.close()
 
 
-@pytest.mark.parametrize("wrong", ["postgresql://x/y", "sqlite://"])
+@pytest.mark.parametrize("wrong", ["mysql://x/y", "sqlite://", "postgresql://x", "no URL"])
 def test_other_databases_are_refused(wrong: str) -> None:
     with pytest.raises(StoreError, match="sqlite:///PATH"):
         SqlStore(wrong)

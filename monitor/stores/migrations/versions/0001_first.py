@@ -21,7 +21,8 @@ INCIDENTS = Table(
     Column("closed", Boolean, nullable=False), Column("version", Integer, nullable=False),
     Column("body", Text, nullable=False),
 )  # fmt: skip
-Index("one_open_incident", INCIDENTS.c.target, unique=True, sqlite_where=text("closed = 0"))
+Index("one_open_incident", INCIDENTS.c.target, unique=True, sqlite_where=text("closed = 0"),
+      postgresql_where=text("NOT closed"))  # fmt: skip
 EVENTS = Table(
     "events", THEN,
     Column("id", Integer, primary_key=True), Column("incident", String, nullable=False, index=True),
@@ -50,7 +51,8 @@ PROBES = Table(
     Column("share", Float, nullable=False), Column("before", Boolean),
 )  # fmt: skip
 IN_AN_EPOCH = text("epoch > 0")
-Index("one_record", PROBES.c.epoch, PROBES.c.purpose, PROBES.c.position, unique=True, sqlite_where=IN_AN_EPOCH)
+Index("one_record", PROBES.c.epoch, PROBES.c.purpose, PROBES.c.position, unique=True, sqlite_where=IN_AN_EPOCH,
+      postgresql_where=IN_AN_EPOCH)  # fmt: skip
 BASELINES = Table(
     "baselines", THEN,
     Column("target", String, primary_key=True), Column("release", String, primary_key=True),
@@ -108,7 +110,7 @@ def upgrade() -> None:
         for index in table.indexes:
             index.create(db, checkfirst=True)
     for name in ("events", "probes", "judge_checks", "looks"):
-        for statement in append_only(name):
+        for statement in append_only(name, db.dialect.name):
             db.exec_driver_sql(statement)
 
 

@@ -21,5 +21,5 @@ def upgrade() -> None:
         Column("at", String, nullable=False), Column("by", String, nullable=False),
         Column("why", String, nullable=False),
     )  # fmt: skip
-    for statement in append_only("breaker_resets"):
+    for statement in append_only("breaker_resets", op.get_bind().dialect.name):
         op.execute(statement)

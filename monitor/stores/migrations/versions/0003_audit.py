@@ -19,5 +19,5 @@ def upgrade() -> None:
         Column("previous", String(64), nullable=False), Column("hash", String(64), nullable=False),
     )  # fmt: skip
     op.create_index("ix_audit_subject", "audit", ["subject"])
-    for statement in append_only("audit"):
+    for statement in append_only("audit", op.get_bind().dialect.name):
         op.execute(statement)
