@@ -26,6 +26,23 @@ async def test_it_says_that_it_loads_and_that_there_is_nothing(site: Site, brows
         assert "No targets are watched." in await tab.text()
 
 
+async def test_a_large_fleet_can_be_filtered(site: Site, browser: Chromium) -> None:
+    async with browser.tab() as tab:
+        await enter(tab, site)
+        said = await tab.js(f"fetch('{TARGETS}').then(r => r.json())")
+        many = [{**t, "name": f"{t['name']}-{i:03d}"} for i in range(100) for t in said["targets"]]
+        await tab.answer(TARGETS, (200, {**said, "targets": many}))
+        await tab.go(f"{site.url}/", until=READY)
+        rows = "document.querySelectorAll('main section:first-of-type tbody th a').length"
+        assert await tab.js(rows) == 400
+        await tab.js("document.querySelector('#filter').focus()")
+        await tab.type(f"{CALM}-04")
+        assert await tab.js(rows) == 10
+        assert await tab.text("#found") == "10 shown"
+        assert "400 targets" in await tab.text()
+        await look_again(tab, f"{rows} == 10 && document.activeElement.value == '{CALM}-04'")
+
+
 async def test_a_fault_is_told_and_old_figures_stay(site: Site, browser: Chromium) -> None:
     async with browser.tab() as tab:
         await enter(tab, site)

@@ -184,6 +184,7 @@ function showZone() {
   document.querySelector("[data-action='zone']").textContent = zone.local ? "Times: local" : "Times: UTC";
 }
 
+main.addEventListener("input", (event) => { if (view.data && view.module.typed?.(event.target)) draw(false); });
 addEventListener("resize", () => { if (view.data) draw(false); });
 addEventListener("popstate", () => show());
 document.addEventListener("visibilitychange", () => { if (!document.hidden && view.module) refresh(); });

@@ -22,12 +22,25 @@ export async function load(_, signal) {
   return { targets: targets.targets, incidents: incidents.incidents };
 }
 
+/** Where there are more targets, a person may say which to show. */
+const FILTER_FROM = 10;
+let wanted = "";
+
+/** Take over what a person typed; say whether the view is another one now. */
+export function typed(input) {
+  if (input.id !== "filter") return false;
+  wanted = input.value.trim().toLowerCase();
+  return true;
+}
+
 export function render({ targets, incidents }) {
   if (!targets.length) return [h("h1", {}, "Fleet"), empty()];
+  const shown = targets.filter((t) => `${t.name} ${t.release}`.toLowerCase().includes(wanted));
   return [
     h("h1", {}, "Fleet"),
     h("p", { class: "lead" }, summary(targets, incidents)),
-    h("section", { "aria-label": "Targets" }, table(FIRST, COLUMNS, groups(targets, incidents))),
+    targets.length >= FILTER_FROM || wanted ? filter(shown.length) : null,
+    h("section", { "aria-label": "Targets" }, table(FIRST, COLUMNS, groups(shown, incidents))),
     section("recent", "Recent incidents", recent(incidents)),
   ];
 }
@@ -41,6 +54,13 @@ export function changes(before, after) {
     .map(([name, word]) => `${name}: ${word}`);
 }
 
+function filter(found) {
+  return h("search", { class: "filter" },
+    h("label", { for: "filter" }, "Filter by name or release"),
+    h("input", { id: "filter", type: "search", autocomplete: "off", spellcheck: "false", "aria-describedby": "found" }),
+    h("span", { id: "found", class: "muted", role: "status" }, wanted ? `${found} shown` : ""));
+}
+
 function empty() {
   return h(
     "div",
@@ -51,7 +71,8 @@ function empty() {
 }
 
 function summary(targets, incidents) {
-  const count = (id) => targets.filter((t) => groupOf(t, incidents).id === id).length;
+  const found = targets.map((t) => groupOf(t, incidents).id);
+  const count = (id) => found.filter((f) => f === id).length;
   const open = incidents.filter((i) => !i.closed).length;
   const people = count("person");
   const parts = [
@@ -63,9 +84,9 @@ function summary(targets, incidents) {
 }
 
 function groups(targets, incidents) {
-  return GROUPS.map((g) => {
-    const members = targets.filter((t) => groupOf(t, incidents).id === g.id).sort(mostEvidenceFirst);
-    if (!members.length) return null;
+  const grouped = Map.groupBy(targets, (t) => groupOf(t, incidents).id);
+  return GROUPS.filter((g) => grouped.has(g.id)).map((g) => {
+    const members = grouped.get(g.id).sort(mostEvidenceFirst);
     const heading = [badge(g), h("span", { class: "count" }, String(members.length))];
     return group(g.id, heading, COLUMNS, members.map((t) => targetRow(t, incidents)));
   });

@@ -38,10 +38,12 @@ function trim(value, digits = 3) {
   return String(Number(value.toPrecision(digits)));
 }
 
+const COUNT = new Intl.NumberFormat("en-GB");
+
 /** Write a count. */
 export function whole(value) {
   if (value === null || value === undefined) return NONE;
-  return Math.round(value).toLocaleString("en-GB").replaceAll(",", "\u202f");
+  return COUNT.format(Math.round(value)).replaceAll(",", "\u202f");
 }
 
 /** Write a figure of unknown size: three digits that count. */
@@ -75,19 +77,29 @@ export function now() {
 }
 
 /** Write a moment with its zone; the day where it is another one. */
-export function clock(iso, { seconds = true } = {}) {
+export function clock(iso) {
   const date = new Date(iso);
-  const where = zone.local ? {} : { timeZone: "UTC" };
-  const sameDay = day(date, where) === day(new Date(now()), where);
-  const time = date.toLocaleTimeString("en-GB", {
-    hour: "2-digit", minute: "2-digit", ...(seconds ? { second: "2-digit" } : {}), timeZoneName: "short", ...where,
-  });
-  return sameDay ? time : `${day(date, where)}, ${time}`;
+  const today = new Date(now());
+  const time = written("time", date);
+  if (written("day", date) === written("day", today)) return time;
+  return `${written(written("year", date) === written("year", today) ? "short" : "day", date)}, ${time}`;
 }
 
-function day(date, where) {
-  const year = date.getUTCFullYear() === new Date(now()).getUTCFullYear() ? {} : { year: "numeric" };
-  return date.toLocaleDateString("en-GB", { day: "numeric", month: "short", ...year, ...where });
+const PARTS = {
+  time: { hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short" },
+  day: { day: "numeric", month: "short", year: "numeric" },
+  short: { day: "numeric", month: "short" },
+  year: { year: "numeric" },
+};
+/** Making one is slow, and a fleet has many times. */
+const formats = new Map();
+
+function written(part, date) {
+  const key = `${part} ${zone.local}`;
+  if (!formats.has(key)) {
+    formats.set(key, new Intl.DateTimeFormat("en-GB", { ...PARTS[part], ...(zone.local ? {} : { timeZone: "UTC" }) }));
+  }
+  return formats.get(key).format(date);
 }
 
 /** Say how long ago a moment was. */
