@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from monitor.incident import Incident, State, noted, with_facts
+from monitor.policy import Order, outcome_of
 from monitor.rails import Beginning, Facts, Hold, Rails, began, patches
 
-__all__ = ["begun", "given_up", "held", "liftable", "lifted"]
+__all__ = ["begun", "given_up", "held", "liftable", "lifted", "may_order"]
 
 _FREE: Mapping[str, Any] = {"held": [], "held_since": ""}
 _LIFTED_BY_APPROVAL = frozenset({"persistence", "storm", "cooldown", "budget", "window"})
@@ -33,6 +34,12 @@ def lifted(incident: Incident, *, by: str, now: datetime) -> Incident:
 def liftable(incident: Incident) -> tuple[str, ...]:
     """Return the rails that hold an incident now and that a person's approval lifts."""
     return tuple(h["name"] for h in incident.facts.get("held", ()) if h["name"] in _LIFTED_BY_APPROVAL)
+
+
+def may_order(incident: Incident, order: Order) -> bool:
+    """Whether a person's word means something for an incident as it is."""
+    waits = order is Order.APPROVE and bool(incident.state is State.OPEN or liftable(incident))
+    return not incident.closed and (waits or outcome_of(order, incident.state) is not None)
 
 
 def begun(facts: Facts, rails: Rails, now: datetime) -> Incident:

@@ -16,15 +16,15 @@ from monitor.deploying import Asked, Deployment, deploy
 from monitor.effect import Step, known_profiles, measured
 from monitor.errors import ConfigError, NotMeasured, OpenIncident
 from monitor.figures import Figures
-from monitor.holding import liftable
-from monitor.incident import Incident, IncidentId, State, open_incident, with_facts
+from monitor.holding import may_order
+from monitor.incident import Incident, IncidentId, open_incident, with_facts
 from monitor.lookout import Lookout
 from monitor.mending import Mending
 from monitor.outbox import Outbox
 from monitor.pausing import pause_in_force, pause_words
 from monitor.plain_text import plain
 from monitor.planning import Plan, plan
-from monitor.policy import Order, may_open, outcome_of
+from monitor.policy import Order, may_open
 from monitor.probe_log import Epoch
 from monitor.prober import Prober, Seen
 from monitor.reconciling import Reconciler
@@ -248,8 +248,7 @@ class Service:
             ConfigError: The incident has ended, or the order means nothing in its state.
         """
         loaded = self.store.load(incident)
-        waits = order is Order.APPROVE and (loaded.state is State.OPEN or liftable(loaded))
-        if loaded.closed or (outcome_of(order, loaded.state) is None and not waits):
+        if not may_order(loaded, order):
             word = order.value.replace("_", "-")
             raise ConfigError(f"incident {incident} is {loaded.state.value}: nothing to {word}")
         self.store.place(incident, order, by=by, at=self.clock())

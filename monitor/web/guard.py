@@ -84,6 +84,11 @@ class Call:
         return (self.method, self.path) == ("POST", _LOGIN)
 
     @property
+    def shows_token(self) -> bool:
+        """Whether it may be a guess: a page that was left open without a session guesses nothing."""
+        return self.is_login or "authorization" in self.headers
+
+    @property
     def of_api(self) -> bool:
         """Whether it is for the API."""
         return self.path.startswith("/api/")
@@ -129,7 +134,7 @@ class Guard:
             scope[PROBLEM] = problem
             await _refuse(problem, answer)
         finally:
-            if status == _UNKNOWN:
+            if status == _UNKNOWN and call.shows_token:
                 self._failures.take(call.address)
             if call.changes or (status >= 400 and status != _NOT_REFUSED):
                 found = scope.get(PROBLEM)

@@ -134,7 +134,7 @@ def _add_changes(router: APIRouter, service: Service, views: Views, sweep: Sweep
         at = service.clock()
         if body.until and body.until <= at:
             raise invalid(Fault(field="body.until", problem="lies in the past", allowed="a later time, or null"))
-        service.store.pause(Pause(target=name, until=body.until, by=caller.name, at=at))
+        service.store.pause(Pause(target=name, until=body.until, by=caller.name, at=at, why=body.reason))
         return views.paused(name)
 
     @router.delete("/targets/{name}/pause", **asks(Scope.OPERATE, 404))

@@ -59,6 +59,8 @@ class Paused(Answer):
     at: datetime
     until: datetime | None
     """When it ends by itself; null: never."""
+    why: str
+    """As that person put it; empty where no reason was given."""
     words: str
 
 

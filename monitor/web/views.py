@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from monitor import __version__
-from monitor.incident import Incident, State, Trial
+from monitor.holding import may_order
+from monitor.incident import Incident, Trial
 from monitor.pausing import pause_in_force, pause_words
-from monitor.policy import Order, outcome_of
+from monitor.policy import Order
 from monitor.service import Service
 from monitor.status import incident_json, targets_json
 from monitor.store import KnownRelease
@@ -64,7 +65,8 @@ class Views:
         """Say who paused a target and until when, where a pause is in force."""
         pause, said = pause_in_force(self._service.store, name, self._service.clock()), None
         if pause:
-            said = models.Paused(by=pause.by, at=pause.at, until=pause.until, words=pause_words(pause))
+            said = models.Paused(by=pause.by, at=pause.at, until=pause.until, why=pause.why,
+                                 words=pause_words(pause))  # fmt: skip
         return models.PausedUntil(target=name, paused=said)
 
     async def evidence(self, name: str) -> models.EvidenceSeries:
@@ -122,7 +124,7 @@ class Views:
             **self._incident(found), **{k: said[k] for k in _INCIDENT},
             "trials": [_trial(t) for t in found.trials],
             "releases": [_known(k) for k in self._service.store.known(found.target) if k.release in about],
-            "orders": [o for o in Order if _may_order(found, o)],
+            "orders": [o for o in Order if may_order(found, o)],
         })  # fmt: skip
 
     def _incident(self, found: Incident) -> dict[str, Any]:
@@ -149,12 +151,6 @@ _DETAILS = (
     "strata", "series",
 )  # fmt: skip
 _INCIDENT = ("attempt", "attempts_max", "accepted", "version", "recipes", "events", "seconds", "facts")
-
-
-def _may_order(found: Incident, order: Order) -> bool:
-    """Whether an order means something now."""
-    waits = order is Order.APPROVE and found.state is State.OPEN
-    return not found.closed and (waits or outcome_of(order, found.state) is not None)
 
 
 def _estimate(profile: Mapping[str, Any] | None, name: str) -> dict[str, Any] | None:

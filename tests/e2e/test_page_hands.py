@@ -103,7 +103,7 @@ async def test_a_promotion_is_approved_after_a_word_on_what_follows(site: Site, 
         assert placed
         assert (placed.order, placed.by) == (Order.APPROVE, "anna-approve")
         assert "taken it" in await tab.text("#live")
-        site.service.store.drop(placed)
+        site.service.store.drop(placed, at=site.service.clock())
 
 
 async def test_a_roll_back_wants_the_targets_name(site: Site, browser: Chromium) -> None:
@@ -123,7 +123,7 @@ async def test_a_roll_back_wants_the_targets_name(site: Site, browser: Chromium)
         placed = site.service.store.order_for(incident.id)
         assert placed
         assert placed.order is Order.ROLL_BACK
-        site.service.store.drop(placed)
+        site.service.store.drop(placed, at=site.service.clock())
 
 
 async def test_a_target_is_paused_resumed_and_swept(site: Site, browser: Chromium) -> None:
@@ -131,13 +131,18 @@ async def test_a_target_is_paused_resumed_and_swept(site: Site, browser: Chromiu
         await enter(tab, site, f"/targets/{CALM}", who="operate")
         await _do(tab, "sweep")
         assert site.swept[-1:] == [CALM]
-        await _do(tab, "pause")
+        await tab.click("[data-action=pause]")
+        await tab.js("document.querySelector('#pause-reason').focus()")
+        await tab.type("load test <b>")
+        await tab.press("Enter")
+        await tab.until("!document.querySelector('dialog')")
         pause = site.service.store.pause_of(CALM)
         assert pause
         assert pause.by == "anna-operate"
         assert pause.until
         await tab.until("document.querySelector('[data-action=resume]')")
         assert "Paused by anna-operate until" in await tab.text()
+        assert "UTC: load test <b>" in await tab.text()
         await _do(tab, "resume")
         assert site.service.store.pause_of(CALM) is None
 

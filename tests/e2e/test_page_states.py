@@ -69,6 +69,27 @@ async def test_a_session_that_ended_asks_again_and_leads_back(site: Site, browse
         assert await tab.text("#who span") == "anna-read"
 
 
+async def test_rails_that_hold_an_incident_are_named_and_can_be_lifted(site: Site, browser: Chromium) -> None:
+    async with browser.tab() as tab:
+        path = f"/incidents/{site.waiting.id}"
+        await enter(tab, site, path)
+        said = await tab.js(f"fetch('/api/v1{path}').then(r => r.json())")
+        held = [
+            {"name": "cooldown", "why": "a repair began 2 h ago", "until": "2036-01-01T00:00:00Z", "person": False},
+            {"name": "breaker", "why": "3 failed; `alignd breaker reset m` closes it", "until": None, "person": True},
+        ]
+        facts = {**said["facts"], "held": held, "held_since": "2026-01-01T00:00:00Z"}
+        await tab.answer(f"/api/v1{path}", (200, {**said, "state": "PATCHING", "facts": facts}))
+        await tab.go(site.url + path, until=READY)
+        rails = await tab.js("[...document.querySelectorAll('.rails li')].map(r => r.innerText)")
+        assert rails[0].startswith("cooldown: a repair began 2 h ago, until in ")
+        assert rails[1] == "breaker: 3 failed; alignd breaker reset m closes it, until a person ends it"
+        assert "Held since" not in await tab.text()
+        assert await tab.text("[data-action=approve]") == "Approve in spite of the rails…"
+        await tab.click("[data-action=approve]")
+        assert "cooldown, breaker" in await tab.text("dialog")
+
+
 async def test_going_back_shows_what_was_there(site: Site, browser: Chromium) -> None:
     async with browser.tab() as tab:
         await enter(tab, site)

@@ -91,13 +91,15 @@ async def test_text_is_text_whatever_it_holds(site: Site, browser: Chromium) -> 
 
 
 @pytest.mark.parametrize("dark", [False, True])
-async def test_every_view_fits_a_narrow_screen_light_and_dark(site: Site, browser: Chromium, dark: bool) -> None:
-    async with browser.tab(width=320, height=640, dark=dark) as tab:
+async def test_every_view_fits_every_screen_light_and_dark(site: Site, browser: Chromium, dark: bool) -> None:
+    async with browser.tab(dark=dark) as tab:
         await enter(tab, site)
         for name, path in _views(site).items():
             await tab.go(site.url + path, until=READY)
             await tab.js("document.querySelectorAll('details').forEach(d => { d.open = true })")
-            assert await tab.js("document.documentElement.scrollWidth") <= 320, name
+            for width in (320, 760, 1030):
+                await tab.resize(width, 640)
+                assert await tab.js("document.documentElement.scrollWidth") <= width, f"{name} at {width}"
         colour = await tab.js("getComputedStyle(document.body).backgroundColor")
         assert colour == ("rgb(16, 21, 27)" if dark else "rgb(245, 246, 248)")
         await tab.click("[data-action=theme]")
@@ -136,7 +138,7 @@ async def test_a_change_is_said_aloud(site: Site, browser: Chromium) -> None:
         await enter(tab, site)
         pause = site.service.store.pause_of(PAUSED)
         assert pause
-        site.service.store.resume(PAUSED)
+        site.service.store.resume(PAUSED, by="anna", at=site.service.clock())
         try:
             await look_again(tab, f"document.querySelector('#live').textContent.startsWith('{PAUSED}: ')")
         finally:

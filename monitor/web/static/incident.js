@@ -47,6 +47,7 @@ function holds(incident, target, can) {
     "div",
     { class: `callout ${tone}` },
     h("p", { class: "note-now" }, waits(incident) ?? coded(last.note.replace(/^action needed: /, ""))),
+    rails(incident),
     h("p", { class: "muted" }, said, doing(incident, target?.activity)),
     incident.state === "ESCALATED" ? h("p", {}, ENDED) : null,
     orders(incident, can),
@@ -55,8 +56,18 @@ function holds(incident, target, can) {
 
 const ENDED = "The daemon tries nothing more for this release. It is for a person to put another one into service.";
 
+/** Say which rails hold it, and what ends each. */
+function rails(incident) {
+  const held = incident.closed ? [] : incident.facts.held ?? [];
+  if (!held.length) return null;
+  return h("ul", { class: "rails" }, held.map((rail) => h("li", { "data-key": rail.name },
+    h("strong", {}, rail.name), ": ", coded(rail.why),
+    rail.until ? [", until ", moment(rail.until)] : rail.person ? ", until a person ends it" : null)));
+}
+
 /** Say what waits for approval; the note itself names the command of a terminal. */
 function waits(incident) {
+  if (incident.facts.held?.length) return "Rails hold it:";
   if (incident.state !== "AWAITING_APPROVAL" || !incident.action_needed) return null;
   return [release(incident.candidate), " passed every gate. Nothing more happens until a person approves or aborts."];
 }
@@ -77,7 +88,7 @@ function orders(incident, can) {
   if (!incident.orders.length) return null;
   if (!can.approve) return h("p", { class: "muted small" }, "Orders need a token with the scope “approve”.");
   const words = {
-    approve: incident.state === "OPEN" ? "Approve the repair…" : "Approve promotion…",
+    approve: APPROVALS[incident.state] ?? "Approve in spite of the rails…",
     abort: "Abort…",
     roll_back: "Roll back…",
   };
@@ -85,6 +96,8 @@ function orders(incident, can) {
   return h("div", { class: "actions" }, incident.orders.map((name) =>
     h("button", { type: "button", class: kinds[name], "data-action": name, "data-key": name }, words[name] ?? name)));
 }
+
+const APPROVALS = { OPEN: "Approve the repair…", AWAITING_APPROVAL: "Approve promotion…" };
 
 /** Say when an incident came into the state it is in. */
 function since(incident) {

@@ -23,6 +23,7 @@ function now(incident, served) {
 const ORDERS = { approve, abort, roll_back: rollBack };
 
 function approve(incident, served) {
+  if (incident.facts.held?.length) return goOn(incident, served);
   if (incident.state === "OPEN") {
     return {
       title: "Approve the repair", verb: "Approve the repair",
@@ -41,6 +42,17 @@ function approve(incident, served) {
     consequence: [
       "The candidate gets all new traffic of the target; the release in service stays warm.",
       "Sweeps of live traffic then confirm it. If they do not, the target goes back to the last known good release.",
+    ],
+  };
+}
+
+function goOn(incident, served) {
+  return {
+    title: "Go on in spite of the rails", verb: "Go on", tone: "danger",
+    facts: [...now(incident, served), ["Held by", incident.facts.held.map((rail) => rail.name).join(", ")]],
+    consequence: [
+      "The incident goes on where only time or caution held it; other rails still hold it until they are put right.",
+      "Your word stands in the incident’s timeline.",
     ],
   };
 }
@@ -70,7 +82,9 @@ function rollBack(incident, served) {
     title: "Roll back", verb: "Roll back", tone: "danger",
     facts: [...now(incident, served), ["Will serve users", release(incident.last_good)]],
     consequence: [
-      incident.last_good
+      incident.last_good && served === incident.last_good
+        ? "The last known good release serves already and goes on serving; the repair is stopped."
+        : incident.last_good
         ? "The target goes back to the last known good release at once, and the repair is stopped."
         : "No last known good release is known: the daemon looks for one, and escalates where there is none.",
       "The incident is escalated: from then on a person deals with it.",

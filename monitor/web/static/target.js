@@ -78,7 +78,8 @@ function reason(target) {
 
 function pausedWords(pause) {
   if (!pause) return "";
-  return `Paused by ${pause.by} ${pause.until ? `until ${clock(pause.until)}` : "until somebody resumes it"}.`;
+  const said = `Paused by ${pause.by} ${pause.until ? `until ${clock(pause.until)}` : "until somebody resumes it"}`;
+  return pause.why ? `${said}: ${pause.why}` : `${said}.`;
 }
 
 function figures(target) {

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from monitor.holding import begun, given_up, held, liftable, lifted
+from monitor.holding import begun, given_up, held, liftable, lifted, may_order
 from monitor.incident import IncidentId, State, open_incident
+from monitor.policy import Order
 from monitor.rails import Facts, Hold, Rails, Remediation
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -35,6 +36,15 @@ def test_a_person_lifts_what_can_be_approved_and_nothing_else() -> None:
     assert agreed.events[-1].note == "ann approved it in spite of window"
     assert liftable(agreed) == ()
     assert liftable(held(PATCHING, (BREAKER,), NOW)) == ()
+
+
+def test_an_approval_means_something_where_a_rail_can_be_lifted() -> None:
+    assert may_order(held(PATCHING, (WINDOW,), NOW), Order.APPROVE)
+    assert not may_order(held(PATCHING, (BREAKER,), NOW), Order.APPROVE)
+    assert not may_order(PATCHING, Order.APPROVE)
+    assert may_order(replace(DETECTED, state=State.OPEN), Order.APPROVE)
+    assert may_order(PATCHING, Order.ROLL_BACK)
+    assert not any(may_order(replace(DETECTED, state=State.ESCALATED), order) for order in Order)
 
 
 def test_a_repair_and_a_promotion_take_their_place_once() -> None:

@@ -115,6 +115,13 @@ async def test_guesses_are_slowed_down_and_right_tokens_pass(api: Api) -> None:
     assert signs_in.status_code == 429
 
 
+async def test_calls_without_a_token_guess_nothing(api: Api) -> None:
+    strict = replace(api, amend=lambda access: replace(access, failures_per_minute=2))
+    assert [(await strict.client().get("/api/v1/whoami")).status_code for _ in range(4)] == [401] * 4
+    signs_in = await strict.client().post("/api/v1/session", json={"token": strict.tokens["reader"]})
+    assert signs_in.status_code == 201
+
+
 async def test_a_token_may_be_a_password(api: Api) -> None:
     client = api.client()
     assert (await client.get("/api/v1/whoami", auth=("any", api.tokens["reader"]))).json()["name"] == "reader"

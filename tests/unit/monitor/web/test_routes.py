@@ -96,7 +96,8 @@ async def test_an_order_is_put_on_the_book_in_the_callers_name(api: Api) -> None
 async def test_a_target_is_paused_and_resumed(api: Api) -> None:
     operator, path = api.client("operator"), f"{API}/targets/prod/pause"
     answer = await operator.post(path, json={"until": "2030-01-01T00:00:00+02:00", "reason": "night shift"})
-    assert answer.json()["paused"]["words"] == "paused by operator until 2029-12-31 22:00 UTC"
+    assert answer.json()["paused"]["words"] == "paused by operator until 2029-12-31 22:00 UTC: night shift"
+    assert answer.json()["paused"]["why"] == "night shift"
     assert (await get(api, "/targets"))["targets"][0]["paused"]["by"] == "operator"
     refused = await operator.post(f"{API}/targets/prod/sweep")
     assert (refused.status_code, api.swept) == (409, [])
