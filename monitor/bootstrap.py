@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -11,7 +10,6 @@ from importlib.util import find_spec
 from typing import Any
 from uuid import uuid4
 
-from monitor.audits.running import AuditRules
 from monitor.channels import channels_of
 from monitor.errors import ConfigError, PluginError
 from monitor.executors.local import LocalExecutor
@@ -30,7 +28,7 @@ from monitor.store import Store
 from monitor.stores.sql import SqlStore
 from monitor.target_settings import SuiteSettings, TargetSettings
 from monitor.upkeep import Retention
-from monitor.watchers import calibrated, judge_check_of, rates_of, served_of, tripwire_of
+from monitor.watchers import audit_rules, calibrated, judge_check_of, rates_of, served_of, tripwire_of
 from probes.behavior import Suite, SuiteKind
 from probes.errors import SuiteError
 from probes.judge import Judge
@@ -43,7 +41,7 @@ from probes.transcripts.keyring import Keyring
 from probes.transcripts.store import TranscriptStore
 
 __all__ = [
-    "attacks_of", "audit_rules", "build", "judge_of", "plain_of", "recorder_of", "sites_of", "suite_of",
+    "attacks_of", "build", "judge_of", "plain_of", "recorder_of", "sites_of", "suite_of",
     "task_of", "utc_now",
 ]  # fmt: skip
 
@@ -96,13 +94,6 @@ def sites_of(
     """
     there = kept or {}
     return {t.name: there.get(t.name) or _site(t, settings, store, clock, spans) for t in settings.targets}
-
-
-def audit_rules(settings: Settings) -> AuditRules:
-    """Return what the settings say of audits."""
-    digest = hashlib.sha256(settings.model_dump_json().encode()).hexdigest()
-    audits = settings.audits
-    return AuditRules(folder=audits.folder, private_key=audits.private_key, settings_sha256=digest)
 
 
 def recorder_of(settings: Settings) -> Recorder:

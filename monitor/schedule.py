@@ -32,6 +32,8 @@ _SWEEP_SECONDS = 600.0
 _PURGE_SECONDS = 86_400.0
 _NOTIFY_SECONDS = 1.0
 _LOOK_OUT_SECONDS = 15.0
+_AUDIT_SECONDS = 20.0
+"""Between looks whether an audit is due."""
 
 
 class Rounds:
@@ -55,6 +57,8 @@ class Rounds:
         self._every("reconcile", {"incidents": _RECONCILE_SECONDS}, self._round)
         if self._service.upkeep.retention.sweep_hours is not None:
             self._every("sweep_store", {"releases": _SWEEP_SECONDS}, self._service.upkeep.sweep)
+        if self._service.audits.rules.plans:
+            self._every("audit", {"audits": _AUDIT_SECONDS}, self._service.planned.look)
         self._every("purge", {"transcripts": _PURGE_SECONDS}, self._purge)
         if self._service.outbox.channels:
             self._every("notify", {"outbox": _NOTIFY_SECONDS}, self._service.outbox.round)

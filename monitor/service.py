@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from deploy.durable import clear_scratch
 from deploy.errors import DeployError
+from monitor.audits.planned import PlannedAudits
 from monitor.audits.running import AuditRules, Audits
 from monitor.changing import retire_left
 from monitor.checks import Checks
@@ -64,6 +65,7 @@ class Service:
         self.configuration = Configuration(loaded_at=clock())
         self.checks = Checks(sites=sites, clock=clock)
         self.audits = Audits(sites=sites, store=store, clock=clock, rules=audits or AuditRules())
+        self.planned = PlannedAudits(audits=self.audits)
         self.upkeep = Upkeep(sites, store, clock, retention or Retention())
         self.mending = Mending(sites=sites, store=store, clock=clock)
         self.spans = spans
@@ -299,6 +301,7 @@ class Service:
     async def aclose(self) -> None:
         """Close connections and the store."""
         await self.outbox.aclose()
+        await self.planned.aclose()
         for site in self.sites.values():
             await site.aclose()
         await asyncio.to_thread(self.spans.close)

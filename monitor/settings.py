@@ -99,6 +99,15 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _audits_what_is_there(self) -> Self:
+        names = {t.name for t in self.targets}
+        for plan in self.audits.plans:
+            if unknown := [t for t in plan.targets if t not in names]:
+                known = ", ".join(sorted(names))
+                raise ValueError(f"audits.plans: {plan.name} names target {unknown[0]!r}; there are: {known}")
+        return self
+
+    @model_validator(mode="after")
     def _can_serve_its_repairs(self) -> Self:
         if self.signing.required and self.signing.private_key is None:
             for target in self.targets:

@@ -150,6 +150,7 @@ def _target(service: Service, name: str, stored: _Stored, series: int) -> dict[s
         "deployment": asdict(view.deployment) if view.deployment else None,
         "served": [s.to_json() for s in service.mending.served.get(name, ())],
         "mends": service.mending.mends[name],
+        "audits": service.planned.to_json(name),
         **figures,
         "urgency": urgency,
         **_checks(service, name),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
+from monitor.audits.plan import AuditPlan
+from monitor.audits.running import AuditRules
 from monitor.judge_check import JudgeCheck, gold_set
 from monitor.measure import Measure
 from monitor.observed_rates import calibration_of, observed_rates
 from monitor.policy import Rates
 from monitor.served_check import ServedCheck, served_asker
+from monitor.settings import Settings
 from monitor.store import JudgeBook, LookBook
 from monitor.target_settings import TargetSettings
 from monitor.tripwire_check import TripwireCheck, tripwire_prompts
@@ -16,7 +20,7 @@ from probes.calibration import Calibration
 from probes.judge import Judge
 from probes.target import Target
 
-__all__ = ["calibrated", "judge_check_of", "rates_of", "served_of", "tripwire_of"]
+__all__ = ["audit_rules", "calibrated", "judge_check_of", "rates_of", "served_of", "tripwire_of"]
 
 
 def rates_of(target: TargetSettings, judge: Judge) -> Rates:
@@ -95,3 +99,13 @@ def served_of(target: TargetSettings, releases: Path) -> ServedCheck | None:
         return None
     key = target.api_key.get_secret_value() if target.api_key else ""
     return ServedCheck(releases=releases, ask=served_asker(target.model, key))
+
+
+def audit_rules(settings: Settings) -> AuditRules:
+    """Return what the settings say of audits."""
+    digest = hashlib.sha256(settings.model_dump_json().encode()).hexdigest()
+    audits = settings.audits
+    plans = tuple(AuditPlan(**p.model_dump()) for p in audits.plans)
+    return AuditRules(
+        folder=audits.folder, private_key=audits.private_key, settings_sha256=digest, plans=plans
+    )  # fmt: skip

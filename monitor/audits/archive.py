@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,12 @@ class Archive:
     def ids(self, target: str = "") -> tuple[str, ...]:
         """List audits, newest first; of one target, or of all."""
         found = [p.name for p in self.folder.glob("*/") if _ID.fullmatch(p.name) and (p / AUDIT).is_file()]
-        mine = [i for i in found if not target or _target(i) == target]
+        mine = [i for i in found if not target or i[:-16] == target]
         return tuple(sorted(mine, key=lambda i: (i[-15:], i), reverse=True))
+
+    def newest(self) -> dict[str, datetime]:
+        """Return when each target's newest audit began."""
+        return {a[:-16]: datetime.strptime(a[-15:], "%Y%m%d-%H%M%S").replace(tzinfo=UTC) for a in reversed(self.ids())}
 
     def place(self, audit: str) -> Path:
         """Return where an audit lies, or will.
@@ -120,7 +125,3 @@ class Archive:
     def drop(self, request: AuditRequest) -> None:
         """Forget an audit that was begun, with all that was answered."""
         shutil.rmtree(self.folder / _WORK / request.id, ignore_errors=True)
-
-
-def _target(audit: str) -> str:
-    return audit[:-16]

@@ -68,6 +68,7 @@ def document_of(
         "ended_at": ended_at.isoformat(),
         "period": period.to_json(),
         "scheduled": request.scheduled,
+        "by": request.by,
         "seed": request.seed,
         "sections": [dict(s.way) for s, _ in swept],
         "figures": [f.to_json() for f in figures],

@@ -1,13 +1,15 @@
-"""What happened to a target in a period, by the store: incidents, decisions, words of people, releases, pauses."""
+"""What happened to a target in a period, by the store: incidents, decisions, words of people, releases, settings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from deploy.checkpoint import find_release
 from deploy.errors import DeployError
+from monitor.audit import DAEMON, SealedEntry, verify
 from monitor.audits.request import Period
 from monitor.incident import Incident
 from monitor.store import Store
@@ -15,6 +17,7 @@ from monitor.store import Store
 __all__ = ["happenings", "release_json"]
 
 _INCIDENTS = 1000
+_ENTRIES = 10_000
 
 
 def happenings(store: Store, target: str, period: Period, *, releases: Path, served: str) -> dict[str, Any]:
@@ -32,7 +35,10 @@ def happenings(store: Store, target: str, period: Period, *, releases: Path, ser
     known = {k.release: k for k in store.known(target)}
     names = {served, *(r for i in incidents for r in (i.release, i.candidate, i.last_good))}
     names |= {k.release for k in known.values() if period.holds(k.marked_at) or k.good}
-    pause = store.pause_of(target)
+    mine = {target, DAEMON, *(i.id for i in incidents), *names}
+    told = store.audit_log(since=period.begin, limit=_ENTRIES)
+    log = [e for e in told if datetime.fromisoformat(e.at) < period.end and e.subject in mine]
+    verdict = verify(store.audit_chain())
     return {
         "releases": [
             {**release_json(releases, name), "good": name in known and known[name].good, "served": name == served}
@@ -40,11 +46,14 @@ def happenings(store: Store, target: str, period: Period, *, releases: Path, ser
         ],
         "incidents": [_incident(i) for i in incidents],
         "decisions": [d for i in incidents for d in _decisions(i, period)],
-        "pauses": [
-            {"by": p.by, "at": p.at.isoformat(), "until": p.until.isoformat() if p.until else None}
-            for p in (pause,) if p and p.at < period.end and (p.until is None or p.until >= period.begin)
-        ],
+        "people": [_entry(e) for e in log if e.actor != DAEMON],
+        "daemon": [_entry(e) for e in log if e.subject == DAEMON],
+        "log": verdict.to_json(),
     }  # fmt: skip
+
+
+def _entry(entry: SealedEntry) -> dict[str, Any]:
+    return {k: v for k, v in entry.to_json().items() if k not in {"previous", "hash"}}
 
 
 def release_json(releases: Path, name: str) -> dict[str, Any]:

@@ -50,8 +50,13 @@ def _environment() -> Environment:
         loader=DictLoader(texts), autoescape=select_autoescape(default=True, default_for_string=True),
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters.update(plain=plain, moment=_moment, drawn=Markup, digest=short_digest)
+    environment.filters.update(plain=plain, moment=_moment, drawn=Markup, digest=short_digest, said=_said)
     return environment
+
+
+def _said(details: Mapping[str, Any]) -> str:
+    """Write an entry's details in a line."""
+    return ", ".join(f"{key} {value}" for key, value in details.items() if value not in {None, ""}) or "-"
 
 
 def _moment(iso: str | None) -> str:

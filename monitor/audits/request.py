@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from monitor.audit import DAEMON
+
 __all__ = ["AuditRequest", "Period"]
 
 
@@ -46,6 +48,7 @@ class AuditRequest:
         seed: Decides which attack dresses which prompt, and each probe's own seed. Audits of one seed ask the same.
         before: Audit or release to hold the figures against; empty for none.
         period: What was asked for; ``None`` lets the audit tell of the time since the one before it.
+        by: Who asked.
         scheduled: Name of the schedule that asked; empty where a person did.
     """
 
@@ -57,6 +60,7 @@ class AuditRequest:
     before: str = ""
     period: Period | None = None
     scheduled: str = ""
+    by: str = DAEMON
 
     @property
     def asked(self) -> tuple[object, ...]:
@@ -68,7 +72,7 @@ class AuditRequest:
         return {
             "id": self.id, "target": self.target, "began_at": self.began_at.isoformat(), "suites": list(self.suites),
             "seed": self.seed, "before": self.before, "period": self.period.to_json() if self.period else None,
-            "scheduled": self.scheduled,
+            "scheduled": self.scheduled, "by": self.by,
         }  # fmt: skip
 
     @staticmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
 import sys
@@ -14,11 +15,13 @@ from typing import Any
 
 from deploy.durable import write_whole
 from deploy.errors import DeployerUnavailable
+from monitor.audit import DAEMON, AuditEntry
 from monitor.audits.archive import AUDIT, OUTCOMES, Archive, canonical, is_audit
 from monitor.audits.asking import ask_sections
 from monitor.audits.comparing import against_audit, against_profile
 from monitor.audits.document import Judged, document_of, outcomes_of
 from monitor.audits.happenings import happenings, release_json
+from monitor.audits.plan import AuditPlan
 from monitor.audits.request import AuditRequest, Period
 from monitor.audits.sections import Section, sections_of
 from monitor.errors import AuditNotWritten, ConfigError, NotMeasured
@@ -47,11 +50,13 @@ class AuditRules:
 
     Attributes:
         private_key: Signs each audit's manifest; ``None`` leaves them unsigned.
+        plans: When the daemon makes audits by itself.
         settings_sha256: Digest of all settings, secrets masked.
     """
 
     folder: Path = Path("audits")
     private_key: Path | None = None
+    plans: tuple[AuditPlan, ...] = ()
     settings_sha256: str = ""
 
 
@@ -79,7 +84,7 @@ class Audits:
 
     def request(
         self, target: str, *, suites: tuple[str, ...] = (), seed: int = 0, before: str = "",
-        period: Period | None = None, scheduled: str = "",
+        period: Period | None = None, scheduled: str = "", by: str = DAEMON,
     ) -> AuditRequest:  # fmt: skip
         """Return a new request, or the unfinished one that asks the same.
 
@@ -91,7 +96,7 @@ class Audits:
         now = self.clock()
         fresh = AuditRequest(
             id=f"{target}-{now:%Y%m%d-%H%M%S}", target=target, began_at=now, suites=suites, seed=seed, before=before,
-            period=period, scheduled=scheduled,
+            period=period, scheduled=scheduled, by=by,
         )  # fmt: skip
         for begun in self.archive.unfinished():
             if begun.target != target:
@@ -132,7 +137,7 @@ class Audits:
                 sweeps = await ask_sections(request, sections, site.measure.in_full, site.target, work, say=say)
                 await self._put_together(request, site, list(zip(sections, sweeps, strict=True)), work)
             say("write", 1.0)
-            notes = await self._finish(work, self.archive.place(request.id))
+            notes = await self._finish(work, self.archive.place(request.id), self._log_head(request, work))
         log.info("audited", extra={"target": site.name, "audit": request.id})
         return Written(folder=self.archive.place(request.id), notes=notes)
 
@@ -146,7 +151,9 @@ class Audits:
         document = document_of(
             request, swept, period=period, ended_at=self.clock(), judged=_judged(site),
             settings_sha256=self.rules.settings_sha256,
-            happened=happenings(self.store, site.name, period, releases=site.releases, served=release),
+            happened=await asyncio.to_thread(
+                happenings, self.store, site.name, period, releases=site.releases, served=release
+            ),
             release=release_json(site.releases, release),
         )  # fmt: skip
         outcomes = outcomes_of(swept, key=site.measure.site_key)
@@ -184,12 +191,24 @@ class Audits:
         profile = ReleaseProfile.from_json(known.profile or {})
         return against_profile(profile, document, same_way=known.profile_key == site.measure.key)
 
-    async def _finish(self, work: Path, final: Path) -> tuple[str, ...]:
+    def _log_head(self, request: AuditRequest, work: Path) -> str:
+        """Put the audit in the audit log, once, and return the log's head: it seals all that was done before."""
+        head = work / "log_head"
+        if not head.exists():
+            digest = hashlib.sha256((work / AUDIT).read_bytes()).hexdigest()
+            entry = AuditEntry(
+                at=self.clock(), actor=request.by, action="audited", subject=request.target,
+                details={"audit": request.id, "audit_sha256": digest},
+            )  # fmt: skip
+            write_whole(head, self.store.append_audit(entry).hash)
+        return head.read_text(encoding="ascii")
+
+    async def _finish(self, work: Path, final: Path, log_head: str) -> tuple[str, ...]:
         """Lay the audit out in a process of its own: what that takes stays out of the daemon's memory."""
         key = self.rules.private_key
-        given = {"work": str(work), "final": str(final), "private_key": str(key) if key else None, "log_head": ""}
+        given = {"work": str(work), "final": str(final), "private_key": str(key) if key else None}
         child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "monitor.audits.finish", json.dumps(given),
+            sys.executable, "-m", "monitor.audits.finish", json.dumps({**given, "log_head": log_head}),
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         try:

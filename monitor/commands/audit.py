@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import importlib
 import logging
 import sys
@@ -97,6 +98,17 @@ def show_audit(
         showing.listed(archive, as_json=as_json)
 
 
+@app.command("schedule")
+def schedule(
+    config: ConfigFile = _CONFIG,
+    *,
+    count: Annotated[int, typer.Option("--next", "-n", min=1, max=1000, help="How many to list.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the audits that the daemon will make next, and those that are due or under way."""
+    showing.schedule(load_settings(config), count=count, as_json=as_json)
+
+
 @app.command("key")
 def make_key(
     path: Annotated[Path, typer.Argument(help="File to write, or one that is there, to print its public half.")],
@@ -120,7 +132,9 @@ async def _run(
     try:
         if anew:
             audits.drop_unfinished(target)
-        request = audits.request(target, suites=suites, seed=seed, before=before, period=period)
+        request = audits.request(
+            target, suites=suites, seed=seed, before=before, period=period, by=getpass.getuser()
+        )
         with Progress(*columns, console=Console(stderr=True), disable=quiet or not sys.stderr.isatty()) as progress:
             bar = progress.add_task("audit", total=1.0)
 

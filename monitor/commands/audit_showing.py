@@ -16,8 +16,9 @@ from monitor.plain_text import plain
 
 if TYPE_CHECKING:  # so that `--help` stays quick
     from monitor.audits.archive import Archive
+    from monitor.settings import Settings
 
-__all__ = ["listed", "one", "trend", "verify"]
+__all__ = ["listed", "one", "schedule", "trend", "verify"]
 
 _UNSOUND = 1
 _LINE = 4000
@@ -71,6 +72,32 @@ def trend(archive: Archive, audits: Sequence[str], page: Path | None, *, as_json
         except OSError as error:
             raise ConfigError(f"--page {page}: can't be written ({error.strerror}); give another place") from error
         print(f"wrote {page}", file=sys.stderr)
+
+
+def schedule(settings: Settings, *, count: int, as_json: bool) -> None:
+    """List what is planned, in the plan's own hours, and what was begun and is not done."""
+    from zoneinfo import ZoneInfo
+
+    from monitor.audits.archive import Archive
+    from monitor.audits.plan import next_runs
+    from monitor.bootstrap import utc_now
+    from monitor.watchers import audit_rules
+
+    rules = audit_rules(settings)
+    begun = Archive(rules.folder).unfinished()
+    runs = next_runs(rules.plans, after=utc_now(), count=count)
+    targets = tuple(t.name for t in settings.targets)
+    if as_json:
+        planned = [{"at": at.isoformat(), "plan": p.name, "targets": list(p.targets or targets)} for at, p in runs]
+        print(json.dumps({"planned": planned, "unfinished": [r.to_json() for r in begun]}, indent=2))
+        return
+    for r in begun:
+        print(f"{r.id}: begun {r.began_at:%Y-%m-%d %H:%M} UTC, not done" + (f" ({r.scheduled})" if r.scheduled else ""))
+    for at, p in runs:
+        local = at.astimezone(ZoneInfo(p.time_zone))
+        print(f"{local:%Y-%m-%d %H:%M} {p.time_zone}  {p.name}: {', '.join(p.targets or targets)}")
+    if not runs:
+        print("no audits are planned; set audits.plans, see docs/howto/audits.md")
 
 
 def verify(folder: Path, key: Path | None, private_key: Path | None) -> None:

@@ -6,7 +6,18 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from monitor.errors import StoreError
-from monitor.metrics import checks, deployment, estimates, fleet, incidents, notifications, rails, schedule, store
+from monitor.metrics import (
+    audits,
+    checks,
+    deployment,
+    estimates,
+    fleet,
+    incidents,
+    notifications,
+    rails,
+    schedule,
+    store,
+)  # fmt: skip
 from monitor.metrics.exposition import expose, wanted
 from monitor.metrics.sample import Metrics, Samples
 
@@ -15,12 +26,13 @@ __all__ = ["METRICS", "render"]
 METRICS: Metrics = {
     **fleet.METRICS, **estimates.METRICS, **checks.METRICS, **incidents.METRICS, **rails.METRICS,
     **deployment.METRICS, **store.METRICS, **schedule.METRICS, **notifications.METRICS,
+    **audits.METRICS,
 }  # fmt: skip
 """Every metric's help and labels; the reference page is made of this."""
 
 _OF_A_TARGET: tuple[Callable[[Mapping[str, Any]], Iterator[Samples]], ...] = (
     fleet.sweeps, estimates.estimates, checks.judge, checks.tripwire, incidents.incidents, rails.rails,
-    deployment.deployment, deployment.releases,
+    deployment.deployment, deployment.releases, audits.audits,
 )  # fmt: skip
 
 

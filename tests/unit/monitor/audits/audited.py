@@ -21,6 +21,10 @@ __all__ = ["KEY", "NOW", "audit", "result", "section", "sweep"]
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 KEY = "a-site-key"
+NOTHING = {
+    "releases": [], "incidents": [], "decisions": [], "people": [], "daemon": [],
+    "log": {"intact": True, "entries": 0, "head": "0" * 64, "why": ""},
+}  # fmt: skip
 
 
 def result(
@@ -73,7 +77,7 @@ def audit(
         AuditRequest(id=f"prod-{began:%Y%m%d-%H%M%S}", target="prod", began_at=began), swept,
         period=Period(begin=began - timedelta(days=1), end=began), ended_at=began, judged=judged or Judged(),
         settings_sha256="f" * 64,
-        happened=happened or {"releases": [], "incidents": [], "decisions": [], "pauses": []},
+        happened={**NOTHING, **(happened or {})},
         release={"id": "good@0123456789ab", "digest": "0123456789ab" + 52 * "0", "parent": "", "creator": "import",
                  "created_at": NOW.isoformat()},
     )  # fmt: skip

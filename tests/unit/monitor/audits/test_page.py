@@ -43,7 +43,7 @@ def page(**happened: object) -> str:
     benign = [result(i, kind=SuiteKind.BENIGN, positive=i < 1, form="question") for i in range(20)]
     document, _ = audit(
         (section(results), results), (section(benign, name="ordinary", kind=SuiteKind.BENIGN), benign),
-        happened={"releases": [], "incidents": [], "decisions": [], "pauses": [], **happened},
+        happened=happened,
     )  # fmt: skip
     return page_of(document)
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +177,23 @@ async def test_incidents_and_the_words_of_people_are_told(tmp_path: Path) -> Non
     assert (incident["state"], incident["release"]) == ("RECOVERED", world.drifted.id)
     assert next(d["state"] for d in happened["decisions"]) == "DETECTED"
     assert {r["id"] for r in happened["releases"]} >= {world.good.id, world.drifted.id, incident["candidate"]}
+    await service.aclose()
+
+
+async def test_the_audit_log_tells_who_did_what_and_the_manifest_holds_its_head(tmp_path: Path) -> None:
+    world = World(folder=tmp_path)
+    service = world.service()
+    service.store.pause(Pause(target="prod", until=None, by="ann", at=world.clock()))
+    service.store.resume("prod", by="bob", at=world.clock())
+    service.store.pause(Pause(target="elsewhere", until=None, by="eve", at=world.clock()))
+    written = await service.audits.run(service.audits.request("prod", by="carl"))
+    happened = service.audits.archive.read(written.folder.name)["happened"]
+    assert [(e["actor"], e["action"]) for e in happened["people"]] == [("ann", "paused"), ("bob", "resumed")]
+    assert happened["log"]["intact"]
+    last = service.store.audit_log()[-1]
+    assert (last.actor, last.action, last.subject) == ("carl", "audited", "prod")
+    assert json.loads((written.folder / "manifest.json").read_text())["log_head"] == last.hash
+    assert json.loads(last.details)["audit_sha256"] == sha256((written.folder / "audit.json").read_bytes()).hexdigest()
     await service.aclose()
 
 

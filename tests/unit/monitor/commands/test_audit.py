@@ -16,7 +16,7 @@ from tests.unit.monitor.command_line import Alignd, called_in
 CONFIG = """
 key: long-enough-secret
 targets: [{name: prod, endpoint: 'http://127.0.0.1:9/v1', model: m}]
-audits: {private_key: audit.pem}
+audits: {private_key: audit.pem, plans: [{name: monthly, cron: "0 6 1 * *", time_zone: Europe/Berlin}]}
 """
 FIRST, SECOND = "prod-20260301-120000", "prod-20260302-120000"
 
@@ -66,6 +66,15 @@ def test_an_audit_is_verified_by_the_sites_key_and_by_one_that_is_given(alignd: 
     (tmp_path / "audits" / FIRST / "audit.json").write_text("{}")
     assert alignd("show", FIRST, "--verify")[:2] == (1, f"{FIRST}: audit.json is not what was written\n")
     assert alignd("show", FIRST, "--verify", "--key", "no.pub")[0] == 2
+
+
+def test_what_is_planned_is_listed_in_the_plans_own_hours(alignd: Alignd) -> None:
+    code, out, _ = alignd("schedule", "--next", "3")
+    assert code == 0
+    assert [line[8:] for line in out.splitlines()] == ["01 06:00 Europe/Berlin  monthly: prod"] * 3
+    planned = json.loads(alignd("schedule", "--json")[1])["planned"]
+    assert len(planned) == 10
+    assert planned[0]["targets"] == ["prod"]
 
 
 def test_a_key_is_made_once_and_its_public_half_printed_again(alignd: Alignd, tmp_path: Path) -> None:
