@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from monitor.web.call_models import OrderBody, PauseBody, Session, SessionBody, WhoAmI
 from monitor.web.incident_models import Event, Gate, Incident, IncidentDetail, Incidents, OrderPlaced, Trial
+from monitor.web.plan_models import Plan, PlannedStep, Rail
 from monitor.web.shapes import Answer, Body, Estimate, FaultAnswer, ProblemAnswer, ReleaseKnown
 from monitor.web.target_models import (
     Doing,
@@ -41,7 +42,10 @@ __all__ = [
     "PauseBody",
     "Paused",
     "PausedUntil",
+    "Plan",
+    "PlannedStep",
     "ProblemAnswer",
+    "Rail",
     "ReleaseKnown",
     "ServedAs",
     "Session",

@@ -119,6 +119,11 @@ def _add_reads(router: APIRouter, service: Service, views: Views) -> None:
         """Say all about one incident: timeline, repairs with their gates, releases, what may be ordered."""
         return views.incident(incident)
 
+    @router.get("/incidents/{incident}/plan", **asks(Scope.READ, 404, 409))
+    async def get_plan(incident: IncidentName) -> models.Plan:
+        """Say what would be done about an incident from here, and which rails stand; does nothing of it."""
+        return await views.plan(incident)
+
     @router.get("/verdict", **asks(Scope.READ, 404))
     async def get_verdict(asked: Annotated[VerdictQuery, Query()]) -> models.Verdict:
         """Say safe, unsafe or inconclusive, for a pipeline's gate. No data is never safe."""

@@ -127,6 +127,18 @@ class Views:
             "orders": [o for o in Order if may_order(found, o)],
         })  # fmt: skip
 
+    async def plan(self, name: str) -> models.Plan:
+        """Say what would be done about an incident from here; recipes by name, for their options may hold secrets.
+
+        Raises:
+            UnknownIncident: There is none of this id.
+            ConfigError: Its target is not in the settings.
+        """
+        said = (await self._service.plan(name)).to_json()
+        return models.Plan.model_validate({
+            **{k: v for k, v in said.items() if k != "gates"}, "recipes": [r["plugin"] for r in said["recipes"]],
+        })  # fmt: skip
+
     def _incident(self, found: Incident) -> dict[str, Any]:
         said = incident_json(found, self._service.clock())
         present = found.recipes[found.recipe] if found.recipe < len(found.recipes) else ""

@@ -71,6 +71,12 @@ async def test_an_incident_shows_what_was_tried_and_each_gate(site: Site, browse
         rows = "[...document.querySelectorAll('[data-key=gates-2] > table tbody tr')].map(r => r.dataset.key)"
         assert sorted(await tab.js(rows)) == sorted(measured)
         assert await tab.js("document.querySelectorAll('#timeline + table tbody tr').length") == len(incident.events)
+        plan = await site.service.plan(incident.id)
+        assert [line.split(":")[0] for line in await _texts(tab, ".plan > li")] == [
+            "Waits for approval", "Promoting", "Confirming on live traffic"
+        ]
+        told = await tab.text("#what + dl")
+        assert all(digest in told for digest in plan.digests.values())
         assert await _texts(tab, "[aria-current=step] .step") == ["Waits for approval"]
 
 

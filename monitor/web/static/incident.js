@@ -15,18 +15,28 @@ export const title = (data) => data?.incident.id ?? "Incident";
 
 export async function load({ id }, signal) {
   const incident = await get(`/incidents/${encodeURIComponent(id)}`, signal);
-  const target = await get(`/targets/${encodeURIComponent(incident.target)}`, signal).catch(() => null);
-  return { incident, target };
+  const [target, plan] = await Promise.all([
+    get(`/targets/${encodeURIComponent(incident.target)}`, signal).catch(gone),
+    incident.closed ? null : get(`/incidents/${encodeURIComponent(id)}/plan`, signal).catch(gone),
+  ]);
+  return { incident, target, plan };
 }
 
-export function render({ incident, target }, { can }) {
+/** A target that is no longer watched is shown by its incidents alone. */
+function gone(error) {
+  if (error.status === 404 || error.status === 409) return null;
+  throw error;
+}
+
+export function render({ incident, target, plan }, { can }) {
   return [
     crumbs(toTarget(incident.target)),
     h("div", { class: "head" }, h("h1", {}, incident.id), badge(incidentWords(incident))),
     incident.headline ? h("p", { class: "lead" }, incident.headline) : null,
     holds(incident, target, can),
     h("section", { "aria-label": "Way of the incident" }, way(incident)),
-    section("what", "Releases", h("dl", { class: "facts" }, releasesOf(incident, target))),
+    section("what", "Releases", h("dl", { class: "facts" }, releasesOf(incident, target, plan))),
+    plan?.steps.length ? section("plan", "What follows", steps(plan)) : null,
     section("recipes", "Recipes and gates", trials(incident)),
     section("figures", "Figures", facts(incident.facts)),
     section("timeline", "Timeline", timeline(incident)),
@@ -60,16 +70,19 @@ const ENDED = "The daemon tries nothing more for this release. It is for a perso
 function rails(incident) {
   const held = incident.closed ? [] : incident.facts.held ?? [];
   if (!held.length) return null;
-  return h("ul", { class: "rails" }, held.map((rail) => h("li", { "data-key": rail.name },
-    h("strong", {}, rail.name), ": ", coded(rail.why),
-    rail.until ? [", until ", moment(rail.until)] : rail.person ? ", until a person ends it" : null)));
+  return h("ul", { class: "rails" }, held.map(railLine));
+}
+
+function railLine(rail) {
+  const until = rail.until ? [", until ", moment(rail.until)] : rail.person ? ", until a person ends it" : null;
+  return h("li", { "data-key": rail.name }, h("strong", {}, rail.name), ": ", coded(rail.why), until);
 }
 
 /** Say what waits for approval; the note itself names the command of a terminal. */
 function waits(incident) {
   if (incident.facts.held?.length) return "Rails hold it:";
   if (incident.state !== "AWAITING_APPROVAL" || !incident.action_needed) return null;
-  return [release(incident.candidate), " passed every gate. Nothing more happens until a person approves or aborts."];
+  return [release(incident.candidate), " passed every gate and waits for a person’s word."];
 }
 
 /** Show what stands between backticks as code. */
@@ -128,11 +141,20 @@ function step(state, incident, entered) {
 
 const STATES_END = new Set(["RECOVERED", "DISMISSED", "ESCALATED"]);
 
-function releasesOf(incident, target) {
+/** Say state by state what the daemon will do, what it waits for and what comes of a failure. */
+function steps(plan) {
+  return h("ol", { class: "plan" }, plan.steps.map((step) => h("li", { "data-key": step.state },
+    h("strong", {}, STATES[step.state]?.word ?? step.state), ": ", step.does,
+    step.person ? badge({ word: "a person’s word", tone: "warn", icon: "person" }) : null,
+    h("span", { class: "note" }, "otherwise: ", step.otherwise),
+    step.rails.length ? h("ul", { class: "rails" }, step.rails.map(railLine)) : null)));
+}
+
+function releasesOf(incident, target, plan) {
   return [
     ["Drifted release", incident.release], ["In service now", serving(target)?.release ?? target?.release],
     ["Candidate", incident.candidate], ["Last known good", incident.last_good],
-  ].map(([name, id]) => fact(name, release(id)));
+  ].map(([name, id]) => fact(name, release(id), plan?.digests[id] ?? ""));
 }
 
 function serving(target) {

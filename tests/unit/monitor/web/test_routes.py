@@ -67,6 +67,16 @@ async def test_incidents(api: Api) -> None:
     assert alone["events"][0]["state"] == "DETECTED"
 
 
+async def test_the_plan_says_what_follows_and_no_options(api: Api) -> None:
+    found = await get(api, f"/incidents/{api.incident.id}/plan")
+    said = (await api.service.plan(api.incident.id)).to_json()
+    assert [s["state"] for s in found["steps"]] == [s["state"] for s in said["steps"]]
+    assert found["digests"] == said["digests"]
+    assert found["recipes"] == ["mend"]
+    assert "options" not in str(found)
+    assert (await api.client("reader").get(f"{API}/incidents/none/plan")).status_code == 404
+
+
 async def test_a_closed_incident_shows_its_repairs(tmp_path: Path) -> None:
     async with opened(World(folder=tmp_path), through=True) as api:
         assert (await get(api, "/incidents?open=true"))["incidents"] == []
