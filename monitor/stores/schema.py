@@ -43,8 +43,7 @@ INCIDENTS = Table(
     Column("base", String), Column("began_at", String), Column("ended_at", String),
 )  # fmt: skip
 """Base, beginning and end are what rails ask of a repair; they stand in the body, too."""
-Index("one_open_incident", INCIDENTS.c.target, unique=True, sqlite_where=text("closed = 0"),
-      postgresql_where=text("NOT closed"))  # fmt: skip
+Index("one_open_incident", INCIDENTS.c.target, unique=True, sqlite_where=text("closed = 0"))
 EVENTS = Table(
     "events", META,
     Column("id", Integer, primary_key=True), Column("incident", String, nullable=False, index=True),
@@ -74,8 +73,7 @@ PROBES = Table(
 )  # fmt: skip
 IN_AN_EPOCH = text("epoch > 0")
 """Databases take the index of records only for queries that say this in so many words."""
-Index("one_record", PROBES.c.epoch, PROBES.c.purpose, PROBES.c.position, unique=True, sqlite_where=IN_AN_EPOCH,
-      postgresql_where=IN_AN_EPOCH)  # fmt: skip
+Index("one_record", PROBES.c.epoch, PROBES.c.purpose, PROBES.c.position, unique=True, sqlite_where=IN_AN_EPOCH)
 BASELINES = Table(
     "baselines", META,
     Column("target", String, primary_key=True), Column("release", String, primary_key=True),
