@@ -12,11 +12,12 @@ from starlette.routing import Route
 
 from monitor import metrics
 from monitor.api_settings import Scope
+from monitor.hook_settings import HooksSettings
 from monitor.service import Service
 from monitor.status import status_json
 from monitor.web.access import CALLER, Access, require
 from monitor.web.body import Receive
-from monitor.web.calls import CallRecord, log_call
+from monitor.web.calls import CallBook, CallRecord
 from monitor.web.guard import App, Guard, Send
 from monitor.web.guard import Scope as Connection
 from monitor.web.page import page_routes
@@ -28,16 +29,17 @@ _STATUS = "/api/v1/status"
 
 
 def make_api(
-    service: Service, *, healthy: Callable[[], bool], access: Access | None = None,
-    sweep: Callable[[str], None] = lambda _: None, record: Callable[[CallRecord], None] = log_call,
+    service: Service, *, healthy: Callable[[], bool], access: Access | None = None, hooks: HooksSettings | None = None,
+    sweep: Callable[[str], None] = lambda _: None, record: Callable[[CallRecord], None] | None = None,
 ) -> Guard:  # fmt: skip
     """Return the application.
 
     Args:
         healthy: Whether the daemon's own loops go round.
         access: Who may call; everybody may read, and only that, where it is not given.
+        hooks: What other programs may ask.
         sweep: Has a target's next batch sent now.
-        record: Puts down calls that change something, and refused ones.
+        record: Puts down calls that change something, and refused ones; in the log and the audit log if not given.
     """
     who = access or Access()
     sessions = Sessions(clock=service.clock, minutes=who.session_minutes)
@@ -46,7 +48,7 @@ def make_api(
     def make() -> App:
         from monitor.web.app import make_app  # 8 MB that a daemon which is only scraped does without
 
-        return make_app(service, access=who, sessions=sessions, sweep=sweep)
+        return make_app(service, access=who, sessions=sessions, sweep=sweep, hooks=hooks or HooksSettings())
 
     async def dispatch(scope: Connection, receive: Receive, send: Send) -> None:
         if not scope["path"].startswith("/api/") or scope["path"] == _STATUS:
@@ -57,7 +59,7 @@ def make_api(
                 made.append(await asyncio.to_thread(make))
         await made[0](scope, receive, send)
 
-    return Guard(dispatch, access=who, sessions=sessions, record=record)
+    return Guard(dispatch, access=who, sessions=sessions, record=record or CallBook(service.store, clock=service.clock))
 
 
 def _small(service: Service, healthy: Callable[[], bool]) -> Starlette:

@@ -25,7 +25,7 @@ from monitor.schedule import Rounds
 from monitor.service import Service
 from monitor.settings import Settings, digest_of
 from monitor.web.access import Access
-from monitor.web.calls import log_call
+from monitor.web.calls import CallBook
 from monitor.web.wire import make_server
 
 __all__ = ["JsonLines", "log_to_stderr", "run"]
@@ -82,10 +82,13 @@ async def run(settings: Settings, *, read: Callable[[], Settings]) -> None:
         await service.prepare()
         guard = Guard(stop)
         rounds = Rounds(service, guard)
-        access = Access.of(settings.api, settings.listen)
-        api = make_api(service, healthy=rounds.healthy, access=access, sweep=rounds.sweep_now)
+        access = Access.of(settings.api, settings.listen, settings.hooks)
+        record = CallBook(service.store, clock=service.clock)
+        api = make_api(
+            service, healthy=rounds.healthy, access=access, hooks=settings.hooks, sweep=rounds.sweep_now, record=record
+        )
         server = make_server(
-            api, record=log_call, certificate=settings.listen.tls_certificate, key=settings.listen.tls_key
+            api, record=record, certificate=settings.listen.tls_certificate, key=settings.listen.tls_key
         )
         serving = asyncio.create_task(server._serve(sockets=[listener]))  # noqa: SLF001  (signals are ours)
         rounds.start()

@@ -27,6 +27,8 @@ __all__ = ["patching", "pool_key", "staging", "verifying"]
 async def patching(incident: Incident, step: Step) -> Effect:
     """Run the present recipe in a worker; before the first one, measure what it is held against."""
     site = step.site
+    if site.recipes and not incident.recipes:
+        return effect(incident, Outcome.FAILURE, "contained, as was asked; the repair is a person's")
     if incident.recipe >= len(site.recipes):
         return effect(incident, Outcome.FAILURE, "no recipe is configured; set recipes")
     recipe = site.recipes[incident.recipe]

@@ -15,17 +15,18 @@ from monitor.changing import retire_left
 from monitor.checks import Checks
 from monitor.deploying import Asked, Deployment, deploy
 from monitor.effect import Step, known_profiles, measured
-from monitor.errors import ConfigError, NotMeasured, OpenIncident
+from monitor.errors import ConfigError, NotMeasured
 from monitor.figures import Figures
 from monitor.holding import may_order
-from monitor.incident import Incident, IncidentId, open_incident, with_facts
+from monitor.incident import Incident
 from monitor.lookout import Lookout
 from monitor.mending import Mending
+from monitor.opening import Opening
 from monitor.outbox import Outbox
 from monitor.pausing import pause_in_force, pause_words
 from monitor.plain_text import plain
 from monitor.planning import Plan, plan
-from monitor.policy import Order, may_open
+from monitor.policy import Order
 from monitor.probe_log import Epoch
 from monitor.prober import Prober, Seen
 from monitor.reconciling import Reconciler
@@ -75,6 +76,9 @@ class Service:
             outbox=self.outbox, spans=spans,
         )
         self.prober = Prober(sites=sites, store=store, clock=clock, checks=self.checks)
+        self.opening = Opening(
+            sites=sites, store=store, clock=clock, outbox=self.outbox, watched=self.prober.watched
+        )
         self.figures = Figures()
         self.lookout = Lookout(
             store=store, clock=clock, prober=self.prober, checks=self.checks, mending=self.mending, outbox=self.outbox
@@ -149,9 +153,7 @@ class Service:
         if self.store.incidents(target=site.name, open_only=True) or self.checks.frozen(site.name):
             return
         if watch.phase is Phase.BREACH:
-            previous = self.store.incidents(target=site.name, limit=1)
-            if may_open(previous[0] if previous else None, release, healthy_since=watch.healthy_since):
-                self._open(site, release, watch)
+            self.opening.on_evidence(site, release, watch)
             return
         good = {k.release for k in self.store.known(site.name) if k.good}
         if watch.certified and watch.phase is Phase.IDLE and release not in good:
@@ -208,28 +210,6 @@ class Service:
             self.activities[name] = Activity(stage=what, share=share, since=since)
 
         return say
-
-    def _open(self, site: Site, release: str, watch: Watch) -> None:
-        now = self.clock()
-        figures = {
-            "log_evidence": watch.log_r, "n": watch.gauge.n, "harmful": int(watch.gauge.total),
-            "missing": watch.missing, "gamma_breach": watch.rates.gamma_breach, "epoch": watch.epoch.id,
-            "position": watch.position, "fired": list(watch.fired),
-        }  # fmt: skip
-        incident = open_incident(
-            incident=IncidentId(f"{site.name}-{now:%Y%m%d-%H%M%S}"),
-            target=site.name,
-            release=release,
-            recipes=tuple(r.plugin for r in site.recipes),
-            now=now,
-            note=watch.told(release),
-        )
-        try:
-            opened = with_facts(incident, {"evidence": figures})
-            self.store.create(opened, letters=self.outbox.of(opened))
-        except OpenIncident:
-            return
-        log.warning("incident_opened", extra={"target": site.name, "incident": incident.id, "release": release})
 
     async def reconcile(self, incident: str) -> Incident:
         """Carry an incident one step on.

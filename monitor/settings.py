@@ -26,6 +26,7 @@ from monitor.daemon_settings import (
     TranscriptSettings,
 )
 from monitor.errors import ConfigError
+from monitor.hook_settings import HooksSettings
 from monitor.notify_settings import NotificationSettings
 from monitor.policy import Mode
 from monitor.rail_settings import FleetSettings
@@ -70,6 +71,8 @@ class Settings(BaseSettings):
     """Where metrics and status are served."""
     api: ApiSettings = ApiSettings()
     """Who may call the HTTP API."""
+    hooks: HooksSettings = HooksSettings()
+    """What other programs may ask by web hooks."""
     transcripts: TranscriptSettings = TranscriptSettings()
     """What is kept of prompts and completions."""
     notifications: tuple[NotificationSettings, ...] = Field(default=(), max_length=20)
@@ -86,6 +89,7 @@ class Settings(BaseSettings):
         ):  # fmt: skip
             if doubled := sorted({n for n in names if names.count(n) > 1}):
                 raise ValueError(f"two {what} are named {doubled[0]!r}; names must differ")
+        self.hooks.check_targets(frozenset(t.name for t in self.targets))
         return self
 
     @model_validator(mode="after")

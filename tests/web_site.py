@@ -11,6 +11,7 @@ import httpx
 
 from monitor.api import make_api
 from monitor.api_settings import Scope, TokenSettings
+from monitor.hook_settings import HooksSettings
 from monitor.incident import Incident
 from monitor.service import Service
 from monitor.web.access import Access, digest_of, new_token
@@ -41,6 +42,7 @@ class Api:
     expires: datetime | None = None
     swept: list[str] = field(default_factory=list)
     records: list[CallRecord] = field(default_factory=list)
+    hooks: HooksSettings = field(default_factory=HooksSettings)
     amend: Callable[[Access], Access] = lambda access: access
 
     def __post_init__(self) -> None:
@@ -50,7 +52,7 @@ class Api:
         )
         self.access = self.amend(Access(tokens=tokens, open_to_read=False))
         self.app = make_api(
-            self.service, healthy=lambda: True, access=self.access, sweep=self.swept.append,
+            self.service, healthy=lambda: True, access=self.access, hooks=self.hooks, sweep=self.swept.append,
             record=self.records.append,
         )  # fmt: skip
 

@@ -8,12 +8,13 @@ import ipaddress
 import secrets
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from urllib.parse import urlsplit
 
 from monitor.api_settings import ApiSettings, Scope, TokenSettings
 from monitor.daemon_settings import ListenSettings
+from monitor.hook_settings import HooksSettings
 from monitor.web.problems import Problem
 
 __all__ = [
@@ -108,16 +109,19 @@ class Access:
     requests_per_minute: float = 600.0
     failures_per_minute: float = 10.0
     secure: bool = False
+    hook_secret: bytes = field(default=b"", repr=False)
 
     @staticmethod
-    def of(api: ApiSettings, listen: ListenSettings) -> Access:
+    def of(api: ApiSettings, listen: ListenSettings, hooks: HooksSettings | None = None) -> Access:
         """Make it of the settings."""
+        secret = hooks.alertmanager.secret if hooks else None
         public = urlsplit(listen.public_url).hostname or "localhost"
         return Access(
             tokens=api.tokens, hosts=frozenset(h.lower() for h in ("localhost", listen.host, public, *api.hosts)),
             open_to_read=not api.tokens and _is_loopback(listen.host), protect_metrics=api.protect_metrics,
             session_minutes=api.session_minutes, requests_per_minute=api.requests_per_minute,
             failures_per_minute=api.failures_per_minute, secure=listen.tls_certificate is not None,
+            hook_secret=secret.get_secret_value().encode() if secret else b"",
         )  # fmt: skip
 
     @property

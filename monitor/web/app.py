@@ -10,8 +10,10 @@ from starlette.exceptions import HTTPException
 
 from monitor import __version__
 from monitor.errors import ConfigError, LogFault, StoreError, UnknownIncident
+from monitor.hook_settings import HooksSettings
 from monitor.service import Service
 from monitor.web.access import Access
+from monitor.web.hook_routes import make_hook_router
 from monitor.web.models import ProblemAnswer
 from monitor.web.problems import MEDIA_TYPE, PROBLEM, Fault, Problem, invalid
 from monitor.web.routes import Sweeper, make_router
@@ -32,7 +34,9 @@ _SCHEMES = {
 }  # fmt: skip
 
 
-def make_app(service: Service, *, access: Access, sessions: Sessions, sweep: Sweeper) -> FastAPI:
+def make_app(
+    service: Service, *, access: Access, sessions: Sessions, sweep: Sweeper, hooks: HooksSettings
+) -> FastAPI:
     """Return the application. Its OpenAPI document is made when it is asked for."""
     app = FastAPI(
         title="alignd", version=__version__, description=_ABOUT, openapi_url="/api/v1/openapi.json", docs_url=None,
@@ -40,6 +44,7 @@ def make_app(service: Service, *, access: Access, sessions: Sessions, sweep: Swe
     )  # fmt: skip
     app.include_router(make_router(service, sweep=sweep))
     app.include_router(make_session_router(access, sessions))
+    app.include_router(make_hook_router(service, settings=hooks.alertmanager, sweep=sweep))
     _add_refusals(app)
     make_document = app.openapi
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 
 from pydantic import AwareDatetime, Field
 
@@ -10,7 +11,9 @@ from monitor.api_settings import Scope
 from monitor.policy import Order
 from monitor.web.shapes import Answer, Body
 
-__all__ = ["OrderBody", "PauseBody", "Session", "SessionBody", "WhoAmI"]
+__all__ = [
+    "AlertOutcome", "AlertTaken", "AlertsTaken", "OrderBody", "PauseBody", "Session", "SessionBody", "WhoAmI",
+]  # fmt: skip
 
 
 class OrderBody(Body):
@@ -27,6 +30,36 @@ class PauseBody(Body):
     """When it ends by itself, with a time zone; null: never."""
     reason: str = Field(default="", max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
     """Why, one line."""
+
+
+class AlertOutcome(StrEnum):
+    """What was made of an alert."""
+
+    ACTED = "acted"
+    REFUSED = "refused"
+    UNMATCHED = "unmatched"
+    RESOLVED = "resolved"
+    DUPLICATE = "duplicate"
+    OLDER = "older"
+
+
+class AlertTaken(Answer):
+    """What was made of one alert."""
+
+    fingerprint: str
+    outcome: AlertOutcome
+    target: str
+    """The target that it is about; empty where no rule matched."""
+    incident: str | None
+    """The incident that it opened."""
+    why: str
+    """Why it was refused."""
+
+
+class AlertsTaken(Answer):
+    """What was made of a delivery, alert by alert."""
+
+    alerts: tuple[AlertTaken, ...]
 
 
 class SessionBody(Body):

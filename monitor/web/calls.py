@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import datetime
 
-__all__ = ["CallRecord", "log_call"]
+from monitor.audit import AuditEntry
+from monitor.store import AuditBook
+from monitor.web.limits import Limits
+
+__all__ = ["CallBook", "CallRecord"]
 
 log = logging.getLogger("alignd")
+
+_STRANGERS_PER_MINUTE = 120
+"""Refusals of callers without a token that the audit log takes: a flood of them must not fill the disk for good. The
+daemon's own log has them all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +28,7 @@ class CallRecord:
     Attributes:
         caller: The token's name; ``anonymous`` where none was shown.
         problem: Kind of what was refused, empty where nothing was.
+        path: Empty where no request could be read.
     """
 
     caller: str
@@ -26,7 +38,30 @@ class CallRecord:
     status: int
     problem: str
 
+    @property
+    def action(self) -> str:
+        """Its stable name."""
+        return "api_refused" if self.problem else "api_call"
 
-def log_call(call: CallRecord) -> None:
-    """Write a call to the daemon's log."""
-    log.info("api_refused" if call.problem else "api_call", extra=asdict(call))
+
+class CallBook:
+    """Puts calls down in the daemon's log and in the audit log."""
+
+    def __init__(
+        self, audit: AuditBook, *, clock: Callable[[], datetime], steady: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Take the audit log, the time, and a clock that nobody sets."""
+        self._audit = audit
+        self._clock = clock
+        self._strangers = Limits(per_minute=_STRANGERS_PER_MINUTE, clock=steady)
+
+    def __call__(self, call: CallRecord) -> None:
+        """Put a call down."""
+        log.info(call.action, extra=asdict(call))
+        if call.caller == "anonymous" and self._strangers.take(""):
+            return
+        details = {k: v for k, v in asdict(call).items() if k not in {"caller", "path"}}
+        self._audit.append_audit(AuditEntry(
+            at=self._clock(), actor=call.caller, action=call.action, subject=call.path or call.address,
+            details=details,
+        ))  # fmt: skip

@@ -10,12 +10,14 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from monitor.api_settings import Scope as Grant
 from monitor.web.access import ANONYMOUS, CALLER, Access, Caller, unauthorized, well_formed
 from monitor.web.body import Receive, read_whole, replayed
 from monitor.web.calls import CallRecord
 from monitor.web.limits import Limits
 from monitor.web.problems import MEDIA_TYPE, PROBLEM, Problem
 from monitor.web.sessions import Sessions, same
+from monitor.web.signature import SIGNATURE, TIMESTAMP, is_signed
 
 __all__ = ["Call", "Guard"]
 
@@ -26,6 +28,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _OPEN = frozenset({"/health", "/healthz"})
 _LOGIN = "/api/v1/session"
+_HOOK = "/api/v1/hooks/alertmanager"
 _PATH_MAX = 200
 _NOT_REFUSED, _UNKNOWN = 404, 401
 _BODY_SECONDS = 10.0
@@ -86,7 +89,12 @@ class Call:
     @property
     def shows_token(self) -> bool:
         """Whether it may be a guess: a page that was left open without a session guesses nothing."""
-        return self.is_login or "authorization" in self.headers
+        return self.is_login or self.is_signed or "authorization" in self.headers
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether it shows a signature in place of a token."""
+        return self.path == _HOOK and SIGNATURE in self.headers and "authorization" not in self.headers
 
     @property
     def of_api(self) -> bool:
@@ -128,7 +136,10 @@ class Guard:
             caller = scope[CALLER] = self._admitted(call)
             if call.changes:
                 announced = call.one("content-length")
-                receive = replayed(await read_whole(receive, announced=announced, seconds=_BODY_SECONDS), receive)
+                body = await read_whole(receive, announced=announced, seconds=_BODY_SECONDS)
+                if call.is_signed:
+                    caller = scope[CALLER] = self._signer(call, body)
+                receive = replayed(body, receive)
             await self._app(scope, receive, answer)
         except Problem as problem:
             scope[PROBLEM] = problem
@@ -163,7 +174,7 @@ class Guard:
         caller = self._caller(call)
         if caller.scopes and caller.name != ANONYMOUS.name:
             _check_pace(self._calls.take(f"token {caller.name}"))
-        wants_token = (call.of_api and not call.is_login) or (
+        wants_token = (call.of_api and not call.is_login and not call.is_signed) or (
             call.path == "/metrics" and self._access.protect_metrics
         )
         if wants_token and not caller.scopes:
@@ -187,6 +198,17 @@ class Guard:
         except Problem:
             _check_pace(self._failures.wait(call.address))
             raise
+
+    def _signer(self, call: Call, body: bytes) -> Caller:
+        _check_pace(self._failures.wait(call.address))
+        secret, now = self._access.hook_secret, self._sessions.clock()
+        shown, at = call.one(SIGNATURE), call.one(TIMESTAMP)
+        if not secret or not is_signed(body, signature=shown, timestamp=at, secret=secret, now=now):
+            raise unauthorized(
+                "the signature is not right: sign with hooks.alertmanager.secret, and send the time as "
+                "X-Grafana-Alerting-Timestamp"
+            )
+        return Caller(name="signed-webhook", scopes=frozenset({Grant.OPERATE}))
 
     def _of_session(self, call: Call, secret: str) -> Caller:
         session = self._sessions.find(secret)

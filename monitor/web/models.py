@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from monitor.web.call_models import OrderBody, PauseBody, Session, SessionBody, WhoAmI
+from monitor.web.call_models import (
+    AlertOutcome,
+    AlertsTaken,
+    AlertTaken,
+    OrderBody,
+    PauseBody,
+    Session,
+    SessionBody,
+    WhoAmI,
+)
 from monitor.web.incident_models import Event, Gate, Incident, IncidentDetail, Incidents, OrderPlaced, Trial
 from monitor.web.plan_models import Plan, PlannedStep, Rail
 from monitor.web.shapes import Answer, Body, Estimate, FaultAnswer, ProblemAnswer, ReleaseKnown
@@ -24,6 +33,9 @@ from monitor.web.target_models import (
 )
 
 __all__ = [
+    "AlertOutcome",
+    "AlertTaken",
+    "AlertsTaken",
     "Answer",
     "Body",
     "Doing",
