@@ -40,6 +40,8 @@ from monitor.spans import Span, Value
 __all__ = ["Destination", "OpenTelemetrySpans", "incident_span_id", "incident_trace_id"]
 
 _INCIDENT = "alignd.incident"
+_DELAY_MILLISECONDS = 1000.0
+"""As long as spans wait for others; a kill loses what waits."""
 _TRACEPARENT = "00-{:032x}-{:016x}-01"
 
 
@@ -80,7 +82,8 @@ class OpenTelemetrySpans:
             sampler=ParentBased(root=_Incidents(destination.sample_ratio)), id_generator=_Ids(), shutdown_on_exit=False,
         )  # fmt: skip
         batches = BatchSpanProcessor(
-            exporter, max_queue_size=destination.queue, max_export_batch_size=min(512, destination.queue),
+            exporter, max_queue_size=destination.queue, schedule_delay_millis=_DELAY_MILLISECONDS,
+            max_export_batch_size=min(512, destination.queue),
             export_timeout_millis=destination.timeout_seconds * 1000,
         )  # fmt: skip
         self._provider.add_span_processor(batches)

@@ -23,8 +23,10 @@ from monitor.policy import Mode, Order
 from monitor.served_check import Served
 from monitor.service import Service
 from monitor.store import Pause
+from monitor.telemetry import incident_trace_id
 from monitor.testing import FakeNotifier
 from probes.suites import builtin
+from tests.collector import collecting
 from tests.e2e.test_daemon_checks import check, drift_of, drifting, with_judge
 from tests.e2e.test_daemon_fake import breach, carry_on
 from tests.fake_site import World
@@ -44,6 +46,7 @@ notifications:
 - name: hook
   plugin: webhook
   options: {{url: "{hook}", secrets: [0123456789abcdef], timeout_seconds: 60}}
+tracing: {{endpoint: "{collector}", headers: {{x-key: {{env: TRACE_KEY}}}}}}
 """
 
 
@@ -178,7 +181,7 @@ def daemon(folder: Path) -> subprocess.Popen[bytes]:
     with (folder / "log").open("ab") as out:
         return subprocess.Popen(
             [sys.executable, "-m", "monitor", "run", "--config", str(folder / "alignd.yaml")],
-            cwd=ROOT, stderr=out, stdout=out, env={**os.environ, "PYTHONPATH": str(ROOT)},
+            cwd=ROOT, stderr=out, stdout=out, env={**os.environ, "PYTHONPATH": str(ROOT), "TRACE_KEY": "a secret key"},
         )  # fmt: skip
 
 
@@ -190,23 +193,25 @@ async def until(hook: Receiver, count: int) -> None:
         await asyncio.wait_for(hook.arrived.wait(), end - time.monotonic())
 
 
-async def test_what_a_killed_daemon_was_sending_is_sent_again(tmp_path: Path) -> None:
-    port, api = free_port(), free_port()
-    server = subprocess.Popen([sys.executable, "-m", "tests.fake_server", str(port), "m", "x"], cwd=ROOT)
-    try:
-        async with receiving(HANGS) as hook:
-            (tmp_path / "alignd.yaml").write_text(CONFIG.format(port=port, api=api, hook=hook.url))
-            first = daemon(tmp_path)
-            await until(hook, 1)
-            first.kill()
-            first.wait(20)
-            second = daemon(tmp_path)
-            await until(hook, 3)
-            second.terminate()
-            assert second.wait(20) == 0
-    finally:
-        server.terminate()
-        server.wait(10)
+async def test_what_a_killed_daemon_was_sending_is_sent_again_and_traces_hold_no_text(tmp_path: Path) -> None:
+    with collecting() as collector:
+        port, api = free_port(), free_port()
+        server = subprocess.Popen([sys.executable, "-m", "tests.fake_server", str(port), "m", "x"], cwd=ROOT)
+        try:
+            async with receiving(HANGS) as hook:
+                text = CONFIG.format(port=port, api=api, hook=hook.url, collector=collector.url)
+                (tmp_path / "alignd.yaml").write_text(text)
+                first = daemon(tmp_path)
+                await until(hook, 1)
+                first.kill()
+                first.wait(20)
+                second = daemon(tmp_path)
+                await until(hook, 3)
+                second.terminate()
+                assert second.wait(20) == 0
+        finally:
+            server.terminate()
+            server.wait(10)
     said = [json.loads(r.body) for r in hook.got]
     assert said[0] == said[1], "the same notification, and under the same id"
     assert [s["kind"] for s in said[1:3]] == ["incident_opened", "action_needed"]
@@ -214,4 +219,11 @@ async def test_what_a_killed_daemon_was_sending_is_sent_again(tmp_path: Path) ->
     log = (tmp_path / "log").read_text()
     assert '"action": "notified"' in log
     assert "0123456789abcdef" not in log
+    assert "a secret key" not in log
+    assert {h["x-key"] for h in collector.headers} == {"a secret key"}
+    steps = [s for _, s in collector.spans if s.name.startswith("alignd.step")]
+    assert {s.trace_id for s in steps} <= {incident_trace_id(said[0]["incident"]).to_bytes(16)}, "a kill may lose some"
+    assert collector.named("alignd.sweep")
+    spans = str([s for _, s in collector.spans])
+    assert not any(b.prompt in spans for b in builtin("harm_probe").behaviors)
     assert not any(b.prompt in json.dumps(said) for b in builtin("harm_probe").behaviors)

@@ -94,6 +94,14 @@ CASES: Mapping[str, Case] = {
         fires=['alignd_transcripts_failed_total{target="a"} 0x10 1x60'],
         silent=['alignd_transcripts_failed_total{target="a"} 1x70'], minutes=20,
     ),
+    "AligndNobodyTold": Case(
+        fires=['alignd_notifications_oldest_pending_seconds{channel="c"} 901'],
+        silent=['alignd_notifications_oldest_pending_seconds{channel="c"} 899'], minutes=0,
+    ),
+    "AligndDeadLetter": Case(
+        fires=['alignd_notifications_total{channel="c", outcome="dead"} 0x10 1x60'],
+        silent=['alignd_notifications_total{channel="c", outcome="failed"} 0x10 1x60'], minutes=20,
+    ),
     "AligndBreach": Case(fires=[evidence(13.8), BREACH], silent=[evidence(13.7), BREACH], minutes=0),
     "AligndWarning": Case(fires=[evidence(9.3), WARN, BREACH], silent=[evidence(13.9), WARN, BREACH], minutes=0),
     "AligndASROverLimit": Case(
