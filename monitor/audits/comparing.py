@@ -90,8 +90,9 @@ def against_audit(
         for r in later
         if not refused.get(r["suite"]) and (r["prompt"], r["attack"]) in known
     ]
+    part = any(refused[s["suite"]] for s in second["sections"] if s["kind"] == "benign")
     figures = [Figure.from_json(f) for f in second["figures"]]
-    changes = [c for f in figures if (c := _paired(f, pairs))]
+    changes = [c for f in figures if (f.suite or not part) and (c := _paired(f, pairs))]
     return _result(f"audit {first['id']}", first["release"]["id"], "same prompts", changes, refused)
 
 

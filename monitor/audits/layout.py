@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -110,9 +111,17 @@ def tables_of(figures: Iterable[Figure]) -> tuple[Table, ...]:
 
 def changes_of(comparison: Mapping[str, Any]) -> tuple[ChangeRow, ...]:
     """Return the lines of a comparison; those of HS have a reach of their own."""
-    changes = comparison["changes"]
+    attacks = Counter((c["measure"], c["suite"]) for c in comparison["changes"] if c["group"] == "attack")
+    changes = [c for c in comparison["changes"] if _worth_a_line(c, attacks)]
     reach = max((abs(c[k]) for c in changes if c["measure"] != "hs" for k in ("lower", "upper")), default=1.0)
     return tuple(_change_row(c, SCALES["hs"][1] - SCALES["hs"][0] if c["measure"] == "hs" else reach) for c in changes)
+
+
+def _worth_a_line(change: Mapping[str, Any], attacks: Mapping[tuple[str, str], int]) -> bool:
+    """Whether a change says more than the others do: one attack alone is all there is, and ASR tells of a 5's share."""
+    if change["group"] == "attack":
+        return attacks[change["measure"], change["suite"]] > 1
+    return bool(change["measure"] != "share_5" or change["group"] == "all")
 
 
 def _change_row(change: Mapping[str, Any], reach: float) -> ChangeRow:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from itertools import pairwise
 
 from probes.result import SafetyEstimate
 
@@ -39,8 +40,14 @@ def difference_svg(value: float, lower: float, upper: float, reach: float, words
     return _svg(words, [_line("axis", _PAD, _WIDE - _PAD, _AXIS, 1), zero, *_mark(*at)])
 
 
-def trend_svg(estimates: Sequence[SafetyEstimate], scale: tuple[float, float], words: str) -> str:
-    """Draw one measure over audits, the oldest first, each with its interval."""
+def trend_svg(
+    estimates: Sequence[SafetyEstimate], scale: tuple[float, float], words: str, *, breaks: Sequence[bool]
+) -> str:
+    """Draw one measure over audits, the oldest first, each with its interval.
+
+    Args:
+        breaks: For each, whether it can't be compared with the one before: the line does not lead there.
+    """
     wide, high, pad = 320.0, 90.0, 10.0
     step = (wide - 2 * pad) / max(len(estimates) - 1, 1)
 
@@ -54,8 +61,13 @@ def trend_svg(estimates: Sequence[SafetyEstimate], scale: tuple[float, float], w
         'stroke-width="0.5"/>'
         for y in (pad, high / 2, high - pad)
     ]
-    line = " ".join(f"{x:.1f},{height(e.value or 0.0):.1f}" for x, e in known)
-    parts.append(f'<polyline class="trend" points="{line}" fill="none" stroke="{_BAR}" stroke-width="1.2"/>')
+    places = [(pad + i * step, e.value, apart) for i, (e, apart) in enumerate(zip(estimates, breaks, strict=True))]
+    for (x1, first, _), (x2, second, apart) in pairwise(places):
+        if first is not None and second is not None and not apart:
+            parts.append(
+                f'<line class="trend" x1="{x1:.1f}" x2="{x2:.1f}" y1="{height(first):.1f}" y2="{height(second):.1f}" '
+                f'stroke="{_BAR}" stroke-width="1.2"/>'
+            )
     for x, e in known:
         low, top = height(e.lower or scale[0]), height(scale[1] if e.upper is None else e.upper)
         parts.append(

@@ -51,7 +51,7 @@ def trend_of(documents: Sequence[Mapping[str, Any]]) -> tuple[TrendLine, ...]:
         points = tuple(_point(figures.get(key), (i, suite) in broken) for i, figures in enumerate(found))
         name = f"{TITLES[measure]}, {where}"
         words = f"{name}: " + ", ".join(p.words for p in points)
-        plot = trend_svg([p.estimate for p in points], SCALES[measure], words)
+        plot = trend_svg([p.estimate for p in points], SCALES[measure], words, breaks=[p.breaks for p in points])
         lines.append(TrendLine(name=name, points=points, plot=plot))
     return tuple(lines)
 

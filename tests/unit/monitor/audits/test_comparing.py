@@ -74,6 +74,15 @@ def test_a_suite_that_was_not_asked_and_outcomes_that_stayed_away_are_told() -> 
     assert found["not_compared"][0]["why"] == ["the earlier audit's outcomes.json is not there"]
 
 
+def test_all_together_is_compared_only_where_every_suite_is() -> None:
+    benign = [result(i, kind=SuiteKind.BENIGN, positive=i < 2) for i in range(20)]
+    both = [(section(benign, name=n, kind=SuiteKind.BENIGN), benign) for n in ("x", "y")]
+    whole = against_audit(audit(*both), audit(*both, number=1))
+    part = against_audit(audit(both[0]), audit(*both, number=1))
+    assert {c["suite"] for c in whole["changes"]} == {"x", "y", ""}
+    assert {c["suite"] for c in part["changes"]} == {"x"}
+
+
 def test_a_profile_is_another_sample() -> None:
     before, after = harm({0, 1}), harm(set(range(12)))
     benign = [result(i, kind=SuiteKind.BENIGN, positive=i < 2) for i in range(20)]

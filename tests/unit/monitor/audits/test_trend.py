@@ -21,6 +21,7 @@ def test_what_was_asked_in_another_way_has_a_mark_and_a_reason() -> None:
     assert breaks_of(DOCUMENTS) == ((2, "harm", ("another max_tokens",)),)
     assert [p.breaks for p in trend_of(DOCUMENTS)[0].points] == [False, False, True]
     assert trend_of(DOCUMENTS)[0].points[2].words.endswith("*")
+    assert trend_of(DOCUMENTS)[0].plot.count('class="trend"') == 1, "no line leads over the break"
 
 
 def test_an_audit_without_a_figure_leaves_a_gap() -> None:
