@@ -9,12 +9,10 @@ import pytest
 
 from monitor.policy import Order
 from tests.chromium_host import Chromium, Tab
-from tests.e2e.page_fixtures import READY, browser, enter, site
+from tests.e2e.page.entering import READY, enter
 from tests.page_site import CALM, ENDED, WAITS, Site
 
-__all__ = ["browser", "site"]
-
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 NAMED = {"button", "link", "textbox", "combobox", "table", "dialog", "image", "heading", "columnheader"}
 FOCUSED = "(document.activeElement.dataset.action ?? document.activeElement.textContent.trim())"

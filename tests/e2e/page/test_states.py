@@ -5,12 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.chromium_host import Chromium, Tab
-from tests.e2e.page_fixtures import READY, browser, enter, look_again, site
+from tests.e2e.page.entering import READY, enter, look_again
 from tests.page_site import CALM, WAITS, Site
 
-__all__ = ["browser", "site"]
-
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 TARGETS = "/api/v1/targets"
 

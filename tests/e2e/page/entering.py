@@ -1,30 +1,13 @@
-"""One browser and one site for the tests of the page, and how a person gets in."""
+"""How a person gets in, and comes back."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from tests.chromium_host import Tab
+from tests.page_site import Site
 
-import pytest
-import pytest_asyncio
-
-from tests.chromium_host import Chromium, Tab, chromium
-from tests.page_site import Site, page_site
-
-__all__ = ["READY", "browser", "enter", "look_again", "site"]
+__all__ = ["READY", "enter", "look_again"]
 
 READY = "document.querySelector('main h1') && !document.querySelector('main').hasAttribute('aria-busy')"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
-    async with page_site(tmp_path_factory.mktemp("site")) as made:
-        yield made
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Chromium]:
-    async with chromium() as started:
-        yield started
 
 
 async def enter(tab: Tab, site: Site, path: str = "/", *, who: str = "approve") -> None:
