@@ -126,7 +126,7 @@ async def test_a_pause_holds_everything_with_its_reason(tmp_path: Path, containm
         held = await service.reconcile(incident.id)
     assert (held.state, held.events[-1].note) == (State.OPEN, "held by pause: by ann: a new disk"), "not given up"
     assert effects(world) == before
-    service.store.resume("prod")
+    service.store.resume("prod", by="ann", at=world.clock.now)
     assert (await carry_on(world, service, held)).state is State.RECOVERED
     await service.aclose()
 
