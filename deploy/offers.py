@@ -15,12 +15,14 @@ from deploy.record import PromotionRecord
 __all__ = [
     "Closing",
     "Layering",
+    "Quarantining",
     "Reasserting",
     "Renewing",
     "Reversible",
     "Wrapper",
     "closing",
     "layering",
+    "quarantining",
     "reasserting",
     "renewing",
     "reversible",
@@ -105,6 +107,24 @@ class Renewing(Protocol):
 
 
 @runtime_checkable
+class Quarantining(Protocol):
+    """A deployer that can keep users from a target: what stands before the servers answers 503."""
+
+    async def quarantine(self, why: str) -> None:
+        """Answer nobody until the next promotion; requests in flight end where they began. Again does no harm.
+
+        What is up stays up and answers at its own endpoint, so that it can be measured and repaired.
+
+        Args:
+            why: What users are told, where the front can say so.
+
+        Raises:
+            DeployerUnavailable: The serving side does not answer, or did not do it yet.
+        """
+        ...
+
+
+@runtime_checkable
 class Layering(Protocol):
     """A deployer whose servers keep one full checkpoint loaded and take adapters on it, and nothing else."""
 
@@ -142,6 +162,10 @@ class Wrapper(Protocol):
         """Return what serves a release afresh, if the wrapped one does."""
         ...
 
+    def quarantining(self) -> Quarantining | None:
+        """Return what keeps users from a target, if the wrapped one does."""
+        ...
+
     def layering(self) -> Layering | None:
         """Return what serves adapters alone, if the wrapped one does."""
         ...
@@ -170,6 +194,13 @@ def renewing(deployer: Deployer) -> Renewing | None:
     if isinstance(deployer, Wrapper):
         return deployer.renewing()
     return deployer if isinstance(deployer, Renewing) else None
+
+
+def quarantining(deployer: Deployer) -> Quarantining | None:
+    """Return the deployer where it can keep users from a target."""
+    if isinstance(deployer, Wrapper):
+        return deployer.quarantining()
+    return deployer if isinstance(deployer, Quarantining) else None
 
 
 def layering(deployer: Deployer) -> Layering | None:

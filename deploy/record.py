@@ -46,6 +46,7 @@ class PromotionRecord:
         fence: Times that a deployer took over.
         holder: The one that did last, as it calls itself.
         claimed_at: When, ISO 8601; empty before the first.
+        withheld: Why nobody gets an answer until the next promotion; empty where users are served.
     """
 
     desired: str = ""
@@ -53,6 +54,7 @@ class PromotionRecord:
     fence: int = 0
     holder: str = ""
     claimed_at: str = ""
+    withheld: str = ""
 
     @property
     def earlier(self) -> tuple[str, ...]:
@@ -85,10 +87,14 @@ class PromotionRecord:
     def promoted(self, release: str, *, at: datetime) -> PromotionRecord:
         """Give a release the traffic; the same one again is no new promotion."""
         if release == self.desired:
-            return self
+            return replace(self, withheld="") if self.withheld else self
         before = self.history or ((Promotion(release=self.desired, at=""),) if self.desired else ())
         new = Promotion(release=release, at=at.isoformat(timespec="seconds"), by=self.holder)
-        return replace(self, desired=release, history=(*before, new)[-_HISTORY_MAX:])
+        return replace(self, desired=release, history=(*before, new)[-_HISTORY_MAX:], withheld="")
+
+    def quarantined(self, why: str) -> PromotionRecord:
+        """Let nobody have an answer until the next promotion, of the same release too."""
+        return replace(self, withheld=why)
 
     def rolled_back(self, release: str, *, at: datetime) -> PromotionRecord:
         """Give an earlier release the traffic; what is left was a mistake, and no later roll-back leads to it."""
@@ -100,7 +106,7 @@ class PromotionRecord:
         """Return plain values."""
         return {
             "active": self.desired, "previous": self.previous, "fence": self.fence, "holder": self.holder,
-            "claimed_at": self.claimed_at, "history": [asdict(p) for p in self.history],
+            "claimed_at": self.claimed_at, "withheld": self.withheld, "history": [asdict(p) for p in self.history],
         }  # fmt: skip
 
     @staticmethod
@@ -114,7 +120,7 @@ class PromotionRecord:
             raise TypeError(f"active is {desired!r}")
         return PromotionRecord(
             desired=desired, fence=int(data.get("fence", 0)), holder=str(data.get("holder", "")),
-            claimed_at=str(data.get("claimed_at", "")),
+            claimed_at=str(data.get("claimed_at", "")), withheld=str(data.get("withheld", "")),
             history=tuple(
                 Promotion(release=str(p["release"]), at=str(p["at"]), by=str(p["by"]), left=bool(p["left"]))
                 for p in data.get("history", ())

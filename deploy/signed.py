@@ -11,11 +11,13 @@ from deploy.deployer import Deployer, DeploymentState, ServedRelease
 from deploy.offers import (
     Closing,
     Layering,
+    Quarantining,
     Reasserting,
     Renewing,
     Reversible,
     closing,
     layering,
+    quarantining,
     reasserting,
     renewing,
     reversible,
@@ -74,6 +76,10 @@ class SignedDeployer:
         """Return what serves a signed release afresh, if the wrapped one does."""
         found = renewing(self.inner)
         return _SignedRenewing(found, self.public_key) if found else None
+
+    def quarantining(self) -> Quarantining | None:
+        """Return what keeps users from a target, if the wrapped one does."""
+        return quarantining(self.inner)
 
     def layering(self) -> Layering | None:
         """Return what serves adapters alone, if the wrapped one does."""

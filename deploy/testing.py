@@ -82,6 +82,15 @@ class FakeDeployer:
         self.hook("promoted")
         return self._served(release.id)
 
+    async def quarantine(self, why: str) -> None:
+        """Give nobody an answer until the next promotion."""
+        self._reach()
+        self.hook("quarantine")
+        if self.active:
+            self.effects.append(("quarantine", self.active))
+        self.active = UNKNOWN_RELEASE
+        self.hook(f"quarantined: {why}")
+
     async def retire(self, release: str) -> None:
         """Stop a release that takes no traffic."""
         self._reach()

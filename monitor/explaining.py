@@ -213,6 +213,8 @@ def _followed(incident: Incident, trace: Trace | None) -> Iterator[str]:
         yield _tested("Confirmation", found, _confirmed(found))
     if "release" in (contained := facts.get("containment", {})):
         yield f"Containment: {contained['release']} was put back into service in {contained['seconds']:.1f} seconds."
+    if contained.get("quarantine"):
+        yield f"Containment: users were kept from it after {contained['seconds']:.1f} seconds."
     recoveries = {"recovery": "Recovery of the suite", "recovery_of_strata": "Recovery of what fired"}
     for name, title in recoveries.items():
         if "n" in (found := facts.get(name, {})):

@@ -48,6 +48,8 @@ class Containment(StrEnum):
 
     ROLL_BACK = "roll_back"
     """Serve the last known good release."""
+    QUARANTINE = "quarantine"
+    """Serve nobody: what stands before the servers answers 503."""
     HOLD = "hold"
     """Leave the drifted release in service."""
 

@@ -10,11 +10,14 @@ from typing import Any
 
 from deploy.checkpoint import Release
 from deploy.deployer import Deployer
+from deploy.offers import quarantining
 from deploy.signed import SignedDeployer
 from deploy.signing import sign_release
 from monitor.daemon_settings import SigningSettings
+from monitor.errors import ConfigError
 from monitor.pausing import pause_in_force
 from monitor.plugins import make_plugin
+from monitor.policy import Containment
 from monitor.site import no_signature
 from monitor.store import Store
 from monitor.target_settings import TargetSettings
@@ -46,7 +49,12 @@ def target_at(target: TargetSettings, endpoint: str, model: str = "") -> Target:
 
 
 def deployer_of(target: TargetSettings, signing: SigningSettings) -> Deployer:
-    """Make the target's deployer, which checks signatures where they are required."""
+    """Make the target's deployer, which checks signatures where they are required.
+
+    Raises:
+        PluginError: It is missing or refuses its options.
+        ConfigError: Containment asks for what it can't do.
+    """
     options = dict(target.deployer.options)
     if target.deployer.plugin == "external":
         options.setdefault("endpoint", target.endpoint)
@@ -55,6 +63,11 @@ def deployer_of(target: TargetSettings, signing: SigningSettings) -> Deployer:
     made: Deployer = make_plugin(
         "alignd.deployers", target.deployer.plugin, options, where=f"targets.{target.name}.deployer"
     )
+    if target.containment is Containment.QUARANTINE and quarantining(made) is None:
+        raise ConfigError(
+            f"targets.{target.name}.containment: quarantine: deployer {target.deployer.plugin} can't keep users from a "
+            "target; set roll_back or hold, or a deployer that can: vllm-process"
+        )
     return SignedDeployer(made, signing.public_key) if signing.required and signing.public_key else made
 
 

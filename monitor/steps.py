@@ -13,6 +13,7 @@ from typing import Any
 
 from deploy.checkpoint import find_release, import_checkpoint
 from deploy.errors import CheckpointError, DeployerUnavailable, StageError
+from deploy.offers import quarantining
 from monitor.confirming import Grounds, grounds_of
 from monitor.drawing import Test, cells_in, until_decided
 from monitor.effect import Effect, Step, effect, good_releases, known_profiles, last_good, scratch, servable
@@ -122,6 +123,8 @@ async def _contain(incident: Incident, step: Step) -> Effect:
     site = step.site
     if site.containment is Containment.HOLD:
         return effect(incident, Outcome.SUCCESS, "contained by hold: the drifted release stays in service")
+    if site.containment is Containment.QUARANTINE:
+        return await _quarantine(incident, step)
     if not incident.last_good:
         return effect(
             incident, Outcome.FAILURE, "no last known good release; set last_known_good or containment: hold"
@@ -136,6 +139,17 @@ async def _contain(incident: Incident, step: Step) -> Effect:
     figures = {"release": incident.last_good, "seconds": time.monotonic() - began}
     incident = with_facts(incident, {"containment": figures})
     return effect(incident, Outcome.SUCCESS, f"contained: {incident.last_good} is in service again")
+
+
+async def _quarantine(incident: Incident, step: Step) -> Effect:
+    deployer, began = quarantining(step.site.deployer), time.monotonic()
+    if deployer is None:
+        note = "this deployer can't keep users from a target; set containment to roll_back or hold"
+        return effect(incident, Outcome.FAILURE, note)
+    step.say("quarantine", 0.0)
+    await deployer.quarantine(f"out of service: incident {incident.id}")
+    incident = with_facts(incident, {"containment": {"quarantine": True, "seconds": time.monotonic() - began}})
+    return effect(incident, Outcome.SUCCESS, "contained by quarantine: users get 503 until a release is promoted")
 
 
 async def _active_or_unknown(site: Site) -> str:

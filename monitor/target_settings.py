@@ -172,7 +172,8 @@ class TargetSettings(Section):
     mode: Mode = Mode.OBSERVE
     """observe: nothing that is served changes; propose: a person approves each promotion; auto: everything."""
     containment: Containment = Containment.ROLL_BACK
-    """roll_back: serve the last known good release while a repair is made; hold: leave the drifted one."""
+    """roll_back: serve the last known good release while a repair is made; quarantine: serve nobody, where the deployer
+    can (vllm-process), until a release is promoted again; hold: leave the drifted one."""
     target: Plugin = PluginSettings(plugin="openai")
     """How the endpoint is asked (alignd.targets)."""
     attacks: Mixture = (WeightedPluginSettings(plugin="direct"),)

@@ -49,6 +49,7 @@ class _Asked:
     release: str = ""
     fence: int = 0
     holder: str = "unknown"
+    why: str = ""
 
 
 _Verb = Callable[[_Asked], Awaitable[Said]]
@@ -79,6 +80,10 @@ class Verbs(Protocol):
 
     async def renew(self, release_id: str, fence: int) -> Said:
         """Serve the release that takes traffic from a new process."""
+        ...
+
+    async def quarantine(self, why: str, fence: int) -> Said:
+        """Answer nobody until the next promotion."""
         ...
 
     async def retire(self, release_id: str, fence: int) -> Said:
@@ -112,6 +117,9 @@ def admin(supervisor: Verbs, token: str) -> Starlette:
     async def retire(asked: _Asked) -> Said:
         return await supervisor.retire(asked.release, asked.fence)
 
+    async def quarantine(asked: _Asked) -> Said:
+        return await supervisor.quarantine(asked.why or "taken out of service", asked.fence)
+
     async def roll_back(asked: _Asked) -> Said:
         return await supervisor.roll_back(asked.fence)
 
@@ -128,6 +136,7 @@ def admin(supervisor: Verbs, token: str) -> Starlette:
             door.route("/promote", promote, needs=("release", "fence")),
             door.route("/renew", renew, needs=("release", "fence")),
             door.route("/retire", retire, needs=("release", "fence")),
+            door.route("/quarantine", quarantine, needs=("why", "fence")),
             door.route("/roll-back", roll_back, needs=("fence",)),
         ],
         exception_handlers={HTTPException: door.no_such_route, Exception: door.unexpected},
@@ -178,7 +187,7 @@ def _read(body: dict[str, object], needs: tuple[str, ...]) -> _Asked:
     found = {name: body[name] for name in needs}
     return _Asked(
         release=str(found.get("release", "")), fence=int(str(found.get("fence", 0))),
-        holder=str(found.get("holder", ""))[:100],
+        holder=str(found.get("holder", ""))[:100], why=str(found.get("why", ""))[:300],
     )  # fmt: skip
 
 

@@ -48,8 +48,12 @@ class Front(Protocol):
         """Requests that this process answered in a server's place; ``None`` where another process counts them."""
         ...
 
-    async def switch(self, child: Child | None) -> None:
+    async def switch(self, child: Child | None, *, why: str = "") -> None:
         """Send all new requests to this server; to none where it is ``None``. Requests in flight end where they began.
+
+        Args:
+            child: Server.
+            why: What users are told where there is none and the front can say so.
 
         What was asked for last stays the aim after a failure too: ``serve`` goes on trying.
 

@@ -80,8 +80,9 @@ class HaproxyFront:
         """HAProxy counts them itself: ``haproxy_frontend_requests_denied_total``."""
         return
 
-    async def switch(self, child: Child | None) -> None:
-        """Send all new requests to this server, and read back that it is so."""
+    async def switch(self, child: Child | None, *, why: str = "") -> None:
+        """Send all new requests to this server, and read back that it is so; HAProxy's own 503 says no reason."""
+        del why
         self._aim = child
         async with self._lock:
             await self._assert_aim()

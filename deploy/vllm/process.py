@@ -84,6 +84,10 @@ class VllmProcessDeployer:
         """
         return await self._changed("/roll-back", "")
 
+    async def quarantine(self, why: str) -> None:
+        """Answer nobody until the next promotion."""
+        await self._call("POST", "/quarantine", {"why": why, "fence": await self._fence()})
+
     async def retire(self, release: str) -> None:
         """Drain and stop a release that takes no traffic."""
         await self._change("/retire", release)

@@ -67,6 +67,7 @@ class RelayFront:
             answer_seconds: How long a server may be silent.
         """
         self._child: Child | None = None
+        self._why = ""
         self._body_seconds = body_seconds
         self._stall_seconds = stall_seconds
         self._answer_seconds = answer_seconds
@@ -80,9 +81,9 @@ class RelayFront:
         """The server that new requests reach."""
         return self._child if self._child and self._child.running else None
 
-    async def switch(self, child: Child | None) -> None:
-        """Send all new requests to this server."""
-        self._child = child
+    async def switch(self, child: Child | None, *, why: str = "") -> None:
+        """Send all new requests to this server; where there is none, say why."""
+        self._child, self._why = child, why
 
     async def drain(self, child: Child, *, seconds: float) -> None:
         """Wait until no request is in flight there, it is gone, or the time is over."""
@@ -191,7 +192,7 @@ class RelayFront:
                 raise _Refused("server_broken", f"the server broke HTTP ({type(error).__name__})") from error
             finally:
                 child.in_flight -= 1
-        raise _Refused("no_release", "no release can answer now; ask again")
+        raise _Refused("no_release", self._why or "no release can answer now; ask again")
 
     def _request(self, scope: Message, body: bytes, child: Child) -> aiohttp.client._RequestContextManager:
         if self._session is None:

@@ -57,8 +57,9 @@ class Servers:
         return child if child and child.running else None
 
     def wanted(self) -> Child | None:
-        """Return the server that should take traffic, if it runs."""
-        return self.find(self._traffic.record.desired)
+        """Return the server that should take traffic, if it runs; none while users are kept from it."""
+        record = self._traffic.record
+        return None if record.withheld else self.find(record.desired)
 
     def require(self, release_id: str) -> Child:
         """Return a release's server.
@@ -119,7 +120,8 @@ class Servers:
         """Whether the desired release should be up and is not; another one may be looked at in its place for a time."""
         in_turn = self._window_seconds is not None and self._starting.locked()
         looked_at = time.monotonic() < self._window_ends and bool(self.running)
-        return bool(self._traffic.record.desired) and not (self.wanted() or in_turn or looked_at)
+        desired = self._traffic.record.desired
+        return bool(desired) and not (self.find(desired) or in_turn or looked_at)
 
     async def bury(self) -> None:
         """Forget servers that died, and end what they left behind: it still holds their memory."""

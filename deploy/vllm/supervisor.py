@@ -154,6 +154,17 @@ class Supervisor:
                 self._renewed.add("asked")
         return self._served(release_id)
 
+    async def quarantine(self, why: str, fence: int) -> dict[str, object]:
+        """Answer nobody until the next promotion; what is up stays up, and is asked at its own endpoint.
+
+        Raises:
+            DeployerUnavailable: The front does not do it yet; it is tried again.
+            Fenced: A later deployer has taken over.
+        """
+        await self._traffic.withhold(lambda: self._traffic.record.admits(fence).quarantined(why))
+        log.warning("quarantined: %s", why)
+        return self.state()
+
     async def retire(self, release_id: str, fence: int) -> dict[str, object]:
         """Drain and stop a release.
 

@@ -30,6 +30,7 @@ class Traffic:
         self.record = read_record(file)
         self.steered: Child | None = None
         """The server that the front was told of last."""
+        self._said = ""
         self._changing = asyncio.Lock()
 
     def admit(self, fence: int) -> None:
@@ -71,7 +72,8 @@ class Traffic:
             try:
                 await self._switch(child)
             except DeployError:
-                self.write(replace(self.record, desired=before.desired, history=before.history))
+                now = replace(self.record, desired=before.desired, history=before.history)
+                self.write(replace(now, withheld=before.withheld))
                 with suppress(DeployError):
                     await self._switch(wanted())
                 raise
@@ -91,8 +93,20 @@ class Traffic:
     async def follow(self, wanted: Callable[[], Child | None]) -> None:
         """Tell the front of the server that should take traffic, where it is not the one it was told of."""
         async with self._changing:
-            if (child := wanted()) is not self.steered:
+            if (child := wanted()) is not self.steered or self.record.withheld != self._said:
                 await self._switch(child)
+
+    async def withhold(self, change: Callable[[], PromotionRecord]) -> None:
+        """Write down that nobody is to be served, and have the front do it; where it does not, it is tried again.
+
+        Raises:
+            DeployerUnavailable: The front does not do it.
+            StageError: It can't be written down.
+            Fenced: A later deployer has taken over.
+        """
+        async with self._changing:
+            self.write(change())
+            await self._switch(None)
 
     async def stop(self) -> None:
         """Send requests to no server."""
@@ -100,5 +114,5 @@ class Traffic:
             await self._switch(None)
 
     async def _switch(self, child: Child | None) -> None:
-        self.steered = child
-        await self.front.switch(child)
+        self.steered, self._said = child, self.record.withheld
+        await self.front.switch(child, why=self.record.withheld)

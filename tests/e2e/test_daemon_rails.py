@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from deploy.testing import FakeDeployer
 from monitor.errors import ConfigError
 from monitor.incident import Incident, IncidentId, Outcome, State, advance, open_incident, with_facts
 from monitor.metrics import render
@@ -215,4 +216,31 @@ async def test_a_breach_must_last_as_long_as_the_settings_say(tmp_path: Path) ->
     done = await carry_on(world, service, incident)
     assert done.state is State.DISMISSED
     assert [e.note for e in done.events][-2] == "no rail stands any more"
+    await service.aclose()
+
+
+class Unable(FakeDeployer):
+    quarantine = None  # type: ignore[assignment]
+
+
+async def test_quarantine_keeps_users_out_until_the_repair_serves(tmp_path: Path) -> None:
+    world = World(folder=tmp_path, containment=Containment.QUARANTINE, amend=railed())
+    service = world.service()
+    incident = await breach(world, service)
+    while service.store.load(incident.id).state is not State.PATCHING:
+        await service.reconcile(incident.id)
+    assert world.active == ""
+    assert ("quarantine", world.drifted.id) in world.deployer.effects
+    done = await carry_on(world, service, incident)
+    assert (done.state, world.active) == (State.RECOVERED, done.candidate)
+    assert world.promoted == [done.candidate], "the last known good release was not needed"
+    await service.aclose()
+
+
+async def test_a_deployer_that_can_not_quarantine_leaves_it_to_a_person(tmp_path: Path) -> None:
+    world = World(folder=tmp_path, containment=Containment.QUARANTINE, deployer=Unable(), amend=railed())
+    service = world.service()
+    done = await carry_on(world, service, await breach(world, service))
+    assert done.state is State.ESCALATED
+    assert "can't keep users from a target" in done.events[-1].note
     await service.aclose()

@@ -16,12 +16,14 @@ from deploy.external import ExternalDeployer
 from deploy.offers import (
     Closing,
     Layering,
+    Quarantining,
     Reasserting,
     Renewing,
     Reversible,
     Wrapper,
     closing,
     layering,
+    quarantining,
     reasserting,
     renewing,
     reversible,
@@ -36,7 +38,8 @@ from tests.unit.deploy.test_signing import key_pair
 from tests.unit.deploy.test_testing import release
 
 OFFERS = {
-    Reversible: reversible, Reasserting: reasserting, Renewing: renewing, Layering: layering, Closing: closing
+    Reversible: reversible, Reasserting: reasserting, Renewing: renewing, Quarantining: quarantining,
+    Layering: layering, Closing: closing,
 }  # fmt: skip
 """Every port beside that of deployers, and what finds it."""
 DEPLOYERS = (ExternalDeployer, FakeDeployer, ReloadDeployer, VllmAdapterDeployer, VllmProcessDeployer)

@@ -81,3 +81,11 @@ def test_any_history_survives_its_file_and_leads_somewhere_else(steps: list[tupl
         assert record.desired not in record.earlier
         assert len(record.history) <= 50
     assert PromotionRecord.from_json(json.loads(json.dumps(record.to_json()))) == record
+
+
+def test_a_quarantine_ends_with_the_next_promotion_of_the_same_release_too() -> None:
+    record = PromotionRecord().promoted("a@1", at=NOW).promoted("b@2", at=NOW)
+    kept = PromotionRecord.from_json(record.quarantined("incident i").to_json())
+    assert (kept.withheld, kept.desired) == ("incident i", "b@2")
+    assert kept.promoted("b@2", at=NOW) == record
+    assert kept.promoted("c@3", at=NOW).withheld == kept.rolled_back("a@1", at=NOW).withheld == ""

@@ -226,6 +226,15 @@ async def test_without_a_release_users_are_told_to_come_back() -> None:
         assert s.front.serving is None
     assert said.startswith(b"HTTP/1.1 503 ")
     assert b"retry-after: 1" in said.lower()
+    assert b"no release can answer now" in said
+
+
+async def test_users_are_told_why_nobody_answers() -> None:
+    async with upstream(fine) as up, site(up.port) as s:
+        await s.front.switch(None, why="out of service: incident i")
+        said = await exchange(s.port, post())
+    assert said.startswith(b"HTTP/1.1 503 ")
+    assert b"out of service: incident i" in said
 
 
 async def test_a_server_that_is_gone_and_one_that_breaks_http_are_told_apart() -> None:
