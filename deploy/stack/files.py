@@ -1,13 +1,17 @@
-"""Writes the files of a host, filled in: every proxy has the allow-list of the supervisor's own front."""
+"""Writes the files of a host, filled in: proxies with the allow-list of the supervisor's own front, and monitoring."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
 from deploy.errors import StageError
+from deploy.stack.grafana.boards import BOARDS
+from deploy.stack.grafana.panels import to_json
 from deploy.stack.slo import Cadence, slo_rules
 from deploy.vllm.front import ALLOWED, BODY_BYTES_MAX, RETRY_AFTER_SECONDS
 
@@ -16,7 +20,9 @@ __all__ = ["FILES", "StackValues", "render", "write_stack"]
 FILES = (
     "haproxy.cfg", "nginx.conf", "litellm.yaml", "alignd.service", "alignd-serve.service", "alignd-haproxy.service",
     "prometheus/prometheus.yml", "prometheus/rules/alignd.yml", "prometheus/rules/alignd-slo.yml",
-    "alertmanager/alertmanager.yml",
+    "alertmanager/alertmanager.yml", *(f"grafana/dashboards/{board.uid}.json" for board in BOARDS),
+    "grafana/provisioning/datasources/alignd.yml", "grafana/provisioning/dashboards/alignd.yml",
+    "Containerfile", "compose.yaml",
 )  # fmt: skip
 _SLOTS = ("blue", "green", "amber")
 """One serves, one is kept warm, and one is free for the next release while the other two have requests in flight."""
@@ -95,13 +101,21 @@ def render(name: str, values: StackValues) -> str:
     Raises:
         StageError: A value can't stand in it.
     """
-    words = _words(values)
-    if name == "prometheus/rules/alignd-slo.yml":
-        return slo_rules(values.cadences, values.runbooks)
+    words, made = _words(values), _made(values)
+    if name in made:
+        return made[name]()
     text = files("deploy.stack").joinpath(name).read_text(encoding="utf-8")
     for word, value in words.items():
         text = text.replace(f"@{word}@", value)
     return text
+
+
+def _made(values: StackValues) -> dict[str, Callable[[], str]]:
+    """Return what makes the files that are written by code."""
+    boards = {
+        f"grafana/dashboards/{board.uid}.json": partial(to_json, board, values.runbooks) for board in BOARDS
+    }  # fmt: skip
+    return {"prometheus/rules/alignd-slo.yml": partial(slo_rules, values.cadences, values.runbooks), **boards}
 
 
 def _words(values: StackValues) -> dict[str, str]:

@@ -9,15 +9,16 @@ from monitor.metrics.sample import Metrics, Samples, moment
 
 __all__ = ["METRICS", "schedule"]
 
-_JOB = ("job",)
+_WORK = ("work",)
+"""Not ``job``: Prometheus names what it scrapes by that, and would rename ours."""
 
 METRICS: Metrics = {
-    "alignd_schedule_runs_total": ("Runs of the daemon's jobs", _JOB),
-    "alignd_schedule_missed_total": ("Runs whose time passed while the process was stopped, asleep or held up", _JOB),
-    "alignd_schedule_overruns_total": ("Runs left out, for the one before had not ended", _JOB),
-    "alignd_schedule_failures_total": ("Runs that ended in a fault of the daemon's own, see its log", _JOB),
-    "alignd_schedule_lag_seconds": ("By how much the latest run of the last five to ten minutes began late", _JOB),
-    "alignd_schedule_last_run_timestamp_seconds": ("When the job's newest run began", _JOB),
+    "alignd_schedule_runs_total": ("Runs of the daemon's jobs", _WORK),
+    "alignd_schedule_missed_total": ("Runs whose time passed while the process was stopped, asleep or held up", _WORK),
+    "alignd_schedule_overruns_total": ("Runs left out, for the one before had not ended", _WORK),
+    "alignd_schedule_failures_total": ("Runs that ended in a fault of the daemon's own, see its log", _WORK),
+    "alignd_schedule_lag_seconds": ("By how much the latest run of the last five to ten minutes began late", _WORK),
+    "alignd_schedule_last_run_timestamp_seconds": ("When the job's newest run began", _WORK),
     "alignd_clock_jumps_total": ("Times that the machine's clock was set, back or forward", ()),
 }  # fmt: skip
 

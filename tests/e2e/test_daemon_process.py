@@ -84,7 +84,7 @@ def test_it_observes_drains_and_resumes(api: str, tmp_path: Path) -> None:
         assert httpx.get(f"{api}/healthz").status_code == 200
         scraped = httpx.get(f"{api}/metrics").text
         assert "alignd_action_needed" in scraped
-        assert 'alignd_schedule_failures_total{job="reconcile"} 0\n' in scraped
+        assert 'alignd_schedule_failures_total{work="reconcile"} 0\n' in scraped
 
         second = daemon(tmp_path, "second")
         assert second.wait(30) == 2

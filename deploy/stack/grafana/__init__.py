@@ -1,0 +1,1 @@
+"""Grafana's dashboards, made of code, and the files that bring them into it."""
