@@ -6,7 +6,9 @@ samples are written straight to text, and the text of a set of labels is made on
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from functools import lru_cache
 
 from monitor.metrics.sample import Exemplar, Metrics, Samples
 
@@ -25,20 +27,24 @@ def wanted(accept: str) -> str:
 
 
 def expose(metrics: Metrics, found: Iterable[Samples], content_type: str) -> bytes:
-    """Write every sample, each metric's together and in the order of ``metrics``.
+    """Write every sample, each metric's together and in the order of ``metrics``; no value may be NaN.
 
     Raises:
         KeyError: A sample is of no known metric.
     """
     openmetrics = content_type == OPENMETRICS
+    special = {1: "1", 0: "0", math.inf: "+Inf", -math.inf: "-Inf"}  # True is 1, False is 0
     lines: dict[str, list[str]] = {name: [] for name in metrics}
     for labels, values, exemplars in found:
         text = None
         for metric, value in values.items():
             if value is not None:
-                text = text or _text(zip(metrics[metric][1], labels, strict=True))
-                tail = _exemplar(exemplars[metric]) if openmetrics and metric in exemplars else ""
-                lines[metric].append(f"{metric}{text} {_number(value)}{tail}")
+                if text is None:
+                    text = _text(metrics[metric][1], labels)
+                line = f"{metric}{text} {special.get(value) or value}"
+                if exemplars and openmetrics and metric in exemplars:
+                    line += _exemplar(exemplars[metric])
+                lines[metric].append(line)
     written = []
     for name, (about, _) in metrics.items():
         if lines[name]:
@@ -50,17 +56,13 @@ def expose(metrics: Metrics, found: Iterable[Samples], content_type: str) -> byt
     return ("\n".join([*written, "# EOF"] if openmetrics else written) + "\n").encode()
 
 
-def _text(labels: Iterable[tuple[str, str]]) -> str:
-    inside = ",".join(f'{name}="{value.translate(_ESCAPED)}"' for name, value in labels)
+@lru_cache(maxsize=2**15)
+def _text(names: tuple[str, ...], labels: tuple[str, ...]) -> str:
+    """Write labels; they seldom change from one scrape to the next."""
+    inside = ",".join(f'{name}="{value.translate(_ESCAPED)}"' for name, value in zip(names, labels, strict=True))
     return f"{{{inside}}}" if inside else ""
 
 
-def _number(value: float) -> str:
-    text = repr(value)
-    if text[0] in "inTF" or text == "-inf":
-        return {"inf": "+Inf", "-inf": "-Inf", "nan": "NaN", "True": "1", "False": "0"}[text]
-    return text
-
-
 def _exemplar(exemplar: Exemplar) -> str:
-    return f" # {_text(exemplar.labels)} 1.0 {exemplar.at:.3f}"
+    names, values = zip(*exemplar.labels, strict=True)
+    return f" # {_text(names, values)} 1.0 {exemplar.at:.3f}"

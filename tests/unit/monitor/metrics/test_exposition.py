@@ -6,6 +6,7 @@ import math
 import subprocess
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,12 +45,15 @@ def test_labels_and_values_come_back(content_type: str, labels: tuple[str, str],
 
 @pytest.mark.parametrize("content_type", [TEXT, OPENMETRICS])
 def test_help_and_types_come_back(content_type: str) -> None:
-    found = families([Samples(("x", "y"), {"alignd_a_total": 3, "alignd_b_ratio": math.nan})], content_type)
+    found = families([Samples(("x", "y"), {"alignd_a_total": 3, "alignd_b_ratio": -math.inf})], content_type)
     assert [(f.type, f.documentation) for f in found] == [("counter", TWO["alignd_a_total"][0]), ("gauge", "b")]
-    assert math.isnan(found[1].samples[0].value)
+    assert found[1].samples[0].value == -math.inf
 
 
-@pytest.mark.parametrize(("given", "read"), [(True, 1.0), (False, 0.0), (7, 7.0), (math.inf, math.inf)])
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [(True, 1.0), (False, 0.0), (7, 7.0), (math.inf, math.inf), (np.float64(0.1), 0.1), (np.int64(3), 3.0)],
+)
 def test_plain_values_are_numbers(given: float, read: float) -> None:
     (family,) = families([Samples(("x", "y"), {"alignd_b_ratio": given})], TEXT)
     assert family.samples[0].value == read
