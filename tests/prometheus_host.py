@@ -54,6 +54,7 @@ targets:
   schedule: {{interval_seconds: 0.5, batch: 8, burst_interval_seconds: 0.5, burst_batch: 16}}
 listen: {{port: {api}}}
 retention: {{sweep_hours: 24}}
+notifications: [{{name: team, plugin: webhook, options: {{url: "http://127.0.0.1:9/", secrets: [long-enough-secret]}}}}]
 """
 
 PROMETHEUS = """

@@ -35,11 +35,14 @@ def test_the_table_was_found() -> None:
     assert len(DOCUMENTED) > 20
 
 
-RARE = {"alignd_remediation_wanted_since_timestamp_seconds"}
-"""No rail holds the incident here: it waits for a person."""
+RARE = {
+    "alignd_remediation_wanted_since_timestamp_seconds": "no rail holds the incident: it waits for a person",
+    "alignd_audit_last_timestamp_seconds": "no audit was made",
+    "alignd_audits_failed_total": "none is planned",
+}
 
 
-@pytest.mark.parametrize("name", sorted(DOCUMENTED.keys() - RARE))
+@pytest.mark.parametrize("name", sorted(DOCUMENTED.keys() - RARE.keys()))
 def test_a_documented_metric_is_stored_with_its_labels(site: Site, name: str) -> None:
     found = [s["metric"] for s in site.query(name)]
     assert {m["job"] for m in found} == set(JOBS)
@@ -48,7 +51,7 @@ def test_a_documented_metric_is_stored_with_its_labels(site: Site, name: str) ->
 
 
 def test_nothing_undocumented_is_exported(site: Site) -> None:
-    assert {n for n in site.get("label/__name__/values") if n.startswith("alignd_")} == DOCUMENTED.keys() - RARE
+    assert {n for n in site.get("label/__name__/values") if n.startswith("alignd_")} == DOCUMENTED.keys() - RARE.keys()
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,9 @@ BOARDS = ("fleet", "target", "incident")
 _SELECTOR = re.compile(r"\b(?:alignd_\w+|target:\w+:\w+|ALERTS)(?:\{[^}]*\})?")
 
 HELD = "no rail holds the incident: it waits for a person's approval"
+UNPLANNED = "no audit is planned"
 RARE_SELECTORS: Mapping[str, str] = {
+    "alignd_audits_failed_total": UNPLANNED,
     "alignd_remediation_wanted_since_timestamp_seconds": HELD,
     'alignd_incident_stage_seconds{state=~"PROMOTING|ROLLING_BACK"}': "nothing is repaired in mode observe",
 }
@@ -35,6 +37,9 @@ RARE_ALERTS: Mapping[str, str] = {
     "AligndRunsMissed": QUIET,
     "AligndJobFailing": QUIET,
     "AligndClockJumped": "nobody set the clock",
+    "AligndReloadRefused": "the configuration was taken",
+    "AligndNotificationsFailing": "letters have waited for a minute",
+    "AligndAuditFailing": UNPLANNED,
     "AligndBlind": "the target is seen",
     "AligndSweepsStale": "it is swept twice a second",
     "AligndProbesMissing": "every probe has a verdict",
