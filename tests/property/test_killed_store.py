@@ -7,6 +7,7 @@ code that writes, a call on files, or a statement to the database.
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import signal
 import sqlite3
@@ -25,6 +26,9 @@ from deploy.checkpoint import find_release, import_checkpoint, release_names, ve
 from deploy.durable import clear_scratch
 from deploy.record import PromotionRecord, read_record, write_record
 from deploy.retention import remove_releases
+from monitor.audit import verify
+from monitor.incident import IncidentId, noted, open_incident
+from monitor.policy import Order
 from monitor.stores.sql import SqlStore
 from tests.old_store import rows_of, write_old_store
 from tests.unit.deploy.test_checkpoint import write_checkpoint
@@ -202,4 +206,31 @@ def test_a_store_is_of_the_old_version_or_the_new_one(tmp_path: Path, *, old: bo
         begin()
 
     assert kill_at_each_step(sent(upgrade), look, ()) > 20
+    assert ends == {True, False}
+
+
+def test_what_is_done_and_what_is_told_of_it_stand_or_fall_together(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/s.db"
+    ends = set()
+    opened = open_incident(incident=IncidentId("i"), target="t", release="r", recipes=("a",), now=NOW, note="n")
+    with closing(SqlStore(url)) as store:
+        store.create(opened)
+        store.place("i", Order.ABORT, by="ann", at=NOW)
+
+    def step() -> None:
+        store = SqlStore(url)
+        if order := store.order_for("i"):
+            store.save(noted(store.load("i"), now=NOW, note="obeyed"), done=order)
+
+    def look(died: bool) -> None:
+        with closing(SqlStore(url)) as store:
+            log = list(store.audit_chain())
+            assert verify(log).intact
+            told = [json.loads(e.details)["note"] for e in log if e.action.startswith("incident")]
+            assert told == [e.note for e in store.load("i").events]
+            obeyed = [e for e in log if e.action == "order_obeyed"]
+            assert (len(told) - 1, store.order_for("i") is None) == (len(obeyed), bool(obeyed))
+            ends.add(bool(obeyed))
+
+    assert kill_at_each_step(sent(step), look, ()) > 10
     assert ends == {True, False}
