@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from monitor.audits.plan import AuditPlan, next_runs
 from monitor.audits.running import AuditRules
+from monitor.schedule import Rounds
 from monitor.service import Service
 from monitor.store import Pause
 from probes.probe import Probe
@@ -147,6 +149,20 @@ async def test_a_persons_audit_is_waited_for_and_a_stop_cancels(tmp_path: Path) 
     service = world.service()
     assert len(await looked(service)) == 1
     await service.aclose()
+
+
+async def test_the_daemon_looks_at_its_plans_only_where_it_has_some(tmp_path: Path) -> None:
+    async def guard(_action: str, _subject: str, work: Awaitable[None]) -> bool:
+        await work
+        return True
+
+    bare = World(folder=tmp_path / "bare")
+    for service, planned in ((world_of(tmp_path / "planned").service(), True), (bare.service(), False)):
+        rounds = Rounds(service, guard)
+        rounds.start()
+        assert (service.timing.next_run("audit-audits") is not None) == planned
+        await rounds.stop()
+        await service.aclose()
 
 
 def test_the_next_runs_of_all_plans_stand_in_order() -> None:
