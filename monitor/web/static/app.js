@@ -54,9 +54,9 @@ async function refresh({ focus = false } = {}) {
   const { stop } = view;
   if (stop.signal.aborted) return;
   try {
-    const [who, data] = await Promise.all([session ?? whoami(stop.signal), view.module.load(view.params, stop.signal)]);
+    session ??= await whoami(stop.signal);
+    const data = await view.module.load(view.params, stop.signal);
     if (stop.signal.aborted) return;
-    session = who;
     took(data, focus);
   } catch (error) {
     if (stop.signal.aborted) return;

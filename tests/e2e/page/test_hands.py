@@ -164,6 +164,7 @@ async def test_who_may_only_read_gets_no_buttons(site: Site, browser: Chromium) 
 async def test_a_token_opens_a_session_that_scripts_can_not_take(site: Site, browser: Chromium) -> None:
     async with browser.tab() as tab:
         await tab.go(f"{site.url}/targets/{CALM}", until="document.querySelector('#token')")
+        assert len([u for u in tab.requested if "/api/" in u]) == 1, "who is not signed in is refused once"
         await tab.type("alignd_wrong")
         await tab.press("Enter")
         await tab.until("document.querySelector('.fault').textContent")
