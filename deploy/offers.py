@@ -16,6 +16,7 @@ __all__ = [
     "Closing",
     "Layering",
     "Quarantining",
+    "Ranked",
     "Reasserting",
     "Renewing",
     "Reversible",
@@ -23,6 +24,7 @@ __all__ = [
     "closing",
     "layering",
     "quarantining",
+    "ranked",
     "reasserting",
     "renewing",
     "reversible",
@@ -138,6 +140,19 @@ class Layering(Protocol):
 
 
 @runtime_checkable
+class Ranked(Protocol):
+    """A deployer whose servers take adapters up to a rank."""
+
+    async def rank_max(self) -> int:
+        """Return the highest rank that every server takes; 0 where they do not say.
+
+        Raises:
+            DeployerUnavailable: A server does not answer.
+        """
+        ...
+
+
+@runtime_checkable
 class Closing(Protocol):
     """A deployer that holds processes or connections."""
 
@@ -168,6 +183,10 @@ class Wrapper(Protocol):
 
     def layering(self) -> Layering | None:
         """Return what serves adapters alone, if the wrapped one does."""
+        ...
+
+    def ranked(self) -> Ranked | None:
+        """Return what says the highest rank, if the wrapped one does."""
         ...
 
     def closing(self) -> Closing | None:
@@ -208,6 +227,13 @@ def layering(deployer: Deployer) -> Layering | None:
     if isinstance(deployer, Wrapper):
         return deployer.layering()
     return deployer if isinstance(deployer, Layering) else None
+
+
+def ranked(deployer: Deployer) -> Ranked | None:
+    """Return the deployer where its servers take adapters up to a rank."""
+    if isinstance(deployer, Wrapper):
+        return deployer.ranked()
+    return deployer if isinstance(deployer, Ranked) else None
 
 
 def closing(deployer: Deployer) -> Closing | None:

@@ -12,12 +12,14 @@ from deploy.offers import (
     Closing,
     Layering,
     Quarantining,
+    Ranked,
     Reasserting,
     Renewing,
     Reversible,
     closing,
     layering,
     quarantining,
+    ranked,
     reasserting,
     renewing,
     reversible,
@@ -80,6 +82,10 @@ class SignedDeployer:
     def quarantining(self) -> Quarantining | None:
         """Return what keeps users from a target, if the wrapped one does."""
         return quarantining(self.inner)
+
+    def ranked(self) -> Ranked | None:
+        """Return what says the highest rank, if the wrapped one does."""
+        return ranked(self.inner)
 
     def layering(self) -> Layering | None:
         """Return what serves adapters alone, if the wrapped one does."""

@@ -128,9 +128,11 @@ class FakeAdapterDeployer(FakeDeployer):
 
     Attributes:
         on: The base.
+        widest: Highest rank that it takes; 0 for any.
     """
 
     on: Release
+    widest: int = 0
 
     def __post_init__(self) -> None:
         """Begin on the base."""
@@ -141,6 +143,11 @@ class FakeAdapterDeployer(FakeDeployer):
         """Say what the servers run."""
         self._reach()
         return self.on.id
+
+    async def rank_max(self) -> int:
+        """Say up to which rank adapters may be."""
+        self._reach()
+        return self.widest
 
     async def retire(self, release: str) -> None:
         """Unload an adapter; the base stays, adapters stand on it."""

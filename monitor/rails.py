@@ -105,7 +105,6 @@ class Facts:
         base: Model that this target's repair would be one of.
         paused: Words of the pause that is in force, empty where none is.
         judge: Why the judge decides nothing now.
-        unfit: Why the serving side would not take what the present recipe makes.
         reset_at: When a person last closed this target's breaker.
         disk_free: Bytes, where the release store is.
         memory_free: Bytes, on this host.
@@ -119,7 +118,6 @@ class Facts:
     paused: str = ""
     paused_until: datetime | None = None
     judge: str = ""
-    unfit: str = ""
     reset_at: datetime | None = None
     disk_free: float = math.inf
     memory_free: float = math.inf
@@ -263,12 +261,6 @@ def _memory(rails: Rails, facts: Facts, _: datetime) -> Hold | None:
     return Hold(name="memory", why=f"less than {rails.memory_free_gb:g} GB of this host's memory are free")
 
 
-def _rank(_: Rails, facts: Facts, __: datetime) -> Hold | None:
-    if facts.incident.state is not State.PATCHING or not facts.unfit:
-        return None
-    return Hold(name="rank", why=facts.unfit, person=True)
-
-
 def _healthy(rails: Rails, facts: Facts, _: datetime) -> Hold | None:
     """Where many targets do not answer, the host or the network has a fault: not the time to change one more."""
     (others, up), least = facts.others, rails.fleet.healthy_ratio_min
@@ -295,6 +287,6 @@ def _under_way(facts: Facts) -> list[Remediation]:
 RAILS: Mapping[str, Callable[[Rails, Facts, datetime], Hold | None]] = {
     "pause": _pause, "judge": _judge, "persistence": _persistence, "storm": _storm, "breaker": _breaker,
     "cooldown": _cooldown, "budget": _budget, "base": _base, "fleet": _fleet, "window": _window, "disk": _disk,
-    "memory": _memory, "rank": _rank, "min_healthy": _healthy,
+    "memory": _memory, "min_healthy": _healthy,
 }  # fmt: skip
 """Each rail by its name, in the order in which they are told."""

@@ -112,6 +112,10 @@ class VllmAdapterDeployer:
             raise DeployerUnavailable(f"servers run different bases ({told}); start all of them on one")
         return next(iter(bases.values()))
 
+    async def rank_max(self) -> int:
+        """Return the highest rank that every server takes; 0 where none says."""
+        return min((s.lora_rank_max for s in await self._read() if s.lora_rank_max), default=0)
+
     async def wanted(self) -> Path | None:
         """Return the folder of the release that is to take traffic."""
         entry = await asyncio.to_thread(self._ledger.read)

@@ -13,6 +13,7 @@ from deploy.errors import StageError
 from deploy.testing import FakeAdapterDeployer
 from monitor.incident import Incident, State
 from monitor.service import Service
+from monitor.site import Recipe
 from remediation.form_testing import write_empty_adapter
 from remediation.patch import Form, PatchRequest
 from tests.e2e.test_daemon_fake import breach, carry_on
@@ -166,4 +167,17 @@ async def test_a_server_that_is_away_is_asked_again_before_anything_else_is_done
     tuned.deployer.down = False
     assert (await carry_on(tuned, service, incident)).state is State.RECOVERED
     assert tuned.promoted[0] == tuned.good.id
+    await service.aclose()
+
+
+async def test_a_recipe_that_is_too_wide_for_the_servers_is_passed_over_before_it_runs(tuned: World) -> None:
+    assert isinstance(tuned.deployer, FakeAdapterDeployer)
+    tuned.deployer.widest = 16
+    wide = Recipe(plugin="mend", options={"rank": 64})
+    tuned.amend = lambda site, _: replace(site, recipes=(wide, Recipe(plugin="mend", options={"rank": 16})))
+    service = tuned.service()
+    done = await carry_on(tuned, service, await breach(tuned, service))
+    assert done.state is State.RECOVERED
+    assert done.trials[0].why == "rank 64, and its servers take up to 16; start vLLM with --max-lora-rank 64"
+    assert asked(tuned).options == {"rank": 16}
     await service.aclose()

@@ -30,7 +30,7 @@ def circumstances(rng: random.Random, incident: Incident) -> Facts:
     """What rails ask, at random; nobody pauses."""
     return Facts(
         incident=incident, judge=rng.choice(["", "", "", "it drifted"]), disk_free=rng.choice([0.0, 1e12, 1e12]),
-        others=rng.choice([(4, 0), (4, 4), (0, 0)]), unfit=rng.choice(["", "", "", "rank 64"]), base="b",
+        others=rng.choice([(4, 0), (4, 4), (0, 0)]), base="b",
         history=tuple(remediation(rng) for _ in range(rng.randrange(4))),
     )  # fmt: skip
 

@@ -17,6 +17,7 @@ from deploy.offers import (
     Closing,
     Layering,
     Quarantining,
+    Ranked,
     Reasserting,
     Renewing,
     Reversible,
@@ -24,6 +25,7 @@ from deploy.offers import (
     closing,
     layering,
     quarantining,
+    ranked,
     reasserting,
     renewing,
     reversible,
@@ -38,7 +40,7 @@ from tests.unit.deploy.test_signing import key_pair
 from tests.unit.deploy.test_testing import release
 
 OFFERS = {
-    Reversible: reversible, Reasserting: reasserting, Renewing: renewing, Quarantining: quarantining,
+    Reversible: reversible, Reasserting: reasserting, Renewing: renewing, Quarantining: quarantining, Ranked: ranked,
     Layering: layering, Closing: closing,
 }  # fmt: skip
 """Every port beside that of deployers, and what finds it."""

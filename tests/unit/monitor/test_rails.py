@@ -179,10 +179,6 @@ def test_a_repair_needs_room() -> None:
     assert names(facts(disk_free=2e9, memory_free=1e9)) == []
 
 
-def test_a_recipe_that_servers_would_not_take_does_not_begin() -> None:
-    assert states_of("rank", unfit="rank 64, servers take 16") == {State.PATCHING}
-
-
 def test_one_more_server_is_not_changed_while_many_do_not_answer() -> None:
     assert states_of("min_healthy", others=(4, 1)) == {State.PROMOTING}
     assert names(facts(State.PROMOTING, others=(4, 2))) == []
@@ -195,7 +191,7 @@ def test_a_promotion_that_has_begun_is_brought_to_its_end() -> None:
 
 
 def test_all_that_stand_are_told_in_order() -> None:
-    found = facts(paused="by ann", judge="it drifted", disk_free=0, memory_free=0, unfit="x", base="b",
+    found = facts(paused="by ann", judge="it drifted", disk_free=0, memory_free=0, base="b",
                   history=(under_way("u"), under_way("v"), *(past(HOUR / 2 * d) for d in (1, 2, 3))))  # fmt: skip
     told = names(found, replace(RAILS_OF_A_TEST, patches_per_30_days=1))
     assert told == [n for n in RAILS if n in told]
