@@ -17,7 +17,7 @@ from deploy.checkpoint import Release, find_release, import_checkpoint
 from deploy.deployer import ServedRelease
 from deploy.durable import write_whole
 from deploy.testing import FakeDeployer
-from monitor.daemon import _guard as guard
+from monitor.guard import Guard
 from monitor.measure import Measure
 from monitor.policy import Schedule
 from monitor.schedule import Rounds
@@ -148,9 +148,10 @@ async def live(world: LastingWorld) -> None:
     service = world.service()
     service.store.hold()
     await service.prepare()
-    rounds = Rounds(service, guard)
+    lost = asyncio.Event()
+    rounds = Rounds(service, Guard(lost))
     rounds.start()
-    while not any(i.closed for i in service.store.incidents()):
+    while not lost.is_set() and not any(i.closed for i in service.store.incidents()):
         await asyncio.sleep(_LOOK_SECONDS)
     await rounds.stop()
     await service.aclose()

@@ -2,7 +2,8 @@
 
 What is served lies in a file, everything else outside is in memory, the store is real. A daemon is a process; it dies
 by SIGKILL at a random moment or right before or after a change outside, and the next one carries on, until its incident
-has ended. Then nothing may be missing, and nothing may have been done twice.
+has ended. Then nothing may be missing, nothing may have been done twice, and the audit log's chain must be whole. All
+of it on SQLite, and again on a PostgreSQL of its own where Debian's is installed.
 
 Prints a table of endings and, as its last line, one JSON object.
 """
@@ -17,23 +18,26 @@ import multiprocessing
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from monitor.audit import verify
 from monitor.incident import Incident, State
 from monitor.policy import Containment, Mode, Order
 from monitor.status import status_json
 from monitor.store import Store
 from monitor.stores.sql import SqlStore
 from tests.fake_site import GOOD, Ways
+from tests.kills_stores import sqlite_url, stores
 from tests.kills_world import LastingWorld, Points, live
 
 __all__ = ["KINDS", "Ending", "Kind", "faults_of", "measure", "run"]
@@ -147,7 +151,7 @@ def _play(rng: random.Random, kind: Kind, folder: Path, store: Store, url: str) 
             daemon.join()
         if daemon.exitcode == 0:
             return killed
-        killed += not last
+        killed += daemon.exitcode == -signal.SIGKILL and not last
     return killed
 
 
@@ -199,6 +203,9 @@ def _faults(kind: Kind, world: LastingWorld, store: Store, incident: Incident) -
     if work.is_dir() and any(work.iterdir()):
         yield f"scratch is left: {[p.name for p in work.iterdir()]}"
     yield from _log_faults(world)
+    audited = verify(store.audit_chain())
+    if audited.why or not audited.entries:
+        yield f"the audit log is broken: {audited.why or 'it is empty'}"
 
 
 def _log_faults(world: LastingWorld) -> Iterator[str]:
@@ -210,11 +217,6 @@ def _log_faults(world: LastingWorld) -> Iterator[str]:
         service.store.close()
     if "log" in target["why"]:
         yield target["why"]
-
-
-def sqlite_url(folder: Path) -> str:
-    """Return the URL of a file in the folder."""
-    return f"sqlite:///{folder}/s.db"
 
 
 def measure(
@@ -239,21 +241,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=300)
     parser.add_argument("--at-once", type=int, default=2, help="incidents side by side")
+    parser.add_argument("--store", choices=["sqlite", "postgresql"], action="append", help="by default both")
     parser.add_argument("--seed", default=f"{time.time_ns()}")
     parser.add_argument("--alone", default="", help="seed of one run that is to be played again")
     given = parser.parse_args()
-    if given.alone:
-        print(run(given.alone, sqlite_url))
-        return
-    endings = measure(given.kills, at_once=given.at_once, seed=given.seed)
+    figures: dict[str, int] = {}
+    with stores(given.store or ("sqlite", "postgresql")) as there:
+        for name, open_url in there.items():
+            if given.alone:
+                print(name, run(given.alone, open_url))
+                continue
+            endings = measure(given.kills, at_once=given.at_once, seed=given.seed, open_url=open_url)
+            tell(name, endings)
+            figures[f"kills_{name}"] = sum(e.kills for e in endings)
+            figures[f"kills_{name}_bad"] = sum(bool(e.faults) for e in endings)
+            figures[f"incidents_{name}"] = len(endings)
+    print(json.dumps(figures))
+
+
+def tell(store: str, endings: Sequence[Ending]) -> None:
+    """Print how the incidents on one kind of store ended, and what was wrong."""
     for kind in sorted(KINDS):
         states = Counter(e.state for e in endings if e.kind == kind)
-        print(f"{kind:<12}" + ", ".join(f"{state} {n}" for state, n in sorted(states.items())))
+        print(f"{store:<12}{kind:<12}" + ", ".join(f"{state} {n}" for state, n in sorted(states.items())))
     for ending in (e for e in endings if e.faults):
-        print(f"bad: --alone {ending.seed}: {'; '.join(ending.faults)}")
-    kills = sum(e.kills for e in endings)
-    print(json.dumps({"kills_sqlite": kills, "kills_sqlite_bad": sum(bool(e.faults) for e in endings),
-                      "incidents_sqlite": len(endings)}))  # fmt: skip
+        print(f"bad: --store {store} --alone {ending.seed}: {'; '.join(ending.faults)}")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from deploy.checkpoint import Release
 from deploy.deployer import DeploymentState, ServedRelease
 from deploy.errors import DeployerUnavailable
 from deploy.testing import FakeDeployer
-from monitor.daemon import _guard
+from monitor.guard import Guard
 from monitor.incident import Incident, State
 from monitor.policy import Containment, Mode, Order
 from monitor.schedule import Rounds
@@ -136,7 +137,7 @@ async def test_a_tick_that_fails_by_itself_is_no_sweep(tmp_path: Path) -> None:
     async def full(_: str) -> None:
         raise OSError(28, "No space left on device")
 
-    await Rounds(service, _guard)._counted("tick", "prod", full)
+    await Rounds(service, Guard(asyncio.Event()))._counted("tick", "prod", full)
     status = status_json(service)
     assert status["schedule"]["jobs"]["tick"]["failures"] == 1
     (target,) = status["targets"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -15,8 +16,9 @@ import httpx
 import pytest
 
 from monitor.api import make_api
-from monitor.daemon import JsonLines, _guard
+from monitor.daemon import JsonLines
 from monitor.drawing import cells_in, draw
+from monitor.guard import Guard
 from monitor.incident import State
 from monitor.recorder import Recorder
 from monitor.schedule import Rounds
@@ -111,7 +113,7 @@ async def test_what_is_out_of_time_goes(tmp_path: Path) -> None:
     await service.tick("prod")
     old = tmp_path / "transcripts" / "2025-11-30.jsonl"
     old.touch()
-    await Rounds(service, _guard)._purge("transcripts")
+    await Rounds(service, Guard(asyncio.Event()))._purge("transcripts")
     assert [p.name for p in old.parent.iterdir()] == ["2026-01-01.jsonl"]
     await service.aclose()
 
