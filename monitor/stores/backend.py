@@ -19,13 +19,11 @@ class Backend(Protocol):
         name: What messages call the place; never with a password.
         engine: Begins transactions that read.
         writer: Begins transactions that write, one at a time among all processes.
-        waits_to_connect: Whether a new connection may take seconds to fail.
     """
 
     name: str
     engine: Engine
     writer: Engine
-    waits_to_connect: bool
 
     def prepare(self) -> None:
         """Make the place where it is to lie.
@@ -57,6 +55,10 @@ class Backend(Protocol):
 
     def faults_within(self, db: Connection) -> list[str]:
         """Name what is damaged."""
+        ...
+
+    def unreachable(self, error: DBAPIError) -> bool:
+        """Tell whether it can't even be asked, which may take seconds to find out again."""
         ...
 
     def fault(self, error: DBAPIError) -> StoreError:

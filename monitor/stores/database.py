@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,8 @@ from monitor.stores.versions import EMPTY, bring_up, check_version, known_versio
 __all__ = ["STORE_URLS", "Contents", "Database"]
 
 STORE_URLS = "sqlite:///PATH or postgresql+psycopg://USER@HOST/DATABASE"
+log = logging.getLogger("alignd")
+
 _LEAVE_SECONDS = 5.0
 _NEWEST = select(HOLDERS).order_by(HOLDERS.c.number.desc()).limit(1)
 
@@ -152,7 +155,10 @@ class Database:
         if self.version() == newest:
             return newest, newest
         with self.writing() as db:
-            return bring_up(db, self.name), newest
+            before = bring_up(db, self.name)
+        if before != EMPTY:
+            log.warning("store_upgraded", extra={"store": self.name, "before": before, "version": newest})
+        return before, newest
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
@@ -166,7 +172,7 @@ class Database:
             raise
         except DBAPIError as error:
             fault = self._backend.fault(error)
-            if isinstance(fault, StoreUnavailable) and self._backend.waits_to_connect:
+            if self._backend.unreachable(error):
                 self._away = time.monotonic() + _LEAVE_SECONDS, str(fault)
             raise fault from error
 

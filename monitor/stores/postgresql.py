@@ -40,8 +40,6 @@ for _index in INCIDENTS.indexes | PROBES.indexes:
 class PostgresqlBackend:
     """A database on a server, in the first schema of the search path."""
 
-    waits_to_connect = True
-
     def __init__(self, url: URL) -> None:
         """Take a URL; nothing is opened yet."""
         self.name = url.set(query={}).render_as_string()
@@ -85,6 +83,10 @@ class PostgresqlBackend:
         """Name indices that the server calls invalid; pages are the server's own business (`pg_amcheck`)."""
         found = db.exec_driver_sql("SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid")
         return [f"index {name} is not valid; REINDEX it" for (name,) in found]
+
+    def unreachable(self, error: DBAPIError) -> bool:
+        """Tell whether the server did not answer: what it answers has a code."""
+        return isinstance(error.orig, psycopg.OperationalError) and error.orig.sqlstate is None
 
     def fault(self, error: DBAPIError) -> StoreError:
         """Say what went wrong and what to do."""

@@ -25,8 +25,6 @@ _NO_RIGHT = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PE
 class SqliteBackend:
     """A database in one file."""
 
-    waits_to_connect = False
-
     def __init__(self, url: URL) -> None:
         """Take a URL that names a file; nothing is opened yet.
 
@@ -94,6 +92,10 @@ class SqliteBackend:
         """Read the whole file and name what is damaged."""
         found = [str(row[0]) for row in db.exec_driver_sql("PRAGMA integrity_check")]
         return [] if found == ["ok"] else found
+
+    def unreachable(self, _: DBAPIError) -> bool:
+        """Say no: a file is there or not, at once."""
+        return False
 
     def fault(self, error: DBAPIError) -> StoreError:
         """Say what went wrong and what to do."""

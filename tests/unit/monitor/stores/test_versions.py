@@ -78,7 +78,9 @@ def test_a_new_sqlite_store_loads_neither_alembic_nor_what_postgresql_needs(url:
     assert ended.stdout == "[]\n"
 
 
-def test_an_old_store_is_upgraded_by_who_holds_it_and_loses_nothing(file: Path, url: str) -> None:
+def test_an_old_store_is_upgraded_by_who_holds_it_and_loses_nothing(
+    file: Path, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
     write_old_store(file)
     before = rows_of(file)
     assert all(before.values()), "the old store has rows in every table"
@@ -86,6 +88,7 @@ def test_an_old_store_is_upgraded_by_who_holds_it_and_loses_nothing(file: Path, 
         SqlStore(url)
     assert rows_of(file) == before, "a reader changes nothing"
     with closing(SqlStore(url, hold=True)) as store:
+        assert "store_upgraded" in [record.getMessage() for record in caplog.records]
         assert [i.id for i in store.incidents()] == ["i2", "i1"]
         assert len(store.entries(store.epoch("t", "r", "k", store.load("i1").opened_at))) == 3
     after = rows_of(file)
