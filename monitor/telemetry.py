@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from threading import Thread
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -152,8 +153,10 @@ class OpenTelemetrySpans:
         return found
 
     def close(self) -> None:
-        """Send what is left; where the collector does not answer in time it is given up."""
-        self._provider.shutdown()
+        """Send what is left; where the collector does not take it in time it is given up, the thread with it."""
+        sending = Thread(target=self._provider.shutdown, name="spans", daemon=True)
+        sending.start()
+        sending.join(self._to.timeout_seconds)
 
 
 @dataclass(slots=True)
