@@ -77,12 +77,6 @@ CASES: Mapping[str, Case] = {
         fires=["alignd_clock_jumps_total 0x10 1x60"], silent=["alignd_clock_jumps_total 7x70"], minutes=20,
     ),
     "AligndReloadRefused": Case(fires=["alignd_config_reload_success 0"], silent=["alignd_config_reload_success 1"]),
-    "AligndNotificationsFailing": Case(
-        fires=['alignd_notifications_dead{channel="team"} 0',
-               'alignd_notifications_oldest_pending_seconds{channel="team"} 901'],
-        silent=['alignd_notifications_dead{channel="team"} 0',
-                'alignd_notifications_oldest_pending_seconds{channel="team"} 899'],
-    ),
     "AligndAuditFailing": Case(
         fires=['alignd_audits_failed_total{target="a"} 0x10 1x60'],
         silent=['alignd_audits_failed_total{target="a"} 1x70'], minutes=20,
