@@ -6,7 +6,9 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -244,6 +246,12 @@ def plain_of(attacks: tuple[WeightedAttack, ...]) -> tuple[WeightedAttack, ...]:
     return direct or (WeightedAttack(attack=make_plugin("alignd.attacks", "direct", {}, where="attacks")),)
 
 
+@lru_cache(maxsize=64)
+def _suite(source: str, kind: SuiteKind, _changed_at: int) -> Suite:
+    """Load a suite once for all targets that name it, until its file changes."""
+    return load_suite(source, kind)
+
+
 def suite_of(source: str, kind: SuiteKind, where: str) -> Suite:
     """Load a suite of this kind.
 
@@ -251,7 +259,7 @@ def suite_of(source: str, kind: SuiteKind, where: str) -> Suite:
         ConfigError: It can't be read, or is of another kind.
     """
     try:
-        return load_suite(source, kind)
+        return _suite(source, kind, Path(source).stat().st_mtime_ns if Path(source).is_file() else 0)
     except SuiteError as error:
         raise ConfigError(f"{where}: {error}") from error
 
