@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from monitor import __version__
 from monitor.errors import ConfigError, LogFault, StoreError, UnknownIncident
@@ -27,6 +28,7 @@ _ABOUT = (
     "what is refused is answered with problem details (RFC 9457)."
 )
 _ALLOWED = ("expected", "pattern", "max_length", "min_length", "le", "ge", "gt", "lt")
+_NO_METHOD = 405
 _SCHEMES = {
     "token": {"type": "http", "scheme": "bearer", "description": "A token that `alignd token new` made."},
     "session": {"type": "apiKey", "in": "cookie", "name": "alignd-session",
@@ -70,6 +72,8 @@ def _add_refusals(app: FastAPI) -> None:
     def say(kind: type[Exception], found: Any) -> None:  # noqa: ANN401  (one function for each kind)
         async def answer(request: Request, error: Exception) -> Response:
             problem: Problem = found(error)
+            if problem.status == _NO_METHOD:
+                problem.headers = {"Allow": ", ".join(_methods(app, request.url.path))}
             request.scope[PROBLEM] = problem
             return Response(problem.body(), problem.status, dict(problem.headers), MEDIA_TYPE)
 
@@ -85,6 +89,12 @@ def _add_refusals(app: FastAPI) -> None:
     say(Exception, lambda _: Problem(
         status=500, kind="fault", title="A fault of alignd", detail="the daemon's log says more; the call did nothing, "
         "or all that it should"))  # fmt: skip
+
+
+def _methods(app: FastAPI, path: str) -> list[str]:
+    """Return what a path takes: a route of its own for each method would else be named alone."""
+    found = (r.methods for r in app.routes if isinstance(r, Route) and r.path_regex.match(path))
+    return sorted({method for methods in found for method in methods or ()})
 
 
 def _of_validation(error: RequestValidationError) -> Problem:

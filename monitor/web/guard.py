@@ -280,7 +280,10 @@ def _uncached(call: Call) -> list[tuple[bytes, bytes]]:
 
 
 def _malformed(detail: str) -> Problem:
-    return Problem(status=400, kind="malformed", title="Not well formed", detail=detail)
+    """Refuse, and close: what stands behind it on the connection may be a call that somebody smuggled in."""
+    return Problem(
+        status=400, kind="malformed", title="Not well formed", detail=detail, headers={"Connection": "close"}
+    )
 
 
 async def _refuse(problem: Problem, send: Send) -> None:
