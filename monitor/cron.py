@@ -18,6 +18,8 @@ _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _FAR = timedelta(days=400)
 """What is missed for longer is as much as missed once."""
 _FIELDS = 5
+_SHIFT = timedelta(hours=3)
+"""More than clocks are ever set by: a moment that a change leaves out may still be to come."""
 _APART = timedelta(hours=1)
 
 
@@ -40,16 +42,18 @@ def next_times(expression: str, zone: str, *, after: datetime, count: int) -> tu
     Raises:
         ValueError: Expression or time zone can't be used; the message says what is wrong.
     """
-    trigger = _trigger(expression, zone)
+    trigger, where = _trigger(expression, zone)
     found: list[datetime] = []
-    at = after
+    last, local = after, after.astimezone(where).replace(tzinfo=UTC) - _SHIFT
     while len(found) < count:
-        fire = trigger.get_next_fire_time(None, at + timedelta(microseconds=1))
+        fire = trigger.get_next_fire_time(None, local + timedelta(microseconds=1))
         if fire is None:
             break
-        at = fire.astimezone(UTC)
-        if not fire.fold:  # not the second of an hour that comes twice
+        local = fire
+        at = fire.replace(tzinfo=where).astimezone(UTC)
+        if at > last:
             found.append(at)
+            last = at
     return tuple(found)
 
 
@@ -63,7 +67,8 @@ def newest_due(expression: str, zone: str, *, since: datetime, now: datetime) ->
 
 
 @lru_cache(maxsize=64)
-def _trigger(expression: str, zone: str) -> Any:  # noqa: ANN401  (it has no types)
+def _trigger(expression: str, zone: str) -> tuple[Any, ZoneInfo]:
+    """Return a trigger on the wall's time as if it were UTC: in a zone it leaves out the day after a change."""
     from apscheduler.triggers.cron import CronTrigger
 
     fields = expression.split()
@@ -77,11 +82,10 @@ def _trigger(expression: str, zone: str) -> Any:  # noqa: ANN401  (it has no typ
         raise ValueError(f"time_zone {zone!r}: there is none of this name; write e.g. Europe/Berlin or UTC") from error
     minute, hour, day, month, weekday = fields
     try:
-        return CronTrigger(
-            minute=minute, hour=hour, day=day, month=month, day_of_week=_weekdays(weekday), timezone=where
-        )
+        made = CronTrigger(minute=minute, hour=hour, day=day, month=month, day_of_week=_weekdays(weekday), timezone=UTC)
     except (ValueError, TypeError) as error:
         raise ValueError(f"cron {expression!r}: {error}") from error
+    return made, where
 
 
 def _weekdays(field: str) -> str:

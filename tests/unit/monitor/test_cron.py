@@ -5,7 +5,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from monitor.cron import check_cron, newest_due, next_times
@@ -59,6 +59,14 @@ def test_of_many_missed_moments_the_newest_is_due_once() -> None:
     assert newest_due("0 6 * * *", "UTC", since=at(1990, 1, 1), now=at(2026, 1, 1)) == at(2025, 12, 31, 6)
 
 
+def test_the_day_after_a_change_has_its_midnight_and_a_moment_left_out_is_not_lost() -> None:
+    found = next_times("0 0 * * *", "America/New_York", after=at(2024, 3, 10, 6), count=2)
+    assert found == (at(2024, 3, 11, 4), at(2024, 3, 12, 4))
+    (left_out,) = next_times("30 2 * * *", "America/New_York", after=at(2024, 3, 10, 7, 10), count=1)
+    assert left_out == at(2024, 3, 10, 7, 30)
+
+
+@example(0, 0, 67)
 @given(st.integers(0, 23), st.integers(0, 59), st.integers(0, 3000))
 def test_each_day_has_its_moment_whatever_the_clocks_do(hour: int, minute: int, day: int) -> None:
     start = at(2024, 1, 1) + timedelta(days=day)
