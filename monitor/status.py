@@ -122,7 +122,8 @@ def _verdict(service: Service, name: str, opened: Incident | None, known: Sequen
 
 
 def _target(service: Service, name: str, stored: _Stored, series: int) -> dict[str, Any]:
-    site, view, current = service.sites[name], service.view(name), service.watched(name)
+    site, current = service.sites[name], service.watched(name)
+    view = service.view(name)  # after the watch, whose reading finds a damaged log
     figures = service.figures.of(name, current)
     opened, newest, known = stored.opened(name), stored.newest.get(name), stored.known.get(name, ())
     doing, pause = service.activities.get(name), in_force(stored.pauses.get(name), stored.now)

@@ -13,6 +13,8 @@ from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitor.api import make_api
+from monitor.audits.plan import AuditPlan
+from monitor.audits.running import AuditRules
 from monitor.errors import StoreError
 from monitor.holding import held
 from monitor.incident import IncidentId, open_incident
@@ -27,6 +29,7 @@ from tests.e2e.test_daemon_notifies import channel
 from tests.fake_site import RATES, World
 
 Samples = dict[str, list[tuple[dict[str, str], float]]]
+MONTHLY = AuditRules(plans=(AuditPlan(name="monthly", cron="0 6 1 * *"),))
 
 
 @pytest.fixture
@@ -35,9 +38,10 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
     world = World(
         folder=tmp_path, rates=replace(RATES, baseline_probes=80),
         amend=lambda site, store: with_judge(drifting())(amend(site, store), store),
-        retention=Retention(sweep_hours=24.0), channels=(channel(FakeNotifier()),),
+        retention=Retention(sweep_hours=24.0), channels=(channel(FakeNotifier()),), audits=MONTHLY,
     )  # fmt: skip
     service = world.service()
+    service.planned.newest["prod"] = service.clock()
     await check(world, service, 2)
     await carry_on(world, service, await breach(world, service))
     while not ((current := service.watched("prod")) and current[0].baseline and current[1].position):
@@ -108,7 +112,8 @@ async def test_metrics_say_what_happened(service: Service) -> None:
 
 
 async def test_a_counter_never_falls(tmp_path: Path) -> None:
-    world = World(folder=tmp_path, retention=Retention(sweep_hours=24.0), channels=(channel(FakeNotifier()),))
+    channels = (channel(FakeNotifier()),)
+    world = World(folder=tmp_path, retention=Retention(sweep_hours=24.0), channels=channels, audits=MONTHLY)
     service = world.service()
     incident = await breach(world, service)
     service.timing.of("tick").began(service.clock(), 0.0)

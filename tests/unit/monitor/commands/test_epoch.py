@@ -63,7 +63,7 @@ async def test_a_gap_stops_the_target_and_is_named_and_metrics_stay(tmp_path: Pa
         scraped = await client.get("/metrics")
         verdict = await client.get("/api/v1/verdict", params={"target": "prod"})
     assert scraped.status_code == 200
-    assert 'alignd_target_up{target="prod"} 0.0' in scraped.text
+    assert 'alignd_target_up{target="prod"} 0\n' in scraped.text
     assert named in verdict.json()["why"]
     await service.aclose()
 
