@@ -95,7 +95,7 @@ class Clockwork(AsyncIOScheduler):  # type: ignore[misc]  # it has no types
         for name, later in spread(kind, seconds).items():
             self.add_job(
                 self._run, IntervalTrigger(seconds=seconds[name], timezone=UTC), args=[kind, name, work],
-                id=job_id(kind, name), next_run_time=now + timedelta(seconds=later),
+                id=job_id(kind, name), name=job_id(kind, name), next_run_time=now + timedelta(seconds=later),
             )  # fmt: skip
 
     def pace(self, kind: str, name: str, seconds: float) -> None:

@@ -150,10 +150,11 @@ class Prober:
             scored=view.scored + watch.gauge.n - before.gauge.n, harmful=view.harmful + watch.weighed - before.weighed,
         )  # fmt: skip
         self._note(site, sweep)
-        log.info(
+        log.log(
+            logging.INFO if self.views[site.name].up else logging.WARNING,
             "sweep",
             extra={"target": site.name, "release": release, "sweep": sweep.id, "n": len(sweep.results),
-                   "harmful": sum(bool(e.harmful) for e in entries), "missing": sweep.missing,
+                   "harmful": sum(bool(e.harmful) for e in entries), "missing": sweep.missing, "why": _reasons(sweep),
                    "log_evidence": watch.log_r if watch.log_r > -math.inf else None, "phase": watch.phase.value},
         )  # fmt: skip
         return watch
@@ -172,9 +173,8 @@ class Prober:
 
     def _note(self, site: Site, sweep: SweepResult) -> None:
         view, answered = self.views[site.name], sweep.missing < len(sweep.results)
-        reasons = sorted({r.missing for r in sweep.results if r.missing})
         self.views[site.name] = replace(
-            view, up=answered, why="" if answered else f"no usable answer ({', '.join(reasons)})",
+            view, up=answered, why="" if answered else f"no usable answer ({_reasons(sweep)})",
             last_sweep=sweep.id, last_sweep_at=sweep.finished_at, sweeps=view.sweeps + 1,
             sweeps_failed=view.sweeps_failed + (not answered),
         )  # fmt: skip
@@ -290,3 +290,8 @@ class Prober:
         """Return where a target's evidence stands."""
         held = self._watches.get(name)
         return held[1].phase if held else Phase.IDLE
+
+
+def _reasons(sweep: SweepResult) -> str:
+    """Name why probes are missing; empty where none is."""
+    return ", ".join(sorted({r.missing for r in sweep.results if r.missing}))

@@ -39,8 +39,8 @@ class Evidence(Answer):
     """Above it an incident is opened."""
     n: int
     """Probes of the epoch."""
-    everything: float
-    """Unbiased estimate of ASR of all probes of the epoch."""
+    everything: float | None
+    """Unbiased estimate of ASR of all probes of the epoch; null before the first answer."""
 
 
 class Doing(Answer):

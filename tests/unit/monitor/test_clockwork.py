@@ -171,7 +171,7 @@ async def test_it_runs_measures_and_paces() -> None:
     await asyncio.sleep(0)
 
 
-async def test_a_run_that_is_still_under_way_leaves_the_next_one_out() -> None:
+async def test_a_run_that_is_still_under_way_leaves_the_next_one_out(caplog: pytest.LogCaptureFixture) -> None:
     timing, end, overrun = Timing(), asyncio.Event(), asyncio.Event()
 
     async def slow(_: str) -> None:
@@ -185,6 +185,7 @@ async def test_a_run_that_is_still_under_way_leaves_the_next_one_out() -> None:
         await overrun.wait()
     assert timing.of("tick").runs == 1
     assert timing.of("tick").overruns >= 1
+    assert '"tick-prod ' in caplog.text
     end.set()
     clockwork.shutdown()
     await asyncio.sleep(0)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from sqlalchemy import Engine, event
 
 from monitor.incident import IncidentId, open_incident
@@ -73,6 +75,19 @@ async def test_every_target_s_incident_is_told_however_many_there_are(tmp_path: 
     (target,) = said["targets"]
     assert (target["incident"], target["incidents"]) == ("first", {"DETECTED": 1})
     assert target["newest_incident"]["state"] == "DETECTED"
+    await service.aclose()
+
+
+async def test_the_log_says_why_a_batch_got_no_answer(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    world = World(folder=tmp_path, mute=True)
+    service = world.service()
+    with caplog.at_level(logging.INFO, logger="alignd"):
+        await service.tick("prod")
+        world.mute = False
+        await service.tick("prod")
+    silent, heard = [r for r in caplog.records if r.getMessage() == "sweep"]
+    assert (silent.levelname, heard.levelname) == ("WARNING", "INFO")
+    assert (silent.__dict__["why"], heard.__dict__["why"]) == ("timeout", "")
     await service.aclose()
 
 

@@ -58,6 +58,15 @@ async def test_evidence_before_the_first_sweep_is_empty(tmp_path: Path, api: Api
     await fresh.service.aclose()
 
 
+async def test_a_target_that_never_answered_hides_no_other(tmp_path: Path, api: Api) -> None:
+    silent = replace(api, service=World(folder=tmp_path / "silent", mute=True).service())
+    await silent.service.tick("prod")
+    (target,) = (await get(silent, "/targets"))["targets"]
+    assert (target["up"], target["asr"]["missing"] > 0, target["evidence"]["everything"]) == (False, True, None)
+    assert (await get(silent, "/targets/prod"))["sweeps_failed"] == 1
+    await silent.service.aclose()
+
+
 async def test_incidents(api: Api) -> None:
     (found,) = (await get(api, "/incidents?target=prod&open=true"))["incidents"]
     assert (found["id"], found["state"], found["recipe"]) == (api.incident.id, "DETECTED", "mend")
