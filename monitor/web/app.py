@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -44,9 +47,10 @@ def make_app(
         title="alignd", version=__version__, description=_ABOUT, openapi_url="/api/v1/openapi.json", docs_url=None,
         redoc_url=None, redirect_slashes=False,
     )  # fmt: skip
-    app.include_router(make_router(service, sweep=sweep))
-    app.include_router(make_session_router(access, sessions))
-    app.include_router(make_hook_router(service, settings=hooks.alertmanager, sweep=sweep))
+    with _without("pydantic.v1"):
+        app.include_router(make_router(service, sweep=sweep))
+        app.include_router(make_session_router(access, sessions))
+        app.include_router(make_hook_router(service, settings=hooks.alertmanager, sweep=sweep))
     _add_refusals(app)
     make_document = app.openapi
 
@@ -59,6 +63,22 @@ def make_app(
 
     app.openapi = document  # type: ignore[method-assign]
     return app
+
+
+@contextmanager
+def _without(name: str) -> Iterator[None]:
+    """Keep a module that is not loaded from being so: FastAPI asks of each model whether it is one of pydantic 1.
+
+    That would load all of pydantic 1, 2.5 MB, to say no; where it is missing, FastAPI takes that for the answer.
+    """
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]  # what the import system takes for "there is none"
+    try:
+        yield
+    finally:
+        del sys.modules[name]
 
 
 def _problem_schema() -> dict[str, Any]:

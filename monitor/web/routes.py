@@ -44,8 +44,11 @@ class VerdictQuery(_Asked):
     target: str = Field(min_length=1, max_length=60, description="A watched target.")
 
 
-def caller_of(request: Request) -> Caller:
-    """Return who calls, as the guard found it."""
+async def caller_of(request: Request) -> Caller:
+    """Return who calls, as the guard found it.
+
+    A coroutine, as is all that a call passes through: the first other function starts a thread, which costs 5 MB.
+    """
     found: Caller = request.scope[CALLER]
     return found
 
