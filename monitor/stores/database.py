@@ -137,7 +137,8 @@ class Database:
             StoreVersion: It is of a newer version, or older than any that is known.
         """
         self._backend.prepare()
-        self._backend.hold()
+        with self._faults():
+            self._backend.hold()
         versions = self._upgrade()
         with self.writing() as db:
             newest = db.execute(_NEWEST).first()

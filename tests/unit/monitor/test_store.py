@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.exc import IntegrityError
 
-from monitor.errors import LogFault, OpenIncident, StaleIncident, StoreBusy, StoreError, UnknownIncident
+from monitor.errors import LogFault, OpenIncident, StaleIncident, StoreBusy, StoreError, StoreUnavailable, UnknownIncident
 from monitor.incident import Incident, IncidentId, Outcome, Trial, advance, open_incident, with_facts, with_trial
 from monitor.judge_series import JudgeRow, RowKind, SeriesKey
 from monitor.looks import LookRow
@@ -241,6 +241,13 @@ def test_a_damaged_file_is_named_with_the_way_out(tmp_path: Path) -> None:
     (tmp_path / "s.db").write_bytes(b"this is no database, and long enough to be read as one" * 40)
     with pytest.raises(StoreError, match=r"s\.db is damaged.*move it away"):
         SqlStore(f"sqlite:///{tmp_path}/s.db")
+
+
+@pytest.mark.parametrize("hold", [False, True])
+def test_a_server_that_is_away_is_named_without_its_password(hold: bool) -> None:
+    with pytest.raises(StoreUnavailable, match=r"ann:\*\*\*@127\.0\.0\.1:1/s can't be used now") as told:
+        SqlStore("postgresql+psycopg://ann:geheim@127.0.0.1:1/s", hold=hold)
+    assert "geheim" not in str(told.value)
 
 
 def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
