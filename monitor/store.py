@@ -128,7 +128,7 @@ class ReleaseBook(Protocol):
     def mark(
         self, target: str, release: str, *, good: bool, at: datetime, by: str = DAEMON, since: datetime | None = None
     ) -> None:
-        """Mark a release good, or take the mark away.
+        """Mark a release good, or take the mark away; one that is known as not good stays as it is.
 
         Args:
             by: Who says so.

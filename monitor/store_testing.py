@@ -157,7 +157,10 @@ def _check_releases(one: Store, other: Store) -> None:
     b = ("t", "b", True, _NOW + 2 * _HOUR, None, "")
     _same(found, [b, a], "marks and profiles leave each other as they are; the newest mark comes first")
     one.mark("t", "a", good=False, at=_NOW + 4 * _HOUR)
+    told = [e for e in one.audit_chain() if e.action == "mark_removed"]
+    one.mark("t", "a", good=False, at=_NOW + 5 * _HOUR)
     _same([(k.release, k.good) for k in other.known("t")], [("a", False), ("b", True)], "a mark is taken away")
+    _same([e for e in other.audit_chain() if e.action == "mark_removed"], told, "and that is told of once")
     _same(one.known("u"), (), "another target's releases")
     one.mark("u", "c", good=True, at=_NOW)
     _same({t: tuple(k) for t, k in other.all_known().items()}, {t: one.known(t) for t in ("t", "u")},

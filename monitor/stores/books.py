@@ -66,9 +66,12 @@ class SqlBooks:
     def mark(
         self, target: str, release: str, *, good: bool, at: datetime, by: str = DAEMON, since: datetime | None = None
     ) -> None:
-        """Mark a release good, or take the mark away."""
+        """Mark a release good, or take the mark away; one that is known as not good stays as it is."""
         mark = {"good": good, "marked_at": iso(since or at)}
+        r = RELEASES.c
         with self._db.writing() as db:
+            if not good and db.scalar(select(r.good).where(r.target == target, r.release == release)) is False:
+                return
             put(db, RELEASES, {"target": target, "release": release, "profile": None, "profile_key": "", **mark}, mark)
             put_down(db, AuditEntry(at=at, actor=by, action="marked_good" if good else "mark_removed", subject=release,
                                     details={"target": target}))  # fmt: skip

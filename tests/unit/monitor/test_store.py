@@ -12,7 +12,15 @@ import pytest
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.exc import IntegrityError
 
-from monitor.errors import LogFault, OpenIncident, StaleIncident, StoreBusy, StoreError, StoreUnavailable, UnknownIncident
+from monitor.errors import (
+    LogFault,
+    OpenIncident,
+    StaleIncident,
+    StoreBusy,
+    StoreError,
+    StoreUnavailable,
+    UnknownIncident,
+)
 from monitor.incident import Incident, IncidentId, Outcome, Trial, advance, open_incident, with_facts, with_trial
 from monitor.judge_series import JudgeRow, RowKind, SeriesKey
 from monitor.looks import LookRow
