@@ -19,7 +19,8 @@ _TELL_SECONDS = 60.0
 class Guard:
     """Awaits actions and logs what goes wrong; each is done again.
 
-    A store that is away is told of once a minute. One that another daemon took over ends this daemon: its next effect
+    A store that is away is told of once a minute, and is back when what failed last has gone well: on a full disk the
+    rounds that only read go well all the time. One that another daemon took over ends this daemon: its next effect
     would be done by two.
     """
 
@@ -28,6 +29,7 @@ class Guard:
         self._stop = stop
         self._steady = steady
         self._told: float | None = None
+        self._failed = "", ""
         self.lost: StoreBusy | StoreLost | None = None
         """Why this daemon may write no more."""
 
@@ -39,11 +41,12 @@ class Guard:
             self.lost = error
             self._stop.set()
         except StoreUnavailable as error:
+            self._failed = action, subject
             self._tell(str(error))
         except Exception:
             log.exception("%s_failed", action, extra={"subject": subject})
         else:
-            if action == "reconcile" and self._told is not None:
+            if self._told is not None and self._failed == (action, subject):
                 log.warning("store_back")
                 self._told = None
             return True

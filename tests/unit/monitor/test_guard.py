@@ -45,6 +45,18 @@ async def test_a_store_that_is_away_is_told_of_once_a_minute(caplog: pytest.LogC
     assert told(caplog)[2:] == ["store_back"]
 
 
+async def test_a_store_that_can_only_be_read_is_not_back(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "alignd")
+    guard = Guard(asyncio.Event(), steady=lambda: 0.0)
+    for _ in range(3):
+        assert not await guard("tick", "prod", fails(StoreUnavailable("disk full")))
+        assert await guard("reconcile", "incidents", goes_well()), "it had nothing to write"
+    assert await guard("tick", "other", goes_well())
+    assert told(caplog) == ["store_unavailable"]
+    assert await guard("tick", "prod", goes_well())
+    assert told(caplog)[1:] == ["store_back"]
+
+
 @pytest.mark.parametrize("error", [StoreLost("taken"), StoreBusy("taken")])
 async def test_a_store_that_another_daemon_took_ends_this_one(error: StoreBusy | StoreLost) -> None:
     stop = asyncio.Event()
