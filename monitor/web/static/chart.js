@@ -7,6 +7,8 @@ import { row, rows, table } from "./table.js";
 const BOX = { height: 220, left: 68, right: 12, top: 14, bottom: 28 };
 const PADDING = 34;
 const { LN10 } = Math;
+/** A curve that leaves the picture runs along its upper edge, or the thresholds would lie on one line. */
+const BREACHES_MAX = 3;
 const ROWS_MAX = 12;
 const COLUMNS = [{ name: "Probe", number: true }, { name: "Time" }, { name: "Evidence" }];
 
@@ -22,9 +24,11 @@ export function evidenceChart(points, thresholds, room) {
   const width = Math.max(240, room - PADDING);
   const first = points[0].position;
   const long = Math.max(1, points.at(-1).position - first);
-  const top = 1.08 * Math.max(thresholds.log_breach, ...points.map((p) => p.log ?? 0));
+  const highest = Math.max(thresholds.log_breach, ...points.map((p) => p.log ?? 0));
+  const most = Math.min(highest, BREACHES_MAX * thresholds.log_breach);
   const x = (point) => BOX.left + ((width - BOX.left - BOX.right) * (point.position - first)) / long;
-  const y = (log) => BOX.height - BOX.bottom - ((BOX.height - BOX.top - BOX.bottom) * Math.max(0, log ?? 0)) / top;
+  const share = (log) => Math.min(most, Math.max(0, log ?? 0)) / (1.08 * most);
+  const y = (log) => BOX.height - BOX.bottom - (BOX.height - BOX.top - BOX.bottom) * share(log);
   const spoken = words(points, thresholds);
   return h(
     "figure",

@@ -12,6 +12,10 @@ const COLUMNS = [
   { name: "Target" }, { name: "ASR" }, { name: "Evidence" }, { name: "Release" }, { name: "Last sweep" },
   { name: "Incident" },
 ];
+const COUNTED = {
+  handled: "with an incident under way", down: "not measured", watch: "with evidence rising", paused: "paused",
+  unknown: "with not enough evidence yet", healthy: "healthy",
+};
 const FIRST = "Targets, those that need a person first";
 const PAST = [{ name: "Incident" }, { name: "State" }, { name: "Opened" }, { name: "Why" }, { name: "Target" }];
 
@@ -77,10 +81,10 @@ function summary(targets, incidents) {
   const people = count("person");
   const parts = [
     people ? `${people} ${people === 1 ? "needs" : "need"} a person` : "none needs a person",
-    `${open} open incident${open === 1 ? "" : "s"}`,
-    `${count("healthy")} healthy`,
+    ...Object.entries(COUNTED).filter(([id]) => count(id)).map(([id, words]) => `${count(id)} ${words}`),
   ];
-  return `${targets.length} target${targets.length === 1 ? "" : "s"}: ${parts.join(", ")}.`;
+  const of = `${targets.length} target${targets.length === 1 ? "" : "s"}`;
+  return `${of}: ${parts.join(", ")}; ${open} open incident${open === 1 ? "" : "s"}.`;
 }
 
 function groups(targets, incidents) {

@@ -57,7 +57,9 @@ export const WAY = [
 /** Say in words what an incident does now. */
 export function incidentWords(incident) {
   const state = STATES[incident.state] ?? { word: incident.state, tone: "calm", icon: "unknown" };
-  if (incident.state === "OPEN" && incident.action_needed) return STATES.AWAITING_APPROVAL;
+  if (incident.state === "OPEN" && incident.action_needed) {
+    return { ...STATES.AWAITING_APPROVAL, word: "Waits for a person" };
+  }
   return incident.action_needed ? { ...state, tone: "bad", icon: "person" } : state;
 }
 

@@ -40,7 +40,9 @@ export function render({ target, evidence, incidents }, { can, width }) {
     h("div", { class: "head" }, h("h1", {}, target.name), badge(groupOf(target, incidents)), actions(target, can)),
     reason(target),
     h("section", { "aria-label": "Figures" }, h("dl", { class: "figures" }, figures(target))),
-    section("evidence", "Evidence against the threshold", evidenceChart(evidence.points, evidence, width)),
+    section("evidence", "Evidence against the threshold", silent(target)
+      ? h("p", { class: "muted" }, "No probe of this epoch was answered: nothing is known.")
+      : evidenceChart(evidence.points, evidence, width)),
     section("strata", "Strata", strata(target.strata)),
     section("releases", "Releases", releases(target)),
     section("judge", "Judge and servers", h("dl", { class: "facts" }, standing(target))),
@@ -85,14 +87,26 @@ function pausedWords(pause) {
 function figures(target) {
   return [
     fact("ASR, 95 % interval", asrCell(target.asr), counted(target.asr)),
-    fact("Evidence / threshold", evidenceCell(target.evidence), PHASES[target.phase] ?? target.phase),
+    fact("Evidence / threshold", evidenceCell(target.evidence),
+      silent(target) ? "nothing is known" : PHASES[target.phase] ?? target.phase),
     fact("HS, 1 to 5", score(target.hs)),
     fact("Verdict", badge(VERDICTS[target.verdict] ?? VERDICTS.inconclusive), target.certified ? "certified" : ""),
     fact("Release", release(target.release)),
-    fact("Last known good", release(target.last_known_good)),
+    lastGood(target),
     fact("Last sweep", moment(target.last_sweep_at)),
     fact("Mode", target.mode, `${target.suite}, ${target.attack}`),
   ];
+}
+
+/** Whether no probe of the epoch was answered. */
+function silent(target) {
+  return target.evidence?.everything === null;
+}
+
+function lastGood(target) {
+  const served = target.releases.some((r) => r.good && r.release === target.release);
+  if (target.last_known_good || !served) return fact("Last known good", release(target.last_known_good));
+  return fact("Last known good", release(target.release), "in service");
 }
 
 function counted(asr) {

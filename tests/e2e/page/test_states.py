@@ -55,6 +55,44 @@ async def test_a_fault_is_told_and_old_figures_stay(site: Site, browser: Chromiu
         assert await tab.js("document.querySelector('#banner').hidden")
 
 
+async def test_a_target_that_never_answered_is_not_said_to_be_calm(site: Site, browser: Chromium) -> None:
+    async with browser.tab() as tab:
+        path = f"/targets/{CALM}"
+        await enter(tab, site, path)
+        assert "Nothing points to drift" in await tab.text()
+        assert (await tab.text("section dl")).count("in service") == 1, "it is the last known good release itself"
+        said = await tab.js(f"fetch('/api/v1{path}').then(r => r.json())")
+        silent = {**said["evidence"], "log": None, "everything": None}
+        await tab.answer(f"/api/v1{path}", (200, {**said, "up": False, "verdict": "inconclusive", "evidence": silent}))
+        await tab.go(site.url + path, until=READY)
+        shown = await tab.text()
+        assert "No probe of this epoch was answered: nothing is known." in shown
+        assert "othing points to drift" not in shown
+
+
+async def test_a_drift_that_goes_on_and_on_leaves_the_thresholds_apart(site: Site, browser: Chromium) -> None:
+    async with browser.tab() as tab:
+        path = f"/targets/{CALM}/evidence"
+        await enter(tab, site, f"/targets/{CALM}")
+        said = await tab.js(f"fetch('/api/v1{path}').then(r => r.json())")
+        points = [{**said["points"][-1], "position": i, "log": 2.3 * i} for i in range(1, 700)]
+        await tab.answer(f"/api/v1{path}", (200, {**said, "points": points}))
+        await tab.go(f"{site.url}/targets/{CALM}", until=READY)
+        heights = await tab.js("[...document.querySelectorAll('figure .threshold')].map(t => +t.getAttribute('y1'))")
+        assert heights[0] - heights[1] > 12
+        assert await tab.js("+document.querySelector('figure .last').getAttribute('cy')") > 0
+
+
+async def test_an_incident_that_nothing_can_repair_waits_for_no_approval(site: Site, browser: Chromium) -> None:
+    async with browser.tab() as tab:
+        path = f"/incidents/{site.waiting.id}"
+        await enter(tab, site, path)
+        said = await tab.js(f"fetch('/api/v1{path}').then(r => r.json())")
+        await tab.answer(f"/api/v1{path}", (200, {**said, "state": "OPEN"}))
+        await tab.go(site.url + path, until=READY)
+        assert await tab.text(".head .badge") == "Waits for a person"
+
+
 async def test_a_session_that_ended_asks_again_and_leads_back(site: Site, browser: Chromium) -> None:
     async with browser.tab() as tab:
         await enter(tab, site, f"/targets/{CALM}")

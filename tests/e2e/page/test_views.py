@@ -33,7 +33,7 @@ async def test_what_needs_a_person_comes_first(site: Site, browser: Chromium) ->
         assert names[2:] == [PAUSED, CALM]
         assert await _texts(tab, ".group .badge") == ["Needs a person", "Paused", "Healthy"]
         shown = await tab.text()
-        assert "4 targets: 2 need a person, 1 open incident, 1 healthy." in shown
+        assert "4 targets: 2 need a person, 1 paused, 1 healthy; 1 open incident." in shown
         assert "paused by anna" in shown
         assert shown.index("Waits for approval") < shown.index("Recent incidents")
         assert [c for c in tab.complaints if REFUSED not in c] == []
