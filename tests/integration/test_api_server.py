@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -33,7 +34,7 @@ async def says_hello(scope: MutableMapping[str, Any], _: object, send: Send) -> 
 
 
 @asynccontextmanager
-async def serving(records: list[CallRecord], **tls: Path) -> AsyncIterator[int]:
+async def running(records: list[CallRecord], **tls: Path) -> AsyncIterator[tuple[uvicorn.Server, int]]:
     server = make_server(says_hello, record=records.append, **tls)
     server.config.http = partial(DeadlineProtocol, record=records.append, header_seconds=0.2)  # type: ignore[assignment]
     listener = socket.create_server(("127.0.0.1", 0))
@@ -41,11 +42,17 @@ async def serving(records: list[CallRecord], **tls: Path) -> AsyncIterator[int]:
     while not server.started:
         await asyncio.sleep(0.01)
     try:
-        yield listener.getsockname()[1]
+        yield server, listener.getsockname()[1]
     finally:
         server.should_exit = True
         await task
         listener.close()
+
+
+@asynccontextmanager
+async def serving(records: list[CallRecord], **tls: Path) -> AsyncIterator[int]:
+    async with running(records, **tls) as (_, port):
+        yield port
 
 
 async def said(port: int, *parts: bytes) -> bytes:
@@ -103,6 +110,18 @@ async def test_one_address_holds_so_many_connections(monkeypatch: pytest.MonkeyP
         assert await said(port) == b""
         first[1].close()
     assert "too-many-connections" in {r.problem for r in records}
+
+
+async def test_a_body_does_not_wait_for_the_acknowledgement_of_its_headers() -> None:
+    async with running([]) as (server, port):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        while not server.server_state.connections:
+            await asyncio.sleep(0.01)
+        (connection,) = server.server_state.connections
+        assert isinstance(connection, DeadlineProtocol)
+        taken = connection.transport.get_extra_info("socket")
+        assert taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        writer.close()
 
 
 def certificate(folder: Path) -> dict[str, Path]:
