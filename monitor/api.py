@@ -1,9 +1,12 @@
-"""The daemon's HTTP side: metrics, health and status at once, the API when it is first called; all behind the guard."""
+"""The daemon's HTTP side: metrics, health and status at once, the API when it is first called; all behind the guard.
+
+Who opens the page calls the API next: it is made meanwhile.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -43,27 +46,32 @@ def make_api(
     """
     who = access or Access()
     sessions = Sessions(clock=service.clock, minutes=who.session_minutes)
-    small, made, lock = _small(service, healthy), list[App](), asyncio.Lock()
+    making = list[asyncio.Task[App]]()
 
     def make() -> App:
         from monitor.web.app import make_app  # 8 MB that a daemon which is only scraped does without
 
         return make_app(service, access=who, sessions=sessions, sweep=sweep, hooks=hooks or HooksSettings())
 
+    def begin() -> asyncio.Task[App]:
+        if not making:
+            making.append(asyncio.create_task(asyncio.to_thread(make)))
+        return making[0]
+
+    small = _small(service, healthy, page_routes(begin))
+
     async def dispatch(scope: Connection, receive: Receive, send: Send) -> None:
         if not scope["path"].startswith("/api/") or scope["path"] == _STATUS:
             await small(scope, receive, send)
             return
-        async with lock:
-            if not made:
-                made.append(await asyncio.to_thread(make))
-        await made[0](scope, receive, send)
+        app = await asyncio.shield(begin())  # a caller that goes away leaves it to the next one
+        await app(scope, receive, send)
 
     return Guard(dispatch, access=who, sessions=sessions, record=record or CallBook(service.store, clock=service.clock))
 
 
-def _small(service: Service, healthy: Callable[[], bool]) -> Starlette:
-    """Return what is asked all the time."""
+def _small(service: Service, healthy: Callable[[], bool], page: Sequence[Route]) -> Starlette:
+    """Return what is asked all the time, and the page."""
 
     async def health(_: Request) -> Response:
         return JSONResponse({"healthy": healthy()}, status_code=200 if healthy() else 503)
@@ -80,6 +88,6 @@ def _small(service: Service, healthy: Callable[[], bool]) -> Starlette:
     return Starlette(
         routes=[
             Route("/health", health), Route("/healthz", health), Route("/metrics", scrape), Route(_STATUS, status),
-            *page_routes(),
+            *page,
         ]
     )  # fmt: skip

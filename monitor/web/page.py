@@ -6,7 +6,7 @@ Scripts and styles stand under a digest of them all, so that a browser keeps the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from pathlib import PurePath
 
@@ -20,14 +20,19 @@ _TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 _VIEWS = ("/", "/targets/{name}", "/incidents/{id}")
 
 
-def page_routes() -> list[Route]:
-    """Return the routes of the page and of what it is made of; the files are read once."""
+def page_routes(opened: Callable[[], object]) -> list[Route]:
+    """Return the routes of the page and of what it is made of; the files are read once.
+
+    Args:
+        opened: Told each time that somebody asks for the page itself.
+    """
     assets = _assets()
     digest = _digest(b"".join(name.encode() + assets[name] for name in sorted(assets)))
     page = _index(digest, assets)
     tag = f'"{_digest(page)}"'
 
     async def index(request: Request) -> Response:
+        opened()
         headers = {"ETag": tag, "Cache-Control": "no-cache"}
         if tag in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)

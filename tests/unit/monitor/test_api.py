@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from prometheus_client import Metric
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
@@ -139,6 +141,20 @@ async def test_before_the_first_sweep_nothing_is_claimed(tmp_path: Path) -> None
 async def test_health(service: Service) -> None:
     assert (await http(service).get("/healthz")).status_code == 200
     assert (await http(service, healthy=False).get("/healthz")).status_code == 503
+
+
+async def test_who_opens_the_page_finds_the_api_made(tmp_path: Path) -> None:
+    service = World(folder=tmp_path).service()
+    async with http(service) as client:
+        await client.get("/health")
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        await client.get("/")
+        (making,) = asyncio.all_tasks() - {asyncio.current_task()}
+        assert isinstance(await making, FastAPI)
+        await client.get("/")
+        assert (await client.get("/api/v1/whoami")).status_code == 200
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+    await service.aclose()
 
 
 async def test_status_and_incident(service: Service) -> None:

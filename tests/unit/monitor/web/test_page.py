@@ -19,8 +19,14 @@ WEIGHT_MAX = 100_000
 
 
 @pytest.fixture
-async def http() -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(app=Starlette(routes=page_routes()))
+def opened() -> list[str]:
+    """One for each time that the page was asked for."""
+    return []
+
+
+@pytest.fixture
+async def http(opened: list[str]) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(app=Starlette(routes=page_routes(lambda: opened.append("page"))))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         yield client
 
@@ -48,6 +54,17 @@ async def test_all_that_the_page_names_is_there_and_kept_for_good(http: httpx.As
         assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
         weight += len(answer.content)
     assert weight < WEIGHT_MAX
+
+
+async def test_it_is_told_when_somebody_opens_the_page_and_not_for_its_parts(
+    http: httpx.AsyncClient, opened: list[str]
+) -> None:
+    named = _named((await http.get("/")).text)
+    for path in named:
+        await http.get(path)
+    assert opened == ["page"]
+    await http.get("/targets/prod")
+    assert opened == ["page", "page"]
 
 
 async def test_what_a_browser_has_already_is_not_sent_again(http: httpx.AsyncClient) -> None:
