@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from monitor.audit import AuditEntry
+from monitor.errors import StoreError
 from monitor.store import AuditBook
 from monitor.web.limits import Limits
 
@@ -56,12 +57,18 @@ class CallBook:
         self._strangers = Limits(per_minute=_STRANGERS_PER_MINUTE, clock=steady)
 
     def __call__(self, call: CallRecord) -> None:
-        """Put a call down."""
+        """Put a call down; where the store can't take it, the daemon's log alone has it.
+
+        Whoever refuses a call, or cuts a connection off, is not to be kept from it.
+        """
         log.info(call.action, extra=asdict(call))
         if call.caller == "anonymous" and self._strangers.take(""):
             return
         details = {k: v for k, v in asdict(call).items() if k not in {"caller", "path"}}
-        self._audit.append_audit(AuditEntry(
-            at=self._clock(), actor=call.caller, action=call.action, subject=call.path or call.address,
-            details=details,
-        ))  # fmt: skip
+        entry = AuditEntry(
+            at=self._clock(), actor=call.caller, action=call.action, subject=call.path or call.address, details=details
+        )
+        try:
+            self._audit.append_audit(entry)
+        except StoreError as error:
+            log.warning("call_not_in_audit_log", extra={"address": call.address, "why": str(error)})

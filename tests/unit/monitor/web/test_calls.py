@@ -47,3 +47,14 @@ def test_a_flood_of_strangers_does_not_fill_the_audit_log(tmp_path: Path, caplog
     assert len(kept) == 121
     assert kept[-1].actor == "oncall", "who is known is put down all the same"
     store.close()
+
+
+def test_a_call_is_in_the_log_where_the_store_can_not_take_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = SqlStore(f"sqlite:///{tmp_path}/s.db")
+    store.close()
+    (tmp_path / "s.db").write_bytes(b"no database" * 1000)
+    with caplog.at_level(logging.INFO):
+        CallBook(store, clock=Clock())(call(caller="anonymous", problem="slow", path=""))
+    assert [r.getMessage() for r in caplog.records] == ["api_refused", "call_not_in_audit_log"]
+    assert "damaged" in caplog.records[1].__dict__["why"]
+    store.close()
