@@ -7,6 +7,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -140,11 +141,14 @@ class PlannedAudits:
         self._prune(request)
 
     def _begin_anew(self, request: AuditRequest) -> None:
-        """Put the same audit down once more: its answers are of two releases, or of settings that have changed."""
+        """Put the same audit down once more: its answers are of two releases, or of settings that have changed.
+
+        The old one goes last: a kill in between leaves both. While a person audits it stays, and fails once more.
+        """
         archive = self.audits.archive
-        archive.drop(request)
-        with archive.alone():
-            archive.begin(self.audits.request(request.target, suites=request.suites, scheduled=request.scheduled))
+        with suppress(StoreInUse), archive.alone():
+            archive.begin(request.anew(self.audits.clock()))
+            archive.drop(request)
 
     def _prune(self, request: AuditRequest) -> None:
         """Remove a plan's oldest audits, where it says how many stay."""

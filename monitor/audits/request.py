@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from monitor.audit import DAEMON
 
-__all__ = ["AuditRequest", "Period"]
+__all__ = ["AuditRequest", "Period", "audit_id"]
+
+
+def audit_id(target: str, began_at: datetime) -> str:
+    """Return an audit's name."""
+    return f"{target}-{began_at:%Y%m%d-%H%M%S}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +71,11 @@ class AuditRequest:
     def asked(self) -> tuple[object, ...]:
         """Everything that must be the same where an audit that was killed goes on."""
         return self.target, self.suites, self.seed, self.before, self.period, self.scheduled
+
+    def anew(self, now: datetime) -> AuditRequest:
+        """Return a request that asks the same from the beginning, under a name of its own: names count seconds."""
+        began_at = max(now, self.began_at + timedelta(seconds=1))
+        return replace(self, id=audit_id(self.target, began_at), began_at=began_at)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""

@@ -22,7 +22,7 @@ from monitor.audits.comparing import against_audit, against_profile
 from monitor.audits.document import Judged, document_of, outcomes_of
 from monitor.audits.happenings import happenings, release_json
 from monitor.audits.plan import AuditPlan
-from monitor.audits.request import AuditRequest, Period
+from monitor.audits.request import AuditRequest, Period, audit_id
 from monitor.audits.sections import Section, sections_of
 from monitor.errors import AuditNotWritten, ConfigError, NotMeasured
 from monitor.judge_check import present_state
@@ -95,7 +95,7 @@ class Audits:
             raise ConfigError(f"no target {target!r}; there are: {', '.join(self.sites)}")
         now = self.clock()
         fresh = AuditRequest(
-            id=f"{target}-{now:%Y%m%d-%H%M%S}", target=target, began_at=now, suites=suites, seed=seed, before=before,
+            id=audit_id(target, now), target=target, began_at=now, suites=suites, seed=seed, before=before,
             period=period, scheduled=scheduled, by=by,
         )  # fmt: skip
         for begun in self.archive.unfinished():

@@ -122,6 +122,20 @@ async def test_a_rollout_midway_begins_it_anew(tmp_path: Path) -> None:
     await service.aclose()
 
 
+async def test_an_audit_that_has_to_begin_anew_is_not_lost_to_a_persons(tmp_path: Path) -> None:
+    world = world_of(tmp_path)
+    service = world.service()
+    begun = service.audits.request("prod", suites=("harm",), scheduled="daily")
+    with service.audits.archive.alone():
+        service.audits.archive.begin(begun)
+        service.planned._begin_anew(begun)
+    assert service.audits.archive.unfinished() == (begun,), "it fails again, and begins anew then"
+    service.planned._begin_anew(begun)
+    (fresh,) = service.audits.archive.unfinished()
+    assert (fresh.asked, fresh.id == begun.id) == (begun.asked, False), "answers of both would have the same names"
+    await service.aclose()
+
+
 async def test_the_newest_of_a_plan_stay_and_a_persons_own(tmp_path: Path) -> None:
     world = world_of(tmp_path)
     service = world.service()
