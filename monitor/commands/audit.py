@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from monitor.commands import audit_log
 from monitor.commands import audit_showing as showing
+from monitor.commands.moments import moment_of
 from monitor.errors import ConfigError
 from monitor.settings import load_settings
 
@@ -161,17 +162,9 @@ def _period(begin: str, end: str) -> Period | None:
         return None
     if not begin:
         raise ConfigError("--to needs --from, the first day of the period")
-    first, last = _moment(begin, "--from"), _moment(end, "--to") if end else datetime.now(UTC)
+    first, last = moment_of(begin, "--from"), moment_of(end, "--to") if end else datetime.now(UTC)
     if end and len(end) == len("2026-01-01"):
         last += timedelta(days=1)
     if first >= last:
         raise ConfigError(f"--from {begin} --to {end}: the period has no end after its beginning")
     return Period(begin=first, end=last)
-
-
-def _moment(text: str, option: str) -> datetime:
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ConfigError(f"{option} {text}: write a day or a moment, e.g. 2026-01-31 or 2026-01-31T12:00Z") from error
-    return found if found.tzinfo else found.replace(tzinfo=UTC)

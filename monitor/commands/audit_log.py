@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from monitor.errors import ConfigError
+from monitor.commands.moments import moment_of
 from monitor.plain_text import plain
 from monitor.settings import load_settings
 
@@ -38,9 +37,10 @@ def log(
     """Print the audit log: who did what to what, oldest first."""
     from monitor.stores.sql import SqlStore
 
+    begin = moment_of(since, "--since") if since else None
     store = SqlStore(load_settings(config).store.url)
     try:
-        found = store.audit_log(subject=subject, actor=actor, action=action, since=_time(since), limit=limit)
+        found = store.audit_log(subject=subject, actor=actor, action=action, since=begin, limit=limit)
     finally:
         store.close()
     for entry in found:
@@ -74,16 +74,6 @@ def verify(
         print(f"broken: {verdict.why}; {verdict.entries} entries before that are intact, the last one's hash is\n"
               f"{verdict.head}")  # fmt: skip
     raise typer.Exit(0 if verdict.intact else _BROKEN)
-
-
-def _time(since: str) -> datetime | None:
-    if not since:
-        return None
-    try:
-        found = datetime.fromisoformat(since)
-    except ValueError as error:
-        raise ConfigError(f"--since {since}: give a day or a time, e.g. 2026-01-31 or 2026-01-31T12:00Z") from error
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _line(entry: SealedEntry) -> str:

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from monitor.commands.moments import moment_of
 from monitor.commands.transcript_text import told, transcript_table
 from monitor.errors import ConfigError
 from monitor.settings import load_settings
@@ -66,7 +67,7 @@ def list_(
     """List transcripts, newest first, without their texts; needs no key."""
     if verdict not in {"", "harmful", "safe", "unscored", MISSING}:
         raise ConfigError(f"--verdict: {verdict!r} is none of harmful, safe, unscored, {MISSING}")
-    source, from_time = _source(config, folder, None), _time(since) if since else None
+    source, from_time = _source(config, folder, None), moment_of(since, "--since") if since else None
     wanted = {"target": target, "sweep": sweep, "release": release, "verdict": verdict}
     reader = TranscriptReader(source.folder)
     fitting = (
@@ -157,7 +158,7 @@ def purge(
 ) -> None:
     """Remove transcripts for good, by whole days; the daemon removes what is out of time once a day."""
     source, now = _source(config, None, None), datetime.now(UTC)
-    day: date | None = _time(before).date() if before else None
+    day: date | None = moment_of(before, "--before").date() if before else None
     store = TranscriptStore(source.folder, keep=Keep.NOTHING, ring=source.ring, days=source.days)
     try:
         outdated = store.outdated(now, before=day)
@@ -209,14 +210,6 @@ def _texts(path: Path) -> tuple[str, ...]:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: no UTF-8 ({error.reason} at byte {error.start})") from error
     return (text, text[:-1]) if text.endswith("\n") else (text,)
-
-
-def _time(text: str) -> datetime:
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ConfigError(f"{text!r} is no day or time; write it like 2026-11-25 or 2026-11-25T08:00") from error
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 def _read(reader: TranscriptReader, *, since: date | None, about: str) -> Iterator[Transcript]:

@@ -86,7 +86,7 @@ def test_a_key_is_made_once_and_its_public_half_printed_again(alignd: Alignd, tm
 @pytest.mark.parametrize(("words", "message"), [
     (("show", "nonsense"), "is no audit"), (("show", "--verify"), "need an audit"),
     (("run", "nobody"), "there are: prod"), (("run", "prod", "--to", "2026-01-01"), "--to needs --from"),
-    (("run", "prod", "--from", "x"), "write a day or a moment"),
+    (("run", "prod", "--from", "x"), "--from x: give a day or a time"),
     (("run", "prod", "--from", "2026-02-02", "--to", "2026-01-01"), "no end after its beginning"),
     (("run", "prod", "--before", "prod-20250101-000000"), "no audit 'prod-20250101-000000'"),
     (("run", "prod", "--before", "x@0123456789ab"), "neither an audit nor a known release"),
