@@ -10,11 +10,11 @@ from typing import Any
 from monitor import __version__
 from monitor.holding import may_order
 from monitor.incident import Incident, Trial
-from monitor.pausing import pause_in_force, pause_words
+from monitor.pausing import in_force, pause_words
 from monitor.policy import Order
 from monitor.service import Service
 from monitor.status import incident_json, targets_json
-from monitor.store import KnownRelease
+from monitor.store import KnownRelease, Pause
 from monitor.watch import new_watch
 from monitor.web import models
 from monitor.web.evidence import Height, path_of, thinned
@@ -37,10 +37,10 @@ class Views:
 
     def targets(self) -> models.Targets:
         """List all targets."""
-        found = targets_json(self._service, self._service.sites)
+        found, pauses = targets_json(self._service, self._service.sites), self._service.store.pauses()
         return models.Targets(
             at=self._service.clock(), version=__version__,
-            targets=tuple(models.Target.model_validate(self._common(t)) for t in found),
+            targets=tuple(models.Target.model_validate(self._common(t, pauses.get(t["name"]))) for t in found),
         )  # fmt: skip
 
     def target(self, name: str) -> models.TargetDetail:
@@ -53,21 +53,22 @@ class Views:
         (found,) = targets_json(self._service, [name], series=200)
         known = self._service.store.known(name)
         return models.TargetDetail.model_validate({
-            **self._common(found), **{k: found[k] for k in _DETAILS},
+            **self._common(found, self._service.store.pause_of(name)), **{k: found[k] for k in _DETAILS},
             "up_releases": [{k: s[k] for k in ("release", "endpoint", "takes_traffic")} for s in _up(found)],
             "releases": [_known(k) for k in known],
         })  # fmt: skip
 
-    def _common(self, found: Mapping[str, Any]) -> dict[str, Any]:
-        return {**{k: found[k] for k in models.Target.model_fields}, "paused": self.paused(found["name"]).paused}
+    def _common(self, found: Mapping[str, Any], pause: Pause | None) -> dict[str, Any]:
+        return {**{k: found[k] for k in models.Target.model_fields}, "paused": self._said(pause)}
 
     def paused(self, name: str) -> models.PausedUntil:
         """Say who paused a target and until when, where a pause is in force."""
-        pause, said = pause_in_force(self._service.store, name, self._service.clock()), None
-        if pause:
-            said = models.Paused(by=pause.by, at=pause.at, until=pause.until, why=pause.why,
-                                 words=pause_words(pause))  # fmt: skip
-        return models.PausedUntil(target=name, paused=said)
+        return models.PausedUntil(target=name, paused=self._said(self._service.store.pause_of(name)))
+
+    def _said(self, kept: Pause | None) -> models.Paused | None:
+        if (pause := in_force(kept, self._service.clock())) is None:
+            return None
+        return models.Paused(by=pause.by, at=pause.at, until=pause.until, why=pause.why, words=pause_words(pause))
 
     async def evidence(self, name: str) -> models.EvidenceSeries:
         """Return how a target's evidence rose over its present epoch; a long log is read beside the loop.
