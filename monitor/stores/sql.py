@@ -1,4 +1,4 @@
-"""Store in one SQL database: SQLite in WAL mode. What is a record is append-only, by triggers."""
+"""Store in one SQL database, SQLite or PostgreSQL. What is a record is append-only, by triggers."""
 
 from __future__ import annotations
 
