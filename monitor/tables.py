@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -64,36 +65,48 @@ def _cells(estimate: SafetyEstimate, mark: str = "") -> Sequence[str]:
 
 
 def status_tables(found: Mapping[str, Any]) -> tuple[RenderableType, ...]:
-    """Lay out the status: targets, then incidents."""
-    targets = Table(title="targets", title_justify="left")
-    for column in ("target", "mode", "release", "verdict", "ASR", "n", "last known good", "incident", "next probes"):
-        targets.add_column(column, no_wrap=column in {"verdict", "next probes"}, overflow="fold")
+    """Lay out the status: targets, their releases, then incidents; a terminal of 80 columns is enough."""
+    targets = _table("targets", "target", "mode", "verdict", "ASR", "n", "next, UTC")
+    releases = _table("releases", "target", "in service", "last known good")
     for t in found["targets"]:
         asr = t["asr"] or {"value": None, "n": 0}
         shown = "-" if asr["value"] is None else f"{asr['value']:.3f} [{asr['lower']:.3f}, {asr['upper']:.3f}]"
-        cells = (
-            t["name"], t["mode"], t["release"] or "-", t["verdict"], shown, asr["n"], t["last_known_good"] or "-",
-            t["incident"] or "-", _clock(t["next_sweep_at"], found["at"]),
-        )  # fmt: skip
+        cells = (t["name"], t["mode"], t["verdict"], shown, asr["n"], _clock(t["next_sweep_at"], found["at"]))
         targets.add_row(*map(_cell, cells))
+        releases.add_row(*map(_cell, (t["name"], t["release"] or "-", _last_good(t) or "-")))
     whys = [_line(f"{t['name']}: {news}") for t in found["targets"] for news in _news(t)]
     whys += [_line(f"channel {c['channel']}: {news}") for c in found["notifications"] if (news := _unsent(c))]
     if not found["incidents"]:
-        return targets, *whys, "no incidents"
-    incidents = Table(title="incidents", title_justify="left")
-    for column in ("incident", "release", "state", "since", "last note"):
-        incidents.add_column(column, no_wrap=column == "incident", overflow="fold")
+        return targets, releases, *whys, "no incidents"
+    incidents = _table("incidents", "incident", "state", "since, UTC", "last note")
     for i in found["incidents"]:
         last = i["events"][-1]
-        incidents.add_row(*map(_cell, (i["id"], i["release"], i["state"], last["at"][:19])), _line(last["note"]))
+        since = last["at"][:16].replace("T", " ")
+        incidents.add_row(*map(_cell, (i["id"], i["state"], since)), _line(last["note"]))
     opened = [i for i in found["incidents"] if not i["closed"] and i["headline"]]
     fired = [_line(f"{i['id']} fired on {i['headline']}; `alignd explain` says more") for i in opened]
-    return targets, *whys, incidents, *fired
+    return targets, releases, *whys, incidents, *fired
+
+
+def _table(title: str, *columns: str) -> Table:
+    """Begin a table whose names may be copied from it: what is long runs over, and nothing is cut."""
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        long = column in {"target", "in service", "last known good", "last note"}
+        table.add_column(column, no_wrap=not long, overflow="fold", justify="right" if column == "n" else "left")
+    return table
+
+
+def _last_good(target: Mapping[str, Any]) -> str:
+    """Name the last known good release: another one, or the one that serves."""
+    served: str = target["release"]
+    is_good = any(r["good"] and r["release"] == served for r in target["releases"])
+    return target["last_known_good"] or (served if is_good else "")
 
 
 def _clock(planned: str | None, now: str) -> str:
     """Write the time of day; nothing where nobody knows it, or where it is long past: no daemon runs."""
-    return f"{planned[11:19]} UTC" if planned and planned >= now else "-"
+    return planned[11:19] if planned and planned >= now else "-"
 
 
 def _rail(rail: Mapping[str, Any]) -> str:
@@ -113,6 +126,8 @@ def _news(target: Mapping[str, Any]) -> Sequence[str]:
 
     wire, evidence = target["tripwire"], target["evidence"]
     said = [target[what] for what in ("why", "paused", "frozen", "check_failed")]
+    if target["incident"]:
+        said.append(f"incident {target['incident']} is open")
     if target["rails"]:
         said.append(f"held since {target['held_since'][:16]} by " + "; ".join(_rail(r) for r in target["rails"]))
     if target["breaker"]["open"]:

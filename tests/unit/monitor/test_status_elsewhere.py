@@ -87,7 +87,7 @@ def test_a_frozen_judge_and_a_tripped_wire_are_told() -> None:
         "name": "prod", "mode": "observe", "release": "r", "verdict": "safe", "asr": None, "last_known_good": "",
         "incident": None, "why": "", "paused": "", "frozen": "", "check_failed": "", "tripwire": None, "phase": "idle",
         "evidence": None, "next_sweep_at": None,
-        "rails": [], "held_since": None, "breaker": {"failures": 0, "open": False, "reset": None},
+        "releases": [], "rails": [], "held_since": None, "breaker": {"failures": 0, "open": False, "reset": None},
     }  # fmt: skip
     wire = {"tripped": True, "off": False, "why": "they moved"}
     loud = {**quiet, "name": "two", "frozen": "the judge drifted", "check_failed": "the judge drifted",
@@ -98,9 +98,30 @@ def test_a_frozen_judge_and_a_tripped_wire_are_told() -> None:
     ]  # fmt: skip
     found = {"targets": [quiet, loud], "incidents": [], "at": "", "notifications": channels}
     lines = [str(part) for part in status_tables(found)]
-    assert lines[1:] == [
+    assert lines[2:] == [
         "two: the judge drifted", "two: tripwire: they moved", "channel duty: 3 waiting, 1 dead; away", "no incidents"
     ]  # fmt: skip
+
+
+async def test_all_can_be_read_on_a_narrow_terminal(tmp_path: Path) -> None:
+    world = World(folder=tmp_path)
+    service = world.service()
+    incident = await breach(world, service)
+    drawn = StringIO()
+    Console(file=drawn, width=80).print(*status_tables(status_json(service)), sep="\n")
+    words = drawn.getvalue().split()
+    assert {"prod", "auto", "target", "verdict", "unsafe", incident.release, world.good.id, incident.id} <= set(words)
+    assert f"prod: incident {incident.id} is open" in " ".join(words)
+    await service.aclose()
+
+
+async def test_a_last_known_good_release_that_serves_is_named(tmp_path: Path) -> None:
+    world = World(folder=tmp_path)
+    await probed(world, ticks=8)
+    other, drawn = world.service(), StringIO()
+    Console(file=drawn, width=80).print(*status_tables(status_json(other)), sep="\n")
+    assert drawn.getvalue().count(world.good.id) == 2
+    await other.aclose()
 
 
 async def test_an_incident_can_be_copied_from_a_narrow_terminal(tmp_path: Path) -> None:
