@@ -69,6 +69,8 @@ class Outbox:
                 self._sending[channel.name] = asyncio.create_task(self._send_due(channel))
             elif running.done():
                 del self._sending[channel.name]
+                if running.exception():
+                    self._rest(channel, self._draw())  # what was sent and not put down is sent again: not each second
                 running.result()
 
     async def drain(self) -> None:
@@ -134,11 +136,17 @@ class Outbox:
         after = replace(letter, failures=failures, why=str(error))
         if isinstance(error, NotificationRefused):
             return replace(after, state=LetterState.DEAD)
-        draw, in_a_row = self._draw(), self._rests.get(channel.name, (0, now))[0] + 1
-        rest = timedelta(seconds=delay_seconds(in_a_row, draw=draw, asked=error.delay_seconds))
-        self._rests[channel.name] = (in_a_row, now + rest)
+        draw = self._draw()
+        self._rest(channel, draw, asked=error.delay_seconds)
         wait = timedelta(seconds=delay_seconds(failures, draw=draw, asked=error.delay_seconds))
         return replace(after, not_before=now + wait, state=LetterState.DEAD if late else LetterState.PENDING)
+
+    def _rest(self, channel: Channel, draw: float, *, asked: float | None = None) -> None:
+        """Leave a channel alone for a while, longer each time in a row."""
+        now = self._clock()
+        in_a_row = self._rests.get(channel.name, (0, now))[0] + 1
+        until = now + timedelta(seconds=delay_seconds(in_a_row, draw=draw, asked=asked))
+        self._rests[channel.name] = (in_a_row, until)
 
     def to_json(self) -> list[dict[str, Any]]:
         """Say how each channel stands."""

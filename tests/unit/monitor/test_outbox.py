@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -192,6 +192,9 @@ async def test_what_could_not_be_marked_is_sent_again_under_the_same_id(store: C
         await box.round()
     store.full = False
     await rounds(box)
+    assert len(team.got) == 1, "while a disk is full, people are not told the same each second"
+    clock.pass_(5)
+    await rounds(box)
     assert [n.id for n in team.got] == ["i.1", "i.1"], "a receiver tells by the id"
 
 
@@ -215,3 +218,22 @@ async def test_old_letters_are_forgotten(store: SqlStore) -> None:
     clock.pass_(2 * 86_400)
     await box.forget()
     assert store.standings() == {}
+
+
+async def test_a_plugin_with_a_fault_of_its_own_rests_too(store: Cramped) -> None:
+    class Broken(FakeNotifier):
+        async def send(self, notification: Notification) -> None:
+            await super().send(notification)
+            raise ZeroDivisionError
+
+    clock, notifier = Hand(), Broken()
+    box = outbox(store, clock, channel("chat", notifier))
+    store.post(box.letters(told(1, clock.now)))
+    for seconds in (0, 1, 1, 1, 1):
+        clock.pass_(seconds)
+        await box.round()
+        with suppress(ZeroDivisionError):
+            await box.drain()
+        with suppress(ZeroDivisionError):
+            await box.round()
+    assert len(notifier.got) == 2, "people are not told the same each second"
