@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from monitor.audits.plan import AuditPlan
@@ -12,7 +11,7 @@ from monitor.measure import Measure
 from monitor.observed_rates import calibration_of, observed_rates
 from monitor.policy import Rates
 from monitor.served_check import ServedCheck, served_asker
-from monitor.settings import Settings
+from monitor.settings import Settings, digest_of
 from monitor.store import JudgeBook, LookBook
 from monitor.target_settings import TargetSettings
 from monitor.tripwire_check import TripwireCheck, tripwire_prompts
@@ -103,9 +102,8 @@ def served_of(target: TargetSettings, releases: Path) -> ServedCheck | None:
 
 def audit_rules(settings: Settings) -> AuditRules:
     """Return what the settings say of audits."""
-    digest = hashlib.sha256(settings.model_dump_json().encode()).hexdigest()
     audits = settings.audits
     plans = tuple(AuditPlan(**p.model_dump()) for p in audits.plans)
     return AuditRules(
-        folder=audits.folder, private_key=audits.private_key, settings_sha256=digest, plans=plans
-    )  # fmt: skip
+        folder=audits.folder, private_key=audits.private_key, settings_sha256=digest_of(settings), plans=plans
+    )
