@@ -6,13 +6,13 @@ once.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-__all__ = ["check_cron", "newest_due", "next_times"]
+__all__ = ["check_cron", "newest_due", "next_times", "zone_of"]
 
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _FAR = timedelta(days=400)
@@ -66,8 +66,22 @@ def newest_due(expression: str, zone: str, *, since: datetime, now: datetime) ->
     return found
 
 
+def zone_of(name: str) -> tzinfo:
+    """Return a time zone.
+
+    Raises:
+        ValueError: There is none of this name.
+    """
+    if name == "UTC":
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(f"no time zone {name!r}; write an IANA name such as Europe/Berlin, or UTC") from error
+
+
 @lru_cache(maxsize=64)
-def _trigger(expression: str, zone: str) -> tuple[Any, ZoneInfo]:
+def _trigger(expression: str, zone: str) -> tuple[Any, tzinfo]:
     """Return a trigger on the wall's time as if it were UTC: in a zone it leaves out the day after a change."""
     from apscheduler.triggers.cron import CronTrigger
 
@@ -76,10 +90,7 @@ def _trigger(expression: str, zone: str) -> tuple[Any, ZoneInfo]:
         raise ValueError(
             f"cron {expression!r}: write minute, hour, day, month and weekday, e.g. '0 6 1 * *', the first at 6:00"
         )
-    try:
-        where = ZoneInfo(zone)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ValueError(f"time_zone {zone!r}: there is none of this name; write e.g. Europe/Berlin or UTC") from error
+    where = zone_of(zone)
     minute, hour, day, month, weekday = fields
     try:
         made = CronTrigger(minute=minute, hour=hour, day=day, month=month, day_of_week=_weekdays(weekday), timezone=UTC)

@@ -6,12 +6,12 @@ Each field's docstring says what it is, its unit, and why its default is what it
 from __future__ import annotations
 
 import re
-from datetime import UTC, time, tzinfo
+from datetime import time
 from typing import Literal, Self, get_args
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, field_validator, model_validator
 
+from monitor.cron import zone_of
 from monitor.rails import Fleet, Rails
 from monitor.section import Section
 from monitor.windows import WEEKDAYS, Window
@@ -31,7 +31,7 @@ class WindowSettings(Section):
     """When it opens, on the zone's clock, e.g. "22:00"."""
     end: time
     """When it closes, e.g. "04:00"; at or before start, on the day after."""
-    zone: str = "UTC"
+    time_zone: str = "UTC"
     """Time zone by its IANA name, e.g. Europe/Berlin. Summer time is followed: it opens once a day, also in the nights
     in which clocks change."""
 
@@ -43,10 +43,10 @@ class WindowSettings(Section):
             return value
         raise ValueError(f'write a time of the day in quotes, "HH:MM" from "00:00" to "23:59", not {value!r}')
 
-    @field_validator("zone")
+    @field_validator("time_zone")
     @classmethod
     def _known(cls, value: str) -> str:
-        _zone(value)
+        zone_of(value)
         return value
 
     @model_validator(mode="after")
@@ -58,16 +58,7 @@ class WindowSettings(Section):
     def window(self) -> Window:
         """Return it as the rail takes it."""
         days = frozenset(WEEKDAYS.index(d) for d in self.days)
-        return Window(days=days, start=self.start, end=self.end, zone=_zone(self.zone))
-
-
-def _zone(name: str) -> tzinfo:
-    if name == "UTC":
-        return UTC
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ValueError(f"no time zone {name!r}; write an IANA name such as Europe/Berlin, or UTC") from error
+        return Window(days=days, start=self.start, end=self.end, zone=zone_of(self.time_zone))
 
 
 class RailSettings(Section):
