@@ -1,4 +1,4 @@
-"""The API as one FastAPI application. Made at the first call that needs it: it costs 8 MB and half a second."""
+"""The API as one FastAPI application. Made at the first call that needs it: decision 12 says what it costs."""
 
 from __future__ import annotations
 
