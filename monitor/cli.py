@@ -147,13 +147,14 @@ def config_check(config: ConfigFile = _CONFIG) -> None:
     _build(settings).store.close()
     for warning in importlib.import_module("monitor.ladder_check").check_ladders(settings):
         print(f"alignd: {config}: {warning}", file=sys.stderr)
+    use = ""
     for target in settings.targets:
         for fault in faults_of_folders(target, settings.releases):
             if target.mode is not Mode.OBSERVE:
                 raise ConfigError(f"{config}: {fault}")
             print(f"alignd: {config}: {fault}", file=sys.stderr)
-    names = ", ".join(f"{t.name} ({t.mode.value})" for t in settings.targets)
-    console.print(f"{config} is fine: {names}", highlight=False)
+            use = " to watch with, and not yet to repair with"
+    print(f"{config} is fine{use}: {', '.join(f'{t.name} ({t.mode.value})' for t in settings.targets)}")
 
 
 @config_app.command("show")

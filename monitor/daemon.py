@@ -95,7 +95,8 @@ async def run(settings: Settings, *, read: Callable[[], Settings]) -> None:
         _put_down(service, "daemon_started", {"version": __version__, "settings": digest_of(settings)})
         reloader = Reloader(service, rounds, settings, read)
         reloading = asyncio.create_task(_reload_on_hangup(reloader, guard))
-        log.info("started", extra={"version": __version__, "targets": list(service.sites)})
+        where = f"{settings.listen.host}:{settings.listen.port}"
+        log.info("started", extra={"version": __version__, "listen": where, "targets": list(service.sites)})
         await stop.wait()
         log.info("draining")
         reloading.cancel()

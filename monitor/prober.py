@@ -25,7 +25,7 @@ from monitor.probe_log import Epoch, LogEntry
 from monitor.sentinel import Pair, certified, still_to_ask
 from monitor.site import Site
 from monitor.store import Store
-from monitor.view import View
+from monitor.view import UNDER_WAY, View
 from monitor.watch import Phase, Watch, new_watch
 from probes.behavior import Partition
 from probes.errors import MixedReleaseError
@@ -85,7 +85,7 @@ class Prober:
         try:
             state = await site.deployer.state()
             self._servers[name] = await site.server() or self._servers.get(name) or self._server_before(site)
-            self.views[name] = replace(view, deployment=state)
+            self.views[name] = replace(view, deployment=state, why=view.why if view.sweeps else UNDER_WAY)
             if name not in self._watches:
                 await asyncio.to_thread(self.watched, name)  # a long log takes seconds to read
             return await self._probe(site, state)

@@ -11,7 +11,10 @@ from deploy.deployer import DeploymentState
 if TYPE_CHECKING:  # so that `alignd --help` stays quick
     from monitor.store import SweepSummary
 
-__all__ = ["Activity", "Configuration", "View", "view_of"]
+__all__ = ["UNDER_WAY", "Activity", "Configuration", "View", "view_of"]
+
+UNDER_WAY = "the first batch is under way"
+"""Why there is no sweep of a target that takes its time; one that hangs takes minutes."""
 
 _FRESH = timedelta(minutes=15)
 """As long as a sweep may take; what was seen earlier says nothing of now."""

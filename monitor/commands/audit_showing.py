@@ -102,7 +102,7 @@ def schedule(settings: Settings, *, count: int, as_json: bool) -> None:
 
 def verify(folder: Path, key: Path | None, private_key: Path | None) -> None:
     """Check an audit's files and signature, and exit with what came of it."""
-    from monitor.audits.manifest import check_folder
+    from monitor.audits.manifest import SIGNATURE, check_folder
 
     checked = check_folder(folder, _public(key, private_key))
     for fault in checked.faults:
@@ -112,7 +112,9 @@ def verify(folder: Path, key: Path | None, private_key: Path | None) -> None:
     if checked.sound and checked.signed:
         print(f"{folder.name}: as it was written and signed")
     elif checked.sound:
-        print(f"{folder.name}: the files are what the manifest says; give --key to check who signed it")
+        unsigned = "nobody signed it, so that whoever can write here can have made both"
+        more = "give --key to check who signed it" if (folder / SIGNATURE).exists() else unsigned
+        print(f"{folder.name}: the files are what the manifest says; {more}")
     raise typer.Exit(0 if checked.sound else _UNSOUND)
 
 

@@ -162,7 +162,7 @@ def test_patch_says_what_is_wrong_with_what_it_was_given(
 def test_check_names_a_checkpoint_that_is_not_there(site: Alignd, tmp_path: Path) -> None:
     code, out, err = site("config", "check")
     assert code == 0, "to watch needs no checkpoint"
-    assert "is fine" in out
+    assert out == "alignd.yaml is fine to watch with, and not yet to repair with: prod (observe)\n"
     assert "target prod: checkpoint: /x" in err
     config = tmp_path / "alignd.yaml"
     config.write_text(

@@ -14,7 +14,9 @@ from monitor.incident import IncidentId, open_incident
 from monitor.service import Service
 from monitor.status import status_json
 from monitor.stores.sql import SqlStore
-from tests.fake_site import World
+from probes.probe import Probe
+from probes.target import Completion
+from tests.fake_site import FakeTarget, World
 
 
 async def fleet(folder: Path, n: int) -> Service:
@@ -75,6 +77,23 @@ async def test_every_target_s_incident_is_told_however_many_there_are(tmp_path: 
     (target,) = said["targets"]
     assert (target["incident"], target["incidents"]) == ("first", {"DETECTED": 1})
     assert target["newest_incident"]["state"] == "DETECTED"
+    await service.aclose()
+
+
+async def test_a_first_batch_that_takes_long_is_said_to_be_under_way(tmp_path: Path) -> None:
+    seen = []
+
+    class Peeks(FakeTarget):
+        async def complete(self, probe: Probe) -> Completion:
+            seen.append(service.views["prod"].why)
+            return await super().complete(probe)
+
+    world = World(folder=tmp_path)
+    world.amend = lambda site, _: replace(site, target=Peeks(world, ""))
+    service = world.service()
+    await service.tick("prod")
+    await service.tick("prod")
+    assert list(dict.fromkeys(seen)) == ["the first batch is under way", ""]
     await service.aclose()
 
 

@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+import typer
 
 from monitor.audits.archive import canonical
 from monitor.audits.finish import finish
 from monitor.audits.signing import new_key
+from monitor.commands.audit_showing import verify
 from tests.unit.monitor.audits.audited import audit, result, section
 from tests.unit.monitor.command_line import Alignd, called_in
 
@@ -66,6 +68,15 @@ def test_an_audit_is_verified_by_the_sites_key_and_by_one_that_is_given(alignd: 
     (tmp_path / "audits" / FIRST / "audit.json").write_text("{}")
     assert alignd("show", FIRST, "--verify")[:2] == (1, f"{FIRST}: audit.json is not what was written\n")
     assert alignd("show", FIRST, "--verify", "--key", "no.pub")[0] == 2
+
+
+@pytest.mark.usefixtures("alignd")
+def test_an_audit_without_a_signature_is_said_to_have_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "audits" / FIRST / "manifest.sig").unlink()
+    with pytest.raises(typer.Exit) as ended:
+        verify(tmp_path / "audits" / FIRST, None, None)
+    said = "the files are what the manifest says; nobody signed it, so that whoever can write here can have made both"
+    assert (ended.value.exit_code, capsys.readouterr().out) == (0, f"{FIRST}: {said}\n")
 
 
 def test_what_is_planned_is_listed_in_the_plans_own_hours(alignd: Alignd) -> None:
