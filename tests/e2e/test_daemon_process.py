@@ -105,6 +105,6 @@ def test_it_observes_drains_and_resumes(api: str, tmp_path: Path) -> None:
     log = (tmp_path / "log").read_text()
     lines = [json.loads(line) for line in log.splitlines()]
     actions = {line["action"] for line in lines}
-    assert {line["listen"] for line in lines if line["action"] == "started"} == {f"127.0.0.1:{api}"}
+    assert {f"http://{line['listen']}" for line in lines if line["action"] == "started"} == {api}
     assert {"started", "sweep", "incident_opened", "transition", "draining", "stopped"} <= actions
     assert not any(b.prompt in log for b in builtin("harm_probe").behaviors)
