@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from monitor.commands import audit_log
 from monitor.commands import audit_showing as showing
 from monitor.commands.moments import moment_of
+from monitor.commands.serving import CONFIG, ConfigFile
 from monitor.errors import ConfigError
 from monitor.settings import load_settings
 
@@ -32,14 +33,11 @@ app = typer.Typer(help="Audit what is served: measure it, and tell what was done
 app.command()(audit_log.log)
 app.command()(audit_log.verify)
 
-ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="Configuration file.")]
-_CONFIG = Path("alignd.yaml")
-
 
 @app.command("run")
 def run_audit(
     target: Annotated[str, typer.Argument(help="Target, see `alignd status`.")],
-    config: ConfigFile = _CONFIG,
+    config: ConfigFile = CONFIG,
     *,
     suites: Annotated[list[str] | None, typer.Option(help="In place of the target's own suites: harm, benign or task "
                                                      "for its own of that kind, a name, or a file; again for more.")
@@ -73,7 +71,7 @@ def run_audit(
 @app.command("show")
 def show_audit(
     audit: Annotated[str, typer.Argument(help="Audit; without one they are listed.")] = "",
-    config: ConfigFile = _CONFIG,
+    config: ConfigFile = CONFIG,
     *,
     compare: Annotated[list[str] | None, typer.Option(help="Another audit to set beside it; again for more.")] = None,
     page: Annotated[Path | None, typer.Option(help="With --compare: page with the trend, its plots too.")] = None,
@@ -101,7 +99,7 @@ def show_audit(
 
 @app.command("schedule")
 def schedule(
-    config: ConfigFile = _CONFIG,
+    config: ConfigFile = CONFIG,
     *,
     count: Annotated[int, typer.Option("--next", "-n", min=1, max=1000, help="How many to list.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from monitor.commands.moments import moment_of
+from monitor.commands.serving import CONFIG, ConfigFile
 from monitor.plain_text import plain
 from monitor.settings import load_settings
 
@@ -17,15 +17,12 @@ if TYPE_CHECKING:  # so that `--help` stays quick
 
 __all__ = ["log", "verify"]
 
-_CONFIG = Path("alignd.yaml")
 _BROKEN = 1
 _LINE = 400
 
-ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="Configuration file.")]
-
 
 def log(
-    config: ConfigFile = _CONFIG,
+    config: ConfigFile = CONFIG,
     *,
     subject: Annotated[str, typer.Option(help="An incident, a target or a release.")] = "",
     actor: Annotated[str, typer.Option(help="Who; alignd for the daemon itself.")] = "",
@@ -48,7 +45,7 @@ def log(
 
 
 def verify(
-    config: ConfigFile = _CONFIG,
+    config: ConfigFile = CONFIG,
     *,
     head: Annotated[str, typer.Option(help="Hash printed earlier and kept elsewhere; must still be there.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

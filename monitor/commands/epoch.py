@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import getpass
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from monitor.commands.serving import CONFIG, ConfigFile
 from monitor.errors import ConfigError
 from monitor.plain_text import plain
 from monitor.settings import load_settings
@@ -21,10 +21,7 @@ if TYPE_CHECKING:  # so that `alignd --help` stays quick
 
 __all__ = ["app", "begin_anew"]
 
-_CONFIG = Path("alignd.yaml")
 _REASON, _LINE = 200, 400
-
-ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="Configuration file.")]
 
 app = typer.Typer(help="Look at the epochs that evidence is counted in, or begin a new one.", no_args_is_help=True)
 
@@ -32,7 +29,7 @@ app = typer.Typer(help="Look at the epochs that evidence is counted in, or begin
 @app.command()
 def new(
     target: Annotated[str, typer.Argument(help="Target, see `alignd status`.")],
-    config: ConfigFile = _CONFIG,
+    config: ConfigFile = CONFIG,
     *,
     reason: Annotated[str, typer.Option(help="Why, kept with the epoch.")] = "",
 ) -> None:
@@ -61,7 +58,7 @@ def new(
 
 @app.command()
 def show(
-    target: Annotated[str, typer.Argument(help="Target; all of them if not given.")] = "", config: ConfigFile = _CONFIG
+    target: Annotated[str, typer.Argument(help="Target; all of them if not given.")] = "", config: ConfigFile = CONFIG
 ) -> None:
     """Show each target's present epoch: since when, of which release, held against what, and whether it can be read."""
     from monitor.bootstrap import build

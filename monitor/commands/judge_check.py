@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from monitor.commands.serving import CONFIG, ConfigFile
 from monitor.errors import ConfigError, JudgeUnavailable, NotMeasured
 
 if TYPE_CHECKING:  # so that `--help` stays quick
@@ -22,15 +23,13 @@ if TYPE_CHECKING:  # so that `--help` stays quick
 __all__ = ["accept", "check"]
 
 _DRIFTED, _UNAVAILABLE, _NOT_ENOUGH = 3, 4, 5
-_CONFIG = Path("alignd.yaml")
 
 TargetArg = Annotated[str, typer.Argument(help="Target, see `alignd status`.")]
-ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="Configuration file.")]
 
 
 def check(
     target: TargetArg,
-    config: ConfigFile = _CONFIG,
+    config: ConfigFile = CONFIG,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -51,7 +50,7 @@ def check(
     raise typer.Exit(_DRIFTED if state.frozen else 0)
 
 
-def accept(target: TargetArg, config: ConfigFile = _CONFIG) -> None:
+def accept(target: TargetArg, config: ConfigFile = CONFIG) -> None:
     """Let a frozen judge decide again, after you looked at it; the next check calibrates it anew."""
     from monitor.bootstrap import utc_now
     from monitor.judge_check import accept_judge

@@ -5,11 +5,11 @@ from __future__ import annotations
 import getpass
 import re
 from datetime import timedelta
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from monitor.commands.serving import CONFIG, ConfigFile
 from monitor.errors import ConfigError
 from monitor.pausing import pause_words
 from monitor.settings import Settings, load_settings
@@ -18,16 +18,14 @@ from monitor.stores.sql import SqlStore
 
 __all__ = ["pause", "resume"]
 
-_CONFIG = Path("alignd.yaml")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 TargetArg = Annotated[str, typer.Argument(help="Target, see `alignd status`.")]
-ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="Configuration file.")]
 
 
 def pause(
     target: TargetArg,
-    config: ConfigFile = _CONFIG,
+    config: ConfigFile = CONFIG,
     *,
     duration: Annotated[str, typer.Option("--for", help="How long, e.g. 30m, 4h or 2d; for good if not given.")] = "",
     why: Annotated[str, typer.Option(help="Reason, for those who wonder; shown by `alignd status`.")] = "",
@@ -46,7 +44,7 @@ def pause(
     print(f"{target}: {pause_words(paused)}")
 
 
-def resume(target: TargetArg, config: ConfigFile = _CONFIG) -> None:
+def resume(target: TargetArg, config: ConfigFile = CONFIG) -> None:
     """Probe a target again."""
     from monitor.bootstrap import utc_now
 

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from monitor.commands.serving import CONFIG, ConfigFile
 from monitor.settings import load_settings
 
 __all__ = ["app"]
 
-_CONFIG = Path("alignd.yaml")
 _DAMAGED = 1
-
-ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="Configuration file.")]
 
 app = typer.Typer(help="Look at what the monitor remembers, or upgrade it.", no_args_is_help=True)
 
 
 @app.command()
 def check(
-    config: ConfigFile = _CONFIG,
+    config: ConfigFile = CONFIG,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -47,7 +44,7 @@ def check(
 
 
 @app.command()
-def upgrade(config: ConfigFile = _CONFIG) -> None:
+def upgrade(config: ConfigFile = CONFIG) -> None:
     """Bring an older store to this version, all or nothing. No daemon may run on it meanwhile; copy it first."""
     from monitor.stores.database import Database
 

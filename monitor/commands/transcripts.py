@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from monitor.commands.moments import moment_of
+from monitor.commands.serving import CONFIG, ConfigFile
 from monitor.commands.transcript_text import told, transcript_table
 from monitor.errors import ConfigError
 from monitor.settings import load_settings
@@ -28,10 +29,8 @@ __all__ = ["app"]
 
 app = typer.Typer(help="Look at what was asked and answered.", no_args_is_help=True)
 
-_CONFIG = Path("alignd.yaml")
 _USAGE, _ALTERED, _NO_MATCH = 2, 1, 1
 
-ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="Configuration file.")]
 Folder = Annotated[
     Path | None, typer.Option(help="Folder of transcripts, e.g. a copy; the configuration is not read then.")
 ]
@@ -53,7 +52,7 @@ class _Source:
 
 @app.command("list")
 def list_(
-    config: ConfigFile = _CONFIG,
+    config: ConfigFile = CONFIG,
     *,
     folder: Folder = None,
     target: Annotated[str, typer.Option(help="Only this target.")] = "",
@@ -89,7 +88,7 @@ def list_(
 @app.command()
 def show(
     which: IdArg,
-    config: ConfigFile = _CONFIG,
+    config: ConfigFile = CONFIG,
     *,
     folder: Folder = None,
     key_file: KeyFile = None,
@@ -120,7 +119,7 @@ def show(
 def verify(
     text_file: Annotated[Path, typer.Option("--text-file", help="File that holds the text, in UTF-8.")],
     which: Annotated[str, typer.Argument(help="Id of a probe or a sweep; everything where not given.")] = "",
-    config: ConfigFile = _CONFIG,
+    config: ConfigFile = CONFIG,
     *,
     folder: Folder = None,
     key_file: KeyFile = None,
@@ -151,7 +150,7 @@ def verify(
 
 @app.command()
 def purge(
-    config: ConfigFile = _CONFIG,
+    config: ConfigFile = CONFIG,
     *,
     before: Annotated[str, typer.Option(help="Remove the days before this one; else what is out of time.")] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
