@@ -21,9 +21,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from monitor.errors import NotificationRefused, NotSent
 from monitor.notifier import Kind, Notification, Notifier
+from monitor.notifiers.trust import trusting
 from monitor.plain_text import plain
 from monitor.secret import Secret
-from probes.errors import PluginError
 
 __all__ = ["EMail", "Options", "Security", "mail", "make"]
 
@@ -90,10 +90,7 @@ def make(options: Options) -> Notifier:
     Raises:
         PluginError: The file of authorities can't be read.
     """
-    try:
-        return EMail(options=options, context=ssl.create_default_context(cafile=options.ca_file))
-    except OSError as error:
-        raise PluginError(f"ca_file: {options.ca_file} can't be used ({error})") from error
+    return EMail(options=options, context=trusting(options.ca_file))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

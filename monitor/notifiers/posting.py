@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from yarl import URL
 
 from monitor.errors import NotificationRefused, NotSent
+from monitor.notifiers.trust import trusting
 from monitor.secret import Secret
 from probes.transport import proxy_for
 
@@ -77,11 +77,11 @@ class Poster:
         """Take the address; a connection is made by each post.
 
         Raises:
-            OSError: The file of authorities can't be read.
+            PluginError: The file of authorities can't be used.
         """
         self._options = options
         self._url = URL(options.url.get_secret_value())
-        self._context = ssl.create_default_context(cafile=options.ca_file) if options.ca_file else None
+        self._context = trusting(options.ca_file) if options.ca_file else None
 
     async def post(self, body: bytes, headers: Mapping[str, str], *, read: bool = False) -> Answer:
         """Post once.

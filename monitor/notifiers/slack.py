@@ -10,7 +10,6 @@ from typing import Any
 from monitor.errors import NotSent
 from monitor.notifier import Kind, Notification, Notifier, Severity
 from monitor.notifiers.posting import Answer, Poster, PostOptions
-from probes.errors import PluginError
 
 __all__ = ["Options", "Slack", "make", "payload"]
 
@@ -31,10 +30,7 @@ def make(options: Options) -> Notifier:
     Raises:
         PluginError: The file of authorities can't be read.
     """
-    try:
-        return Slack(poster=Poster(options))
-    except OSError as error:
-        raise PluginError(f"ca_file: {options.ca_file} can't be used ({error})") from error
+    return Slack(poster=Poster(options))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,6 @@ from pydantic import AfterValidator, Field, SecretStr
 from monitor.notifier import Notification, Notifier
 from monitor.notifiers.posting import Poster, PostOptions
 from monitor.secret import Secret
-from probes.errors import PluginError
 
 __all__ = ["Options", "Webhook", "key_of", "make", "signature"]
 
@@ -48,11 +47,7 @@ def make(options: Options) -> Notifier:
     Raises:
         PluginError: The file of authorities can't be read.
     """
-    try:
-        poster = Poster(options)
-    except OSError as error:
-        raise PluginError(f"ca_file: {options.ca_file} can't be used ({error})") from error
-    return Webhook(poster=poster, keys=tuple(key_of(s.get_secret_value()) for s in options.secrets))
+    return Webhook(poster=Poster(options), keys=tuple(key_of(s.get_secret_value()) for s in options.secrets))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
