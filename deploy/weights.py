@@ -14,7 +14,6 @@ __all__ = [
     "ADAPTER_CONFIG",
     "Tensor",
     "architecture_of",
-    "check_safetensors",
     "is_adapter",
     "is_folder",
     "parameters_of",
@@ -168,15 +167,6 @@ def parameters_of(path: Path) -> int:
         CheckpointError: A file is missing, cut or damaged.
     """
     return sum(tensor.size for tensor in tensors_of(path).values())
-
-
-def check_safetensors(file: Path) -> None:
-    """Compare a file's length with its header.
-
-    Raises:
-        CheckpointError: The file is cut, half written or damaged.
-    """
-    tensors_of_file(file)
 
 
 def tensors_of_file(file: Path) -> dict[str, Tensor]:
