@@ -64,7 +64,7 @@ def status_json(service: Service, *, series: int = 200) -> dict[str, Any]:
         "version": __version__,
         "at": stored.now.isoformat(),
         "targets": [_target(service, name, stored, series) for name in service.sites],
-        "store": service.upkeep.to_json(),
+        "store": {**service.upkeep.to_json(), "writable": service.store.writable},
         "notifications": service.outbox.to_json(),
         "schedule": service.timing.to_json(stored.now),
         "configuration": service.configuration.to_json(),
@@ -179,7 +179,8 @@ def _next_sweep(service: Service, site: Site, view: View, urgency: float) -> str
 
 
 def _newest(incident: Incident, now: datetime) -> dict[str, Any]:
-    return {"state": incident.state.value, "seconds": seconds_by_state(incident, now)}
+    seconds = seconds_by_state(incident, now)
+    return {"state": incident.state.value, "attempts": incident.attempt, "seconds": seconds}
 
 
 def _release(known: KnownRelease) -> dict[str, Any]:

@@ -272,6 +272,11 @@ class Store(
 ):
     """Everything, in one place."""
 
+    @property
+    def writable(self) -> bool:
+        """Whether the last change was taken: what is locked or full can often be read all the same."""
+        ...
+
     def hold(self) -> None:
         """Take the store for this process until it ends.
 

@@ -40,6 +40,7 @@ def render(status: Callable[[], Mapping[str, Any]], accept: str = "") -> tuple[b
     """Return the metrics and their content type: OpenMetrics where ``accept`` asks for it, else Prometheus' text.
 
     A database that does not answer is a metric, too: a scrape that failed would not tell it from a daemon that is away.
+    One that is full or locked is read and not written; it fails as well.
     """
     content_type = wanted(accept)
     try:
@@ -50,7 +51,7 @@ def render(status: Callable[[], Mapping[str, Any]], accept: str = "") -> tuple[b
 
 
 def _samples(status: Mapping[str, Any]) -> Iterator[Samples]:
-    yield from fleet.daemon(database=True)
+    yield from fleet.daemon(database=status["store"]["writable"])
     yield from fleet.configuration(status)
     yield from store.release_store(status)
     yield from schedule.schedule(status)

@@ -14,7 +14,7 @@ _TARGET = ("target",)
 
 METRICS: Metrics = {
     "alignd_build_info": ("Version of the daemon", ("version",)),
-    "alignd_database_up": ("1 where the database answers; where it does not, nothing else is known", ()),
+    "alignd_database_up": ("1 where the database answers and took the last change; else little more is known", ()),
     "alignd_config_reload_success": ("0 where a changed configuration was refused; the one before is in force", ()),
     "alignd_config_reload_timestamp_seconds": ("When the configuration in force was read", ()),
     "alignd_target_up": ("1 where the last sweep got a usable answer", _TARGET),

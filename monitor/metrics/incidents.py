@@ -16,6 +16,7 @@ _STATE = ("target", "state")
 METRICS: Metrics = {
     "alignd_incident_state": ("1 for the state of the target's newest incident", _STATE),
     "alignd_incidents": ("Incidents by present state", _STATE),
+    "alignd_incident_attempts": ("Attempts in a row that failed at the newest incident's state", ("target",)),
     "alignd_incident_stage_seconds": ("Seconds the newest incident has spent in a state", _STATE),
 }  # fmt: skip
 
@@ -27,5 +28,7 @@ def incidents(target: Mapping[str, Any]) -> Iterator[Samples]:
     for state in _STATES:
         values = {"alignd_incidents": counts.get(state, 0), "alignd_incident_state": state == now}
         yield Samples((name, state), values)
+    if newest:
+        yield Samples((name,), {"alignd_incident_attempts": newest["attempts"]})
     for state, seconds in (newest["seconds"] if newest else {}).items():
         yield Samples((name, state), {"alignd_incident_stage_seconds": seconds})

@@ -62,6 +62,9 @@ class Database:
         self.name = self._backend.name
         self._number = 0
         self._away = 0.0, ""
+        self._refused = 0.0, ""
+        self.writable = True
+        """Whether the last change was taken; one that is locked or whose disk is full may be read all the same."""
 
     def open(self, *, hold: bool = False) -> None:
         """Open it, make what is missing in an empty one, and upgrade an older one where it is held.
@@ -94,14 +97,30 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """Begin a transaction that writes; it waits for its turn before it reads what it decides by."""
-        with self._faults(), self._backend.writer.begin() as db:
-            if self._number and (newest := db.execute(_NEWEST).first()) and newest.number != self._number:
-                raise StoreLost(
-                    f"store {self.name}: the daemon of process {newest.pid} on {newest.host} took over; this one wrote "
-                    "nothing more"
-                )
-            yield db
+        """Begin a transaction that writes; it waits for its turn before it reads what it decides by.
+
+        Where it waited in vain a daemon is refused at once for a while: its scrapes have to be answered meanwhile.
+        """
+        until, why = self._refused
+        if time.monotonic() < until:
+            raise StoreUnavailable(why)
+        try:
+            with self._faults(), self._backend.writer.begin() as db:
+                self._expect_mine(db)
+                yield db
+        except StoreUnavailable as error:
+            self.writable = False
+            if self._number:
+                self._refused = time.monotonic() + _LEAVE_SECONDS, str(error)
+            raise
+        self.writable = True
+
+    def _expect_mine(self, db: Connection) -> None:
+        if self._number and (newest := db.execute(_NEWEST).first()) and newest.number != self._number:
+            raise StoreLost(
+                f"store {self.name}: the daemon of process {newest.pid} on {newest.host} took over; this one wrote "
+                "nothing more"
+            )
 
     def version(self) -> str:
         """Return the version that it is of.

@@ -49,6 +49,11 @@ class SqlStore(SqlAuditBook, SqlProbeLog, SqlBooks, SqlRailBook, SqlJudgeBook, S
         self._db = Database(url)
         self._db.open(hold=hold)
 
+    @property
+    def writable(self) -> bool:
+        """Whether the last change was taken."""
+        return self._db.writable
+
     def hold(self) -> None:
         """Take the store for this process until it ends, however it ends."""
         self._db.hold()

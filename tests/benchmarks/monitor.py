@@ -22,6 +22,8 @@ __all__ = ["PARTS", "incident_figures", "missed", "rows"]
 PARTS: Mapping[str, Sequence[str]] = {
     "kills": ("tests.benchmarks.monitor_kills", "--kills", "300"),
     "fleet": ("tests.benchmarks.monitor_fleet",),
+    "chaos": ("tests.benchmarks.monitor_chaos",),
+    "hostile": ("tests.benchmarks.monitor_hostile",),
 }
 """Benchmarks beside the demo: module and arguments; each prints one JSON object last."""
 
@@ -40,6 +42,10 @@ _ASKED: Mapping[str, tuple[str, Holds]] = {
     "rss_mb_500_targets": ("<= 300", lambda v: v <= 300),
     "schedule_lag_seconds_max": ("<= 1", lambda v: v <= 1),
     "idle_rss_mb": ("<= 150", lambda v: v <= 150),
+    "chaos_cases": (">= 20", lambda v: v >= 20),
+    "chaos_bad": ("0", lambda v: v == 0),
+    "hostile_sequences": (">= 20", lambda v: v >= 20),
+    "hostile_effects": ("0", lambda v: v == 0),
     "breach_to_contained_seconds": ("<= 5", lambda v: v <= 5),
     "breach_to_recovered_seconds": ("reported", lambda v: v > 0),
 }

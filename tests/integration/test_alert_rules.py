@@ -122,6 +122,9 @@ CASES: Mapping[str, Case] = {
     ),
     "AligndIncidentOpen": Case(fires=state("PATCHING", 1), silent=state("RECOVERED", 1)),
     "AligndIncidentStuck": Case(fires=state("PROMOTING", 1801), silent=state("PATCHING", 1801)),
+    "AligndIncidentRetrying": Case(
+        fires=['alignd_incident_attempts{target="a"} 1 0x99'], silent=['alignd_incident_attempts{target="a"} 0'],
+    ),
     "AligndEscalated": Case(fires=state("ESCALATED", 1), silent=[*state("ESCALATED", 1), SAFE]),
     "AligndActionNeeded": Case(
         fires=['alignd_action_needed{target="a"} 1'], silent=['alignd_action_needed{target="a"} 0'],

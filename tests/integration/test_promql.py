@@ -48,6 +48,7 @@ RARE_ALERTS: Mapping[str, str] = {
     "AligndWarning": "the breach stands in its place",
     "AligndTripwireTripped": "first tokens are as they were",
     "AligndIncidentStuck": "the incident is a minute old",
+    "AligndIncidentRetrying": "no step has failed",
     "AligndEscalated": "the incident is open",
     "AligndApprovalWaiting": "in mode observe there is no candidate to approve",
     "AligndRemediationHeld": HELD,

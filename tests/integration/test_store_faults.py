@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -74,6 +75,28 @@ def test_a_locked_store_is_read_and_named_and_written_afterwards(
             assert len(list(store.audit_chain())) == 1
         store.append_audit(ENTRY)
         assert verify(store.audit_chain()).entries == 2
+
+
+def test_a_daemon_whose_store_is_locked_is_not_held_up_by_each_change(
+    file: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monitor.stores.sqlite._WAIT_SECONDS", 1)
+    with closing(SqlStore(url, hold=True)) as store:
+        store.append_audit(ENTRY)
+        assert store.writable
+        with locked(file):
+            with pytest.raises(StoreUnavailable, match="kept it locked"):
+                store.append_audit(ENTRY)
+            began = time.monotonic()
+            with pytest.raises(StoreUnavailable, match="kept it locked"):
+                store.append_audit(ENTRY)
+            assert time.monotonic() - began < 0.9
+            assert not store.writable
+            entries = len(list(store.audit_chain()))
+        monkeypatch.setattr(store._db, "_refused", (0.0, ""))
+        store.append_audit(ENTRY)
+        assert store.writable
+        assert len(list(store.audit_chain())) == entries + 1
 
 
 def test_a_command_on_a_locked_store_says_so_and_ends_with_4(

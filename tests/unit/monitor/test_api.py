@@ -23,6 +23,7 @@ from monitor.incident import IncidentId, open_incident
 from monitor.metrics import METRICS
 from monitor.rails import Hold
 from monitor.service import Service
+from monitor.stores.sql import SqlStore
 from monitor.testing import FakeNotifier
 from monitor.upkeep import Retention
 from tests.e2e.test_daemon_checks import TOP, check, drifting, with_judge, with_wire
@@ -205,4 +206,27 @@ async def test_a_database_that_does_not_answer_is_a_metric(tmp_path: Path, monke
     found = await samples(service)
     assert found["alignd_database_up"] == [({}, 0.0)]
     assert found.keys() == {"alignd_database_up", "alignd_build_info"}
+    await service.aclose()
+
+
+async def test_a_database_that_can_only_be_read_is_not_up(tmp_path: Path) -> None:
+    service = World(folder=tmp_path).service()
+    await service.prepare()
+    await service.tick("prod")
+    assert isinstance(service.store, SqlStore)
+    service.store._db.writable = False
+    found = await samples(service)
+    assert found["alignd_database_up"] == [({}, 0.0)]
+    assert "alignd_target_up" in found, "what is known is told all the same"
+    await service.aclose()
+
+
+async def test_attempts_that_failed_are_told(tmp_path: Path) -> None:
+    world = World(folder=tmp_path)
+    service = world.service()
+    incident = await breach(world, service)
+    assert (await samples(service))["alignd_incident_attempts"] == [({"target": "prod"}, 0.0)]
+    world.deployer.down = True
+    await service.reconcile(incident.id)
+    assert (await samples(service))["alignd_incident_attempts"] == [({"target": "prod"}, 1.0)]
     await service.aclose()
