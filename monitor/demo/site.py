@@ -88,8 +88,8 @@ class DemoSite:
         )  # fmt: skip
 
     async def start_daemon(self) -> None:
-        """Start the watching daemon."""
-        await self.start("daemon", "-m", "monitor", "run", "--config", str(self.config))
+        """Start the watching daemon, without docstrings: they are 5 MB of it."""
+        await self.start("daemon", "-OO", "-m", "monitor", "run", "--config", str(self.config))
 
     async def stop(self) -> None:
         """End the processes, the daemon first."""
