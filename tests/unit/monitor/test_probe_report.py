@@ -163,7 +163,8 @@ def test_a_status_shows_what_others_named_as_plain_text() -> None:
         "name": NASTY, "mode": "observe", "release": NASTY, "verdict": "safe", "asr": None, "last_known_good": NASTY,
         "incident": NASTY, "why": NASTY, "paused": NASTY, "frozen": "", "check_failed": "", "tripwire": None,
         "evidence": None, "phase": "idle", "next_sweep_at": None,
-        "rails": [], "held_since": None, "breaker": {"failures": 0, "open": False, "reset": None},
+        "releases": [{"release": NASTY, "good": True}], "rails": [], "held_since": None,
+        "breaker": {"failures": 0, "open": False, "reset": None},
     }  # fmt: skip
     incident = {
         "id": NASTY, "release": NASTY, "state": "open", "events": [{"at": NOW.isoformat(), "note": NASTY}],
