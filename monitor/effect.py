@@ -12,7 +12,7 @@ from deploy.adapter import base_id
 from deploy.checkpoint import find_release
 from deploy.offers import layering
 from monitor.drawing import look, profile
-from monitor.incident import Incident, Outcome
+from monitor.incident import Incident, Outcome, Wait
 from monitor.measure import log_entries
 from monitor.site import Say, Site
 from monitor.store import Store
@@ -28,10 +28,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect:
-    """What an effect came to. ``outcome`` is ``None`` where a person is waited for."""
+    """What an effect came to: an outcome, or what the incident waits for."""
 
     incident: Incident
-    outcome: Outcome | None
+    outcome: Outcome | Wait
     note: str
     candidate: str | None = None
 
@@ -50,7 +50,7 @@ class Step:
         self.store.append(self.site.name, entries)
 
 
-def effect(incident: Incident, outcome: Outcome | None, note: str) -> Effect:
+def effect(incident: Incident, outcome: Outcome | Wait, note: str) -> Effect:
     """Say what an effect came to."""
     return Effect(incident=incident, outcome=outcome, note=note)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from monitor.incident import Incident, State, noted, with_facts
+from monitor.incident import Incident, State, Wait, noted, with_facts
 from monitor.policy import Order, outcome_of
 from monitor.rails import Beginning, Facts, Hold, Rails, began, patches
 
@@ -20,7 +20,8 @@ _LIFTED_BY_APPROVAL = frozenset({"persistence", "storm", "cooldown", "budget", "
 def held(incident: Incident, holds: tuple[Hold, ...], now: datetime) -> Incident:
     """Return the incident as it waits for rails: the same ones twice in a row are noted once."""
     facts = {"held": [h.to_json() for h in holds], "held_since": incident.facts.get("held_since") or now.isoformat()}
-    return noted(with_facts(incident, facts), now=now, note=_words(holds))
+    waits_for = Wait.PERSON if any(h.person for h in holds) else Wait.RAILS
+    return noted(with_facts(incident, facts), now=now, note=_words(holds), waits_for=waits_for)
 
 
 def lifted(incident: Incident, *, by: str, now: datetime) -> Incident:

@@ -13,20 +13,9 @@ from enum import StrEnum
 from typing import Any, NewType
 
 __all__ = [
-    "TERMINAL",
-    "Event",
-    "Incident",
-    "IncidentId",
-    "Outcome",
-    "State",
-    "Trial",
-    "advance",
-    "noted",
-    "open_incident",
-    "seconds_by_state",
-    "with_facts",
-    "with_trial",
-]
+    "TERMINAL", "Event", "Incident", "IncidentId", "Outcome", "State", "Trial", "Wait", "advance", "noted",
+    "open_incident", "seconds_by_state", "with_facts", "with_trial",
+]  # fmt: skip
 
 IncidentId = NewType("IncidentId", str)
 
@@ -70,13 +59,44 @@ class Outcome(StrEnum):
     FAILURE = "failure"
 
 
+class Wait(StrEnum):
+    """What an incident waits for."""
+
+    APPROVAL = "approval"
+    """A person's approval."""
+    PERSON = "person"
+    """Something else that only a person can do."""
+    RAILS = "rails"
+    """Rails that end by themselves."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One transition, kept for the timeline and the audit."""
+    """One transition, kept for the timeline and the audit.
+
+    Attributes:
+        note: For people to read; nothing is decided by its words.
+        waits_for: What keeps the incident from then on; ``None`` where it goes on.
+    """
 
     at: datetime
     state: State
     note: str
+    waits_for: Wait | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values; the time as ISO 8601."""
+        wait = self.waits_for.value if self.waits_for else None
+        return {"at": self.at.isoformat(), "state": self.state.value, "note": self.note, "waits_for": wait}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Event:
+        """Rebuild what ``to_json`` wrote; older stores hold events that do not say what they wait for."""
+        wait = data.get("waits_for")
+        return Event(
+            at=datetime.fromisoformat(data["at"]), state=State(data["state"]), note=data["note"],
+            waits_for=Wait(wait) if wait else None,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,27 +165,20 @@ class Incident:
         """Return plain values; times as ISO 8601."""
         plain = asdict(self)
         plain["opened_at"] = self.opened_at.isoformat()
-        plain["events"] = [{"at": e.at.isoformat(), "state": e.state.value, "note": e.note} for e in self.events]
+        plain["events"] = [e.to_json() for e in self.events]
         plain["state"] = self.state.value
         return plain
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Incident:
         """Rebuild what ``to_json`` wrote."""
-        events = tuple(
-            Event(at=datetime.fromisoformat(e["at"]), state=State(e["state"]), note=e["note"])
-            for e in data["events"]
-        )
         return Incident(
             **{
-                **data,
-                "state": State(data["state"]),
-                "opened_at": datetime.fromisoformat(data["opened_at"]),
-                "recipes": tuple(data["recipes"]),
-                "trials": tuple(Trial(**t) for t in data["trials"]),
-                "events": events,
+                **data, "state": State(data["state"]), "opened_at": datetime.fromisoformat(data["opened_at"]),
+                "recipes": tuple(data["recipes"]), "trials": tuple(Trial(**t) for t in data["trials"]),
+                "events": tuple(Event.from_json(e) for e in data["events"]),
             }
-        )
+        )  # fmt: skip
 
 
 _NEXT: Mapping[tuple[State, Outcome], State] = {
@@ -247,12 +260,12 @@ def advance(
     return _moved(moved, state, now, note)
 
 
-def noted(incident: Incident, *, now: datetime, note: str) -> Incident:
-    """Add an event without a step; the same note twice in a row is one event."""
-    last = incident.events[-1] if incident.events else None
-    if last and (last.state, last.note) == (incident.state, note):
+def noted(incident: Incident, *, now: datetime, note: str, waits_for: Wait | None = None) -> Incident:
+    """Add an event without a step; the same one twice in a row is one event."""
+    event = Event(at=now, state=incident.state, note=note, waits_for=waits_for)
+    if incident.events and replace(incident.events[-1], at=now) == event:
         return incident
-    return _moved(incident, incident.state, now, note)
+    return replace(incident, events=(*incident.events, event))
 
 
 def with_facts(incident: Incident, facts: Mapping[str, Any]) -> Incident:
@@ -283,5 +296,4 @@ def _next_recipe(incident: Incident, now: datetime, note: str) -> Incident:
 
 
 def _moved(incident: Incident, state: State, now: datetime, note: str) -> Incident:
-    event = Event(at=now, state=state, note=note)
-    return replace(incident, state=state, events=(*incident.events, event))
+    return replace(incident, state=state, events=(*incident.events, Event(at=now, state=state, note=note)))

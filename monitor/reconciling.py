@@ -12,7 +12,7 @@ from deploy.errors import DeployError
 from monitor.changing import note_left, note_staged
 from monitor.checks import Checks
 from monitor.holding import begun, given_up, held, liftable, lifted
-from monitor.incident import Incident, Outcome, State, advance, noted, with_facts
+from monitor.incident import Incident, Outcome, State, Wait, advance, noted, with_facts
 from monitor.outbox import Outbox
 from monitor.policy import Order, due, outcome_of, waits_for_person
 from monitor.railing import Railing
@@ -82,8 +82,9 @@ class Reconciler:
         say = self._teller(site.name)
         say(loaded.state.value.lower(), 0.0)
         effect = await take_step(loaded, site, self._store, say)
-        if effect.outcome is None:
-            return self._wait(loaded, effect.incident, effect.note)
+        if isinstance(effect.outcome, Wait):
+            waiting = noted(effect.incident, now=self._clock(), note=effect.note, waits_for=effect.outcome)
+            return loaded if waiting == loaded else self._save(waiting, None)
         moved = advance(
             effect.incident, effect.outcome, now=self._clock(), note=effect.note, candidate=effect.candidate
         )
@@ -96,10 +97,6 @@ class Reconciler:
             note = f"held for {site.rails.give_up_hours:g} h by {', '.join(h.name for h in holds)}; a person is needed"
             return await self._go_on(loaded, advance(loaded, Outcome.GIVEN_UP, now=now, note=note), site, None)
         waiting = held(loaded, holds, now)
-        return loaded if waiting == loaded else self._save(waiting, None)
-
-    def _wait(self, loaded: Incident, found: Incident, note: str) -> Incident:
-        waiting = noted(found, now=self._clock(), note=note)
         return loaded if waiting == loaded else self._save(waiting, None)
 
     async def _obey(self, incident: Incident, order: PlacedOrder, site: Site) -> Incident:

@@ -9,7 +9,7 @@ from typing import Any
 
 from monitor import __version__
 from monitor.explaining import headline
-from monitor.incident import Incident, State, seconds_by_state
+from monitor.incident import Incident, State, Wait, seconds_by_state
 from monitor.pausing import in_force, pause_words
 from monitor.policy import pace
 from monitor.service import Service
@@ -91,8 +91,8 @@ def incident_json(incident: Incident, now: datetime) -> dict[str, Any]:
 
 def action_needed(incident: Incident) -> bool:
     """Whether the incident waits for a person."""
-    last = incident.events[-1].note if incident.events else ""
-    return not incident.closed and last.startswith("action needed")
+    waits_for = incident.events[-1].waits_for if incident.events else None
+    return not incident.closed and waits_for in {Wait.APPROVAL, Wait.PERSON}
 
 
 def verdict_json(service: Service, name: str) -> dict[str, Any]:

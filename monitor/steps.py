@@ -18,7 +18,7 @@ from monitor.confirming import Grounds, grounds_of
 from monitor.drawing import Test, cells_in, until_decided
 from monitor.effect import Effect, Step, effect, good_releases, known_profiles, last_good, scratch, servable
 from monitor.errors import NotMeasured
-from monitor.incident import Incident, Outcome, State, with_facts
+from monitor.incident import Incident, Outcome, State, Wait, with_facts
 from monitor.ladder import clear
 from monitor.policy import Containment, Mode, expired, waits_for_person
 from monitor.repair import patching, staging, verifying
@@ -113,9 +113,9 @@ async def _open(incident: Incident, step: Step) -> Effect:
         return effect(incident, Outcome.CLEARED, f"{incident.release} has left service; {active} is served")
     if site.mode is Mode.OBSERVE and not site.recipes:
         note = "action needed: nothing here can repair it; put a good release in by hand, or set deployer and recipes"
-        return effect(incident, None, note)
+        return effect(incident, Wait.PERSON, note)
     if waits_for_person(incident, site.mode):
-        return effect(incident, None, f"action needed: `alignd approve {incident.id}` lets the repair begin")
+        return effect(incident, Wait.APPROVAL, f"action needed: `alignd approve {incident.id}` lets the repair begin")
     return await _contain(incident, step)
 
 
@@ -184,7 +184,7 @@ async def _awaiting(incident: Incident, step: Step) -> Effect:
     if expired(incident, hours=site.approval_hours, now=site.measure.clock()):
         return effect(incident, Outcome.REJECTED, f"nobody approved within {site.approval_hours:g} h")
     note = f"action needed: `alignd approve {incident.id}` puts {incident.candidate} into service"
-    return effect(incident, None, note)
+    return effect(incident, Wait.APPROVAL, note)
 
 
 async def _promoting(incident: Incident, step: Step) -> Effect:

@@ -6,15 +6,13 @@ import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 
-from monitor.incident import Incident, State
+from monitor.incident import Incident, State, Wait
 from monitor.notifier import Kind, Notification, Severity
 from monitor.plain_text import plain
 
 __all__ = ["digest_of", "of_incident", "trial_of"]
 
 _NOTE, _TITLE, _PARTS = 600, 160, 50
-_NEEDED, _HELD = "action needed", "held by "
-"""How the notes begin that wait for a person, and for rails."""
 _SEVERITY = {
     Kind.INCIDENT_OPENED: Severity.WARNING, Kind.CONTAINED: Severity.WARNING, Kind.APPROVAL_WAITING: Severity.WARNING,
     Kind.ACTION_NEEDED: Severity.CRITICAL, Kind.RECOVERED: Severity.INFO, Kind.DISMISSED: Severity.INFO,
@@ -29,6 +27,7 @@ _WORDS = {
 _ENDS = {
     State.RECOVERED: Kind.RECOVERED, State.DISMISSED: Kind.DISMISSED, State.ESCALATED: Kind.ESCALATED
 }  # fmt: skip
+_WAITS = {Wait.APPROVAL: Kind.ACTION_NEEDED, Wait.PERSON: Kind.ACTION_NEEDED, Wait.RAILS: Kind.HELD}
 
 
 def of_incident(incident: Incident, *, page: str = "") -> Notification | None:
@@ -58,10 +57,10 @@ def _kind(incident: Incident) -> Kind | None:
         return Kind.INCIDENT_OPENED
     if last.state in _ENDS:
         return _ENDS[last.state]
-    if last.note.startswith(_NEEDED):
-        return Kind.APPROVAL_WAITING if last.state is State.AWAITING_APPROVAL else Kind.ACTION_NEEDED
-    if last.note.startswith(_HELD):
-        return Kind.HELD
+    if (last.state, last.waits_for) == (State.AWAITING_APPROVAL, Wait.APPROVAL):
+        return Kind.APPROVAL_WAITING
+    if last.waits_for:
+        return _WAITS[last.waits_for]
     return Kind.CONTAINED if (before.state, last.state) == (State.OPEN, State.PATCHING) else None
 
 

@@ -48,8 +48,9 @@ EVENTS = Table(
     "events", META,
     Column("id", Integer, primary_key=True), Column("incident", String, nullable=False, index=True),
     Column("version", Integer, nullable=False), Column("at", String, nullable=False),
-    Column("state", String, nullable=False), Column("note", Text, nullable=False),
+    Column("state", String, nullable=False), Column("note", Text, nullable=False), Column("waits_for", String),
 )  # fmt: skip
+"""What an event waits for is null where it was written before events said so, and empty where it waits for nothing."""
 EPOCHS = Table(
     "epochs", META,
     Column("id", Integer, primary_key=True), Column("target", String, nullable=False, index=True),

@@ -168,16 +168,14 @@ def _add_events(db: Connection, incident: Incident, *, known: int, by: str = DAE
     new, befores = incident.events[known:], (None, *incident.events)[known:]
     if not new:
         return
-    db.execute(insert(EVENTS), [
-        {"incident": incident.id, "version": incident.version, "at": iso(e.at), "state": e.state.value,
-         "note": e.note}
-        for e in new
-    ])  # fmt: skip
+    said = [{**e.to_json(), "at": iso(e.at)} for e in new]
+    about = {"incident": incident.id, "version": incident.version}
+    db.execute(insert(EVENTS), [{**about, **s, "waits_for": s["waits_for"] or ""} for s in said])
     put_down(db, *(
         AuditEntry(at=e.at, actor=by, action=_action(e, before), subject=incident.id,
                    details={"target": incident.target, "release": incident.release, "state": e.state.value,
-                            "note": e.note})
-        for e, before in zip(new, befores, strict=False)
+                            "note": e.note, "waits_for": s["waits_for"]})
+        for e, before, s in zip(new, befores, said, strict=False)
     ))  # fmt: skip
 
 

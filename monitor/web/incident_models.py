@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from monitor.incident import State
+from monitor.incident import State, Wait
 from monitor.policy import Order
 from monitor.web.shapes import Answer, ReleaseKnown
 
@@ -41,6 +41,8 @@ class Event(Answer):
     at: datetime
     state: State
     note: str
+    waits_for: Wait | None
+    """What it waits for from then on: an approval, a person, or rails that end by themselves; null: it goes on."""
 
 
 class Gate(Answer):

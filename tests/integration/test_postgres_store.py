@@ -14,11 +14,12 @@ from sqlalchemy import Connection, inspect, text
 
 from monitor.audit import AuditEntry, verify
 from monitor.errors import StoreBusy, StoreError, StoreLost, StoreUnavailable, StoreVersion
-from monitor.incident import Incident, IncidentId, Outcome, advance, open_incident
+from monitor.incident import Incident, IncidentId, Outcome, Wait, advance, noted, open_incident
 from monitor.stores.database import Database
 from monitor.stores.sql import SqlStore
 from monitor.stores.versions import _migrate, known_versions
 from monitor.testing import check_store
+from tests.old_store import WAITED, write_waiting_store
 from tests.postgres_host import PostgresHost
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -79,6 +80,19 @@ def test_a_step_that_fails_leaves_the_old_version(url: str) -> None:
         SqlStore(url, hold=True)
     with closing(Database(url)) as looked:
         assert looked.version() == "0002"
+
+
+def test_what_events_waited_for_is_told_from_their_old_notes(url: str) -> None:
+    write_waiting_store(url)
+    with closing(SqlStore(url, hold=True)) as store:
+        loaded = store.load("i")
+        assert {e.note: e.waits_for for e in loaded.events} == WAITED
+        assert verify(store.audit_chain()).intact
+        store.save(noted(loaded, now=NOW, note="more", waits_for=Wait.RAILS))
+        assert verify(store.audit_chain()).intact
+    with psycopg.connect(plain(url)) as db:
+        kept = db.execute("SELECT waits_for FROM events ORDER BY id").fetchall()
+    assert kept == [*[(None,)] * len(WAITED), ("rails",)]
 
 
 def test_half_written_texts_come_back_in_one_form(url: str) -> None:

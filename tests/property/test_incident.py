@@ -17,6 +17,7 @@ from monitor.incident import (
     Outcome,
     State,
     Trial,
+    Wait,
     advance,
     noted,
     open_incident,
@@ -130,15 +131,17 @@ def test_an_incident_survives_json(data: st.DataObject) -> None:
             break
         if incident.state is State.PATCHING:
             incident = with_trial(incident, Trial(recipe=incident.recipes[incident.recipe], patch={"rank": 1}))
+        incident = noted(incident, now=NOW, note="w", waits_for=data.draw(st.sampled_from([None, *Wait])))
         incident = advance(incident, data.draw(st.sampled_from(allowed(incident))), now=NOW, note="n")
     assert Incident.from_json(json.loads(json.dumps(incident.to_json()))) == incident
     assert len(incident.trials) <= len(incident.recipes)
 
 
 def test_the_same_note_twice_is_one_event() -> None:
-    once = noted(new(), now=NOW, note="action needed")
-    assert noted(once, now=NOW, note="action needed") == once
-    assert len(noted(once, now=NOW, note="other").events) == 3
+    once = noted(new(), now=NOW, note="says so", waits_for=Wait.PERSON)
+    assert noted(once, now=NOW + timedelta(hours=1), note="says so", waits_for=Wait.PERSON) == once
+    assert len(noted(once, now=NOW, note="other", waits_for=Wait.PERSON).events) == 3
+    assert len(noted(once, now=NOW, note="says so", waits_for=Wait.RAILS).events) == 3
 
 
 def test_seconds_are_counted_by_state() -> None:

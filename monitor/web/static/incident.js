@@ -56,7 +56,7 @@ function holds(incident, target, can) {
   return h(
     "div",
     { class: `callout ${tone}` },
-    h("p", { class: "note-now" }, waits(incident) ?? coded(last.note.replace(/^action needed: /, ""))),
+    h("p", { class: "note-now" }, waits(incident) ?? coded(last.note)),
     rails(incident),
     h("p", { class: "muted" }, said, doing(incident, target?.activity)),
     incident.state === "ESCALATED" ? h("p", {}, ENDED) : null,
@@ -81,7 +81,8 @@ function railLine(rail) {
 /** Say what waits for approval; the note itself names the command of a terminal. */
 function waits(incident) {
   if (incident.facts.held?.length) return "Rails hold it:";
-  if (incident.state !== "AWAITING_APPROVAL" || !incident.action_needed) return null;
+  if (incident.closed || incident.events.at(-1).waits_for !== "approval") return null;
+  if (incident.state === "OPEN") return "The breach is confirmed; the repair waits for a person’s word.";
   return [release(incident.candidate), " passed every gate and waits for a person’s word."];
 }
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from monitor.holding import begun, given_up, held, liftable, lifted, may_order
-from monitor.incident import IncidentId, State, open_incident
+from monitor.incident import IncidentId, State, Wait, open_incident
 from monitor.policy import Order
 from monitor.rails import Facts, Hold, Rails, Remediation
 
@@ -26,6 +26,7 @@ def test_the_same_rails_are_noted_once_and_the_beginning_stays() -> None:
     assert more.facts["held_since"] == NOW.isoformat()
     assert [h["name"] for h in more.facts["held"]] == ["window", "breaker"]
     assert more.events[-1].note.startswith("action needed: held by window"), "a person is needed for the breaker"
+    assert [e.waits_for for e in more.events] == [None, Wait.RAILS, Wait.PERSON]
 
 
 def test_a_person_lifts_what_can_be_approved_and_nothing_else() -> None:
@@ -33,7 +34,7 @@ def test_a_person_lifts_what_can_be_approved_and_nothing_else() -> None:
     assert liftable(waiting) == ("window",)
     agreed = lifted(waiting, by="ann", now=NOW)
     assert agreed.facts["lifted"] == {"window": "ann"}
-    assert agreed.events[-1].note == "ann approved it in spite of window"
+    assert (agreed.events[-1].note, agreed.events[-1].waits_for) == ("ann approved it in spite of window", None)
     assert liftable(agreed) == ()
     assert liftable(held(PATCHING, (BREAKER,), NOW)) == ()
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, event
 
-from monitor.incident import IncidentId, open_incident
+from monitor.incident import IncidentId, Outcome, Wait, advance, noted, open_incident
 from monitor.service import Service
-from monitor.status import status_json
+from monitor.status import incident_json, status_json
 from monitor.stores.sql import SqlStore
 from probes.probe import Probe
 from probes.target import Completion
-from tests.fake_site import FakeTarget, World
+from tests.fake_site import Clock, FakeTarget, World
 
 
 async def fleet(folder: Path, n: int) -> Service:
@@ -123,3 +123,17 @@ async def test_the_survey_is_counted_over_all_epochs_of_the_process(tmp_path: Pa
     n = then["asr"]["n"]
     assert then["survey"] == {"scored": first["asr"]["n"] + n, "harmful": float(n), "missing": 0}
     await service.aclose()
+
+
+@pytest.mark.parametrize(
+    ("waits_for", "needed"), [(Wait.APPROVAL, True), (Wait.PERSON, True), (Wait.RAILS, False), (None, False)]
+)
+def test_a_person_is_needed_where_the_event_says_so_and_not_where_its_words_do(
+    waits_for: Wait | None, *, needed: bool
+) -> None:
+    at = Clock()()
+    first = open_incident(incident=IncidentId("i"), target="t", release="r", recipes=("a",), now=at, note="n")
+    waiting = noted(first, now=at, note="action needed: in words", waits_for=waits_for)
+    said = incident_json(waiting, at)
+    assert (said["action_needed"], said["events"][-1]["waits_for"]) == (needed, waits_for)
+    assert not incident_json(advance(waiting, Outcome.CLEARED, now=at, note="over"), at)["action_needed"]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from monitor.incident import Incident, IncidentId, Outcome, State, advance, noted, open_incident
+from monitor.incident import Incident, IncidentId, Outcome, State, Wait, advance, noted, open_incident
 from monitor.notifier import Kind, Notification, Severity
 from monitor.telling import digest_of, of_incident
 from tests.unit.monitor.notifiers.samples import ESCALATED, MANY
@@ -20,13 +20,15 @@ def opened() -> Incident:
     )
 
 
-def told(*steps: Outcome | str) -> list[Kind | None]:
-    """Walk an incident; return what is told of each event."""
+def told(*steps: Outcome | Wait | str) -> list[Kind | None]:
+    """Walk an incident by outcomes, waits and bare notes; return what is told of each event."""
     incident = opened()
     found = [of_incident(incident)]
     for step in steps:
         if isinstance(step, Outcome):
             incident = advance(incident, step, now=NOW, note=step.value)
+        elif isinstance(step, Wait):
+            incident = noted(incident, now=NOW, note="in other words", waits_for=step)
         else:
             incident = noted(incident, now=NOW, note=step)
         found.append(of_incident(incident))
@@ -37,20 +39,27 @@ GOOD = Outcome.SUCCESS
 
 
 def test_a_repair_is_told_from_its_breach_to_its_end() -> None:
-    waits = "action needed: `alignd approve i` puts x into service"
-    assert told(GOOD, GOOD, GOOD, GOOD, GOOD, waits, GOOD, GOOD, GOOD) == [
+    assert told(GOOD, GOOD, GOOD, GOOD, GOOD, Wait.APPROVAL, GOOD, GOOD, GOOD) == [
         Kind.INCIDENT_OPENED, None, Kind.CONTAINED, None, None, None, Kind.APPROVAL_WAITING, None, None,
         Kind.RECOVERED,
     ]  # fmt: skip
 
 
 def test_what_waits_for_a_person_is_told() -> None:
-    assert told(GOOD, "action needed: `alignd approve i`", "ops approved the repair")[2:] == [Kind.ACTION_NEEDED, None]
+    assert told(GOOD, Wait.APPROVAL, "ops approved the repair")[2:] == [Kind.ACTION_NEEDED, None]
+    assert told(GOOD, Wait.PERSON)[2:] == [Kind.ACTION_NEEDED]
+
+
+def test_a_candidate_whose_rail_only_a_person_ends_is_not_told_as_one_that_waits_for_approval() -> None:
+    assert told(GOOD, GOOD, GOOD, GOOD, GOOD, Wait.PERSON)[-1] is Kind.ACTION_NEEDED
+
+
+def test_nothing_is_told_by_the_words_of_a_note() -> None:
+    assert told(GOOD, "action needed: say no", "held by a thread")[2:] == [None, None]
 
 
 def test_what_a_rail_holds_back_is_told_and_when_a_person_is_needed_that_is_what_is_said() -> None:
-    held = "held by window: no window is open (until 2026-01-01 02:00 UTC)"
-    assert told(GOOD, GOOD, held, f"action needed: {held}", "no rail stands any more")[3:] == [
+    assert told(GOOD, GOOD, Wait.RAILS, Wait.PERSON, "no rail stands any more")[3:] == [
         Kind.HELD, Kind.ACTION_NEEDED, None,
     ]  # fmt: skip
 

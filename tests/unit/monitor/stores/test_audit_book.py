@@ -13,7 +13,7 @@ from sqlalchemy import create_engine, text
 
 from monitor.audit import AuditEntry, verify
 from monitor.errors import OpenIncident, StaleIncident
-from monitor.incident import Outcome, advance, noted
+from monitor.incident import Outcome, Wait, advance, noted
 from monitor.policy import Order
 from monitor.stores.sql import SqlStore
 from tests.unit.monitor.test_store import incident
@@ -40,7 +40,7 @@ def told(store: SqlStore) -> list[tuple[str, str, str]]:
 def test_an_incident_is_told_step_by_step_with_who_led_to_it(store: SqlStore) -> None:
     store.create(incident())
     moved = store.save(advance(store.load("i1"), Outcome.SUCCESS, now=NOW, note=""))
-    store.save(noted(moved, now=NOW, note="waits for a person"))
+    store.save(noted(moved, now=NOW, note="look at the judge", waits_for=Wait.PERSON))
     store.place("i1", Order.ABORT, by="ann", at=NOW)
     order = store.order_for("i1")
     store.save(advance(store.load("i1"), Outcome.FAILURE, now=NOW, note="ann ordered: abort"), done=order)
@@ -49,6 +49,8 @@ def test_an_incident_is_told_step_by_step_with_who_led_to_it(store: SqlStore) ->
         ("alignd", "incident_noted", "OPEN"), ("ann", "order_placed", ""), ("alignd", "order_obeyed", ""),
         ("ann", "incident_moved", "ESCALATED"),
     ]  # fmt: skip
+    noting = next(e for e in store.audit_chain() if e.action == "incident_noted").to_json()["details"]
+    assert (noting["note"], noting["waits_for"]) == ("look at the judge", "person")
 
 
 def test_what_is_refused_is_not_told(store: SqlStore) -> None:

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, create_engine, inspect, text
 
+from monitor.audit import Verdict, verify
 from monitor.errors import StoreBusy, StoreVersion
+from monitor.incident import Wait, noted
 from monitor.stores.database import Database
 from monitor.stores.sql import SqlStore
 from monitor.stores.versions import _migrate, known_versions
-from tests.old_store import rows_of, write_old_store
+from tests.old_store import WAITED, rows_of, write_old_store, write_waiting_store
 
 NEWEST = known_versions()[-1]
 
@@ -94,6 +96,30 @@ def test_an_old_store_is_upgraded_by_who_holds_it_and_loses_nothing(
     after = rows_of(file)
     assert {t: [row[: len(rows[0])] for row in after[t]] for t, rows in before.items()} == before, "columns came behind"
     SqlStore(url).close()
+
+
+def test_what_events_waited_for_is_told_from_their_old_notes_and_records_stay(file: Path, url: str) -> None:
+    write_waiting_store(url)
+    before = rows_of(file)
+    head = before["audit"][-1][-1]
+    with closing(SqlStore(url, hold=True)) as store:
+        events = store.load("i").events
+        assert {e.note: e.waits_for for e in events} == WAITED
+        assert store.load("i").version == 7
+        assert verify(store.audit_chain()) == Verdict(entries=7, head=str(head), why="")
+        store.save(noted(store.load("i"), now=events[-1].at, note="more", waits_for=Wait.RAILS))
+        assert verify(store.audit_chain(), head=str(head)).intact, "the chain goes on"
+    after = rows_of(file)
+    assert [(*row, None) for row in before["events"]] == after["events"][:7]
+    assert after["events"][7][-1] == "rails"
+    assert after["audit"][:7] == before["audit"]
+
+
+def test_an_incident_that_waits_for_nothing_keeps_its_row(file: Path, url: str) -> None:
+    write_old_store(file)
+    before = rows_of(file)["incidents"]
+    SqlStore(url, hold=True).close()
+    assert [row[: len(before[0])] for row in rows_of(file)["incidents"]] == before
 
 
 def test_an_old_store_is_not_upgraded_under_a_daemon(file: Path, url: str) -> None:
