@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, field_serializer, model_validator
+from pydantic import Field, field_serializer, model_validator
 
 from monitor.secret import Secret
 from monitor.section import Section, masked_url
@@ -61,7 +61,7 @@ class TracingSettings(Section):
     endpoint: str = Field(pattern=r"^https?://\S+$")
     """Address of an OTLP/HTTP collector, with its path: mostly http://HOST:4318/v1/traces."""
     headers: dict[str, Secret] = Field(default_factory=dict)
-    """Headers of each request, e.g. authorization; written out, or {env: NAME}, or {file: PATH} by its whole path."""
+    """Headers of each request, e.g. authorization; written out, or {env: NAME}, or {file: PATH}."""
     sample_ratio: float = Field(default=1.0, ge=0, le=1)
     """Share of routine sweeps that are traced. Incidents always are: there are few, and each matters."""
     timeout_seconds: float = Field(default=5.0, gt=0, le=60)
@@ -86,7 +86,7 @@ class SigningSettings(Section):
     private_key: Path | None = None
     """PEM file of its other half, to sign what alignd itself makes and imports. Without it a person signs with `alignd
     releases sign`."""
-    password: SecretStr | None = None
+    password: Secret | None = None
     """Of the private key, where it has one."""
     required: bool = False
     """Bring up and promote only what is signed. Give the server --public-key too: it is the last to look."""
@@ -116,10 +116,10 @@ class TranscriptSettings(Section):
     key. Texts of a drifted model can be harmful, so that keeping them is a choice."""
     folder: Path = Path("transcripts")
     """Where, one file a day; a relative path counts from the configuration file."""
-    key: Annotated[SecretStr, Field(min_length=16)] | None = None
+    key: Annotated[Secret, Field(min_length=16)] | None = None
     """Secret that seals them, at least 16 characters; `alignd transcripts new-key` makes one. Without it hashes are
     made with the site's key."""
-    old_keys: tuple[SecretStr, ...] = ()
+    old_keys: tuple[Secret, ...] = ()
     """Earlier keys, to read what was sealed with them."""
     days: int = Field(default=30, ge=1, le=3650)
     """Days that a transcript is kept; its day's file is removed within a day after. A month outlasts most incidents."""

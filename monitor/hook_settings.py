@@ -5,8 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 
+from monitor.secret import Secret
 from monitor.section import Section
 
 __all__ = ["AlertAction", "AlertRule", "AlertmanagerSettings", "HooksSettings"]
@@ -41,7 +42,7 @@ class AlertmanagerSettings(Section):
 
     rules: tuple[AlertRule, ...] = ()
     """What alerts mean; an alert that no rule matches does nothing."""
-    secret: Annotated[SecretStr, Field(min_length=16)] | None = None
+    secret: Annotated[Secret, Field(min_length=16)] | None = None
     """Signs Grafana's deliveries (HMAC-SHA256), at least 16 characters; none: each delivery needs a token."""
 
 

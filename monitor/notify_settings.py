@@ -8,7 +8,7 @@ from typing import Any, Self
 from pydantic import Field, field_serializer, model_validator
 
 from monitor.notifier import Kind, Severity
-from monitor.secret import anchored, masked
+from monitor.secret import masked
 from monitor.section import Section
 
 __all__ = ["NotificationSettings"]
@@ -51,7 +51,7 @@ class NotificationSettings(Section):
 
     def placed(self, folder: Path) -> NotificationSettings:
         """Make paths count from a folder."""
-        options = anchored(self.options, folder)
+        options = dict(self.options)
         if isinstance(authorities := options.get("ca_file"), str):
             options["ca_file"] = str(folder / authorities)
         return self.model_copy(update={"options": options})

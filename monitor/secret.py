@@ -35,8 +35,8 @@ Secret = Annotated[SecretStr, BeforeValidator(_resolved)]
 """A text that is never shown: ``text``, ``{env: VARIABLE}`` or ``{file: PATH}``."""
 
 
-def anchored(value: Any, folder: Path) -> Any:  # noqa: ANN401  (options are whatever a plugin takes)
-    """Make the paths of ``{file: PATH}`` count from a folder, wherever they stand in some options."""
+def anchored(value: Any, folder: Path) -> Any:  # noqa: ANN401  (settings, as YAML gives them)
+    """Make the paths of ``{file: PATH}`` count from a folder, wherever they stand."""
     if isinstance(value, dict):
         if value.keys() == {"file"} and isinstance(value["file"], str):
             return {"file": str(folder / value["file"])}
@@ -44,7 +44,7 @@ def anchored(value: Any, folder: Path) -> Any:  # noqa: ANN401  (options are wha
     return [anchored(v, folder) for v in value] if isinstance(value, list) else value
 
 
-def masked(value: Any) -> Any:  # noqa: ANN401  (the same)
+def masked(value: Any) -> Any:  # noqa: ANN401  (options are whatever a plugin takes)
     """Put asterisks in the place of every text in some options; where a secret is kept may be shown."""
     if isinstance(value, dict):
         where = len(value) == 1 and value.keys() <= _WAYS

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self, get_args
 
 import yaml
-from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
@@ -30,6 +30,7 @@ from monitor.hook_settings import HooksSettings
 from monitor.notify_settings import NotificationSettings
 from monitor.policy import Mode
 from monitor.rail_settings import FleetSettings
+from monitor.secret import Secret, anchored
 from monitor.section import masked_url
 from monitor.target_settings import GateSettings, PluginSettings, SuiteSettings, TargetSettings
 from probes.suites.sources import names_a_file
@@ -55,8 +56,10 @@ class Settings(BaseSettings):
 
     targets: tuple[TargetSettings, ...] = Field(min_length=1)
     """Deployments to watch."""
-    key: SecretStr = Field(min_length=8)
-    """Secret of this site: decides which prompts are sealed for confirmation. Keep it; changing it unseals them."""
+    key: Secret = Field(min_length=8)
+    """Secret of this site: decides which prompts are sealed for confirmation. Keep it; changing it unseals them. Like
+    each secret here it is written out, or kept in a variable ({env: NAME}) or in a file ({file: PATH}); a relative path
+    counts from the configuration file."""
     store: StoreSettings = StoreSettings()
     """Where the monitor remembers."""
     releases: Path = Path("releases")
@@ -164,7 +167,7 @@ def load_settings(path: Path) -> Settings:
             return env_settings, init_settings
 
     try:
-        settings = _FromFile(**data)
+        settings = _FromFile(**anchored(data, path.resolve().parent))
     except ValidationError as error:
         faults = (f"{path}: {_fault(e['loc'], e['msg'], e['input'])}" for e in _causes(error))
         raise ConfigError("\n".join(faults)) from error

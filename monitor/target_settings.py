@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from deploy.adapter import check_whole
 from deploy.checkpoint import check_checkpoint, find_release
@@ -17,6 +17,7 @@ from deploy.errors import DeployError
 from monitor.gate_settings import GateSettings
 from monitor.policy import Containment, Mode
 from monitor.rail_settings import RailSettings
+from monitor.secret import Secret
 from monitor.section import Section
 from monitor.statistics_settings import JudgeCheckSettings, ProofSettings, StatisticsSettings, TripwireSettings
 
@@ -163,7 +164,7 @@ class TargetSettings(Section):
     """Base URL of the OpenAI-compatible API that users call; ends in /v1."""
     model: str = Field(min_length=1)
     """Served model name."""
-    api_key: SecretStr | None = None
+    api_key: Secret | None = None
     """Key for the endpoint, if it wants one."""
     checkpoint: Path | None = None
     """Folder of the served checkpoint (safetensors). Needed to repair what no deployer keeps as a release."""

@@ -56,6 +56,30 @@ def test_a_secret_is_never_quoted(tmp_path: Path) -> None:
     assert "short7" not in str(caught.value)
 
 
+def test_each_secret_can_be_kept_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OF_THE_HOOK", "sixteen-characters-of-the-hook")
+    for name in ("key", "api", "seal", "old", "pem"):
+        (tmp_path / name).write_text(f"sixteen-characters-of-{name}\n")
+    (tmp_path / "short").write_text("short7")
+    text = """key: {file: key}
+targets:
+- {name: prod, endpoint: 'http://127.0.0.1:8000/v1', model: m, api_key: {file: api}}
+hooks: {alertmanager: {secret: {env: OF_THE_HOOK}}}
+transcripts: {keep: encrypted, key: {file: seal}, old_keys: [{file: old}]}
+signing: {password: {file: pem}}
+"""
+    settings = load_settings(written(tmp_path, text))
+    (target,) = settings.targets
+    kept = (settings.hooks.alertmanager.secret, target.api_key, settings.signing.password)
+    expected = [f"sixteen-characters-of-{n}" for n in ("the-hook", "api", "pem")]
+    assert [s.get_secret_value() for s in kept if s] == expected
+    assert settings.transcript_secrets() == tuple(f"sixteen-characters-of-{n}".encode() for n in ("seal", "key", "old"))
+    for place, words in (("short", "at least 16"), ("absent", f"{tmp_path / 'absent'} can't be read")):
+        with pytest.raises(ConfigError, match=f"transcripts.key.*{words}") as caught:
+            load_settings(written(tmp_path, text.replace("file: seal", f"file: {place}")))
+        assert "short7" not in str(caught.value)
+
+
 def test_files_about_the_judge_count_from_the_configuration_file(tmp_path: Path) -> None:
     (target,) = load_settings(written(tmp_path, GOOD)).targets
     assert (target.judge_check, target.judge_calibration, target.tripwire) == (None, None, None), "off"
