@@ -7,7 +7,7 @@ from typing import Protocol
 
 from deploy.checkpoint import Release
 
-__all__ = ["UNKNOWN_RELEASE", "Deployer", "DeploymentState", "ServedRelease"]
+__all__ = ["UNKNOWN_RELEASE", "Deployer", "DeploymentState", "Quarantine", "ServedRelease"]
 
 UNKNOWN_RELEASE = ""
 
@@ -33,11 +33,30 @@ class ServedRelease:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantine:
+    """Users are kept from a target.
+
+    Attributes:
+        why: What they are told.
+        release: The one that they get once it is lifted, ``""`` where there is none.
+    """
+
+    why: str
+    release: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentState:
-    """What is up now. ``active`` is the id of the release that takes traffic, ``""`` if none does."""
+    """What is up now.
+
+    Attributes:
+        active: Id of the release that takes traffic, ``""`` if none does.
+        quarantine: Why nobody gets an answer, ``None`` where users are served.
+    """
 
     active: str
     up: tuple[ServedRelease, ...]
+    quarantine: Quarantine | None = None
 
     def find(self, release: str) -> ServedRelease | None:
         """Return the entry of this release, if it is up."""

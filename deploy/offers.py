@@ -125,6 +125,16 @@ class Quarantining(Protocol):
         """
         ...
 
+    async def lift(self) -> None:
+        """Give users the release again that they had before, where they are kept out. Again does no harm.
+
+        A promotion in between has ended the quarantine, and is not undone.
+
+        Raises:
+            DeployerUnavailable: The serving side does not answer, or did not do it yet.
+        """
+        ...
+
 
 @runtime_checkable
 class Layering(Protocol):

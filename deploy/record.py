@@ -96,6 +96,10 @@ class PromotionRecord:
         """Let nobody have an answer until the next promotion, of the same release too."""
         return replace(self, withheld=why)
 
+    def lifted(self) -> PromotionRecord:
+        """Let users have the desired release again; where a promotion has ended the quarantine, nothing changes."""
+        return replace(self, withheld="")
+
     def rolled_back(self, release: str, *, at: datetime) -> PromotionRecord:
         """Give an earlier release the traffic; what is left was a mistake, and no later roll-back leads to it."""
         gone = self.desired

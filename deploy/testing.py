@@ -5,20 +5,23 @@ For the tests of this project and of plugins: a test makes its adapter and await
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import partial
 
 from deploy.checkpoint import Release, verify_release
-from deploy.deployer import UNKNOWN_RELEASE, Deployer, DeploymentState, ServedRelease
-from deploy.errors import CheckpointError, DeployError, DeployerUnavailable, StageError
-from deploy.offers import layering
+from deploy.deployer import UNKNOWN_RELEASE, DeploymentState, Quarantine, ServedRelease
+from deploy.deployer_testing import (
+    check_deployer,
+    check_layering_deployer,
+    check_quarantining_deployer,
+    check_watching_deployer,
+)
+from deploy.errors import DeployError, DeployerUnavailable, StageError
 
 __all__ = [
-    "FakeAdapterDeployer", "FakeDeployer", "check_deployer", "check_layering_deployer", "check_watching_deployer",
+    "FakeAdapterDeployer", "FakeDeployer", "check_deployer", "check_layering_deployer", "check_quarantining_deployer",
+    "check_watching_deployer",
 ]  # fmt: skip
-
-_NOBODY = "unknown@000000000000"
 
 
 def _nothing(_: str) -> None:
@@ -38,6 +41,7 @@ class FakeDeployer:
             raises passes through, as a crash at that moment would.
         up: The releases that are up, by id.
         active: Id of the one that takes traffic, ``""`` if none does.
+        quarantined: Why users are kept out, and what they had before; ``None`` where they are served.
         effects: What was changed, in order, as verb and release id; a call that changed nothing leaves none.
     """
 
@@ -47,6 +51,7 @@ class FakeDeployer:
     hook: Callable[[str], None] = _nothing
     up: dict[str, Release] = field(default_factory=dict)
     active: str = UNKNOWN_RELEASE
+    quarantined: Quarantine | None = None
     effects: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -56,12 +61,13 @@ class FakeDeployer:
     def serve(self, release: Release) -> None:
         """Put a release into service behind the port's back, as a person at the server would."""
         self.up[release.id] = release
-        self.active = release.id
+        self.active, self.quarantined = release.id, None
 
     async def state(self) -> DeploymentState:
         """Say what is up."""
         self._reach()
-        return DeploymentState(active=self.active, up=tuple(self._served(r) for r in self.up))
+        up = tuple(self._served(r) for r in self.up)
+        return DeploymentState(active=self.active, up=up, quarantine=self.quarantined)
 
     async def stage(self, release: Release) -> ServedRelease:
         """Bring a release up without traffic."""
@@ -77,7 +83,7 @@ class FakeDeployer:
         self.hook("promote")
         self._bring_up(release)
         if self.active != release.id:
-            self.active = release.id
+            self.active, self.quarantined = release.id, None
             self.effects.append(("promote", release.id))
         self.hook("promoted")
         return self._served(release.id)
@@ -86,16 +92,26 @@ class FakeDeployer:
         """Give nobody an answer until the next promotion."""
         self._reach()
         self.hook("quarantine")
-        if self.active:
+        if self.quarantined is None:
             self.effects.append(("quarantine", self.active))
+        self.quarantined = Quarantine(why=why, release=self.quarantined.release if self.quarantined else self.active)
         self.active = UNKNOWN_RELEASE
         self.hook(f"quarantined: {why}")
+
+    async def lift(self) -> None:
+        """Give users the release again that they had before."""
+        self._reach()
+        self.hook("lift")
+        if self.quarantined:
+            self.active, self.quarantined = self.quarantined.release, None
+            self.effects.append(("lift", self.active))
+        self.hook("lifted")
 
     async def retire(self, release: str) -> None:
         """Stop a release that takes no traffic."""
         self._reach()
         self.hook("retire")
-        if release and release == self.active:
+        if release and release in {self.active, self.quarantined.release if self.quarantined else ""}:
             raise StageError(f"release {release} takes traffic; promote another one first")
         if self.up.pop(release, None):
             self.effects.append(("retire", release))
@@ -158,141 +174,3 @@ class FakeAdapterDeployer(FakeDeployer):
         if self.on.id not in {release.id, release.manifest.base}:
             raise StageError(f"release {release.id} is neither {self.on.id} nor an adapter on it")
         super()._bring_up(release)
-
-
-async def check_deployer(deployer: Deployer, first: Release, second: Release, *, changed: Release) -> None:
-    """Check a deployer: its state is what was asked for, repeats do no harm, and a refusal changes nothing.
-
-    Leaves ``first`` in service.
-
-    Args:
-        deployer: One that answers; none of the releases is up.
-        first: A release that can be served.
-        second: Another one.
-        changed: A release with a file that was changed after its import.
-
-    Raises:
-        AssertionError: It breaks the port's contract; the message says where.
-    """
-    up = {s.release for s in (await _read(deployer)).up} & {first.id, second.id, changed.id}
-    _require(not up, f"{sorted(up)} must not be up before the check")
-    await _keeps(deployer, partial(deployer.retire, _NOBODY), "retiring an unknown release")
-    await _check_promoted(deployer, first)
-    await _check_staged(deployer, second, active=first)
-    await _keeps(deployer, partial(deployer.promote, first), "promoting the active release again")
-    await _refuses(deployer, partial(deployer.retire, first.id), StageError, "retiring the active release")
-    await _check_promoted(deployer, second, before=first)
-    await _keeps(deployer, partial(deployer.stage, second), "staging the active release")
-    await _refuses(deployer, partial(deployer.retire, second.id), StageError, "retiring the active release")
-    await _refuses(deployer, partial(deployer.stage, changed), CheckpointError, "staging changed files")
-    await _refuses(deployer, partial(deployer.promote, changed), CheckpointError, "promoting changed files")
-    await _check_promoted(deployer, first, before=second)
-    await deployer.retire(second.id)
-    state = await _read(deployer)
-    _require(state.find(second.id) is None, f"{second.id} is up although it was retired")
-    _require(state.active == first.id, f"retiring {second.id} put {state.active!r} into service")
-    await _keeps(deployer, partial(deployer.retire, second.id), "retiring a retired release")
-
-
-async def check_layering_deployer(deployer: Deployer, *, other: Release) -> None:
-    """Check a deployer of adapters: its base is up, stays up, and no other full checkpoint takes its place.
-
-    Args:
-        deployer: One that answers.
-        other: A full checkpoint that is not its base.
-
-    Raises:
-        AssertionError: It breaks the port's contract; the message says where.
-    """
-    found = layering(deployer)
-    if found is None:
-        raise AssertionError("it does not say what its servers run")
-    base, state = await found.base_of_adapters(), await _read(deployer)
-    _require(state.find(base) is not None, f"its base {base} is not up")
-    if state.active != base:
-        await _keeps(deployer, partial(deployer.retire, base), "retiring the base under its adapters")
-    await _refuses(deployer, partial(deployer.stage, other), StageError, "staging another full checkpoint")
-
-
-async def check_watching_deployer(deployer: Deployer, release: Release) -> None:
-    """Check a deployer of what is not ours to change: it says what is served and refuses the rest.
-
-    Args:
-        deployer: One that answers.
-        release: A release that can be served; it isn't up.
-
-    Raises:
-        AssertionError: It breaks the port's contract; the message says where.
-    """
-    await _refuses(deployer, partial(deployer.stage, release), StageError, "staging a release")
-    await _refuses(deployer, partial(deployer.promote, release), StageError, "promoting a release")
-    await _keeps(deployer, partial(deployer.retire, _NOBODY), "retiring an unknown release")
-    if active := (await deployer.state()).active:
-        await _refuses(deployer, partial(deployer.retire, active), StageError, "retiring the active release")
-
-
-async def _check_promoted(deployer: Deployer, release: Release, *, before: Release | None = None) -> None:
-    served = await deployer.promote(release)
-    state = await _read(deployer)
-    _require(state.active == release.id, f"{release.id} was promoted, {state.active!r} is active")
-    _require(state.find(release.id) == served, f"promote says {served}, state {state.find(release.id)}")
-    if before:
-        _require(state.find(before.id) is not None, f"{before.id} must stay up when {release.id} is promoted")
-    await _keeps(deployer, partial(deployer.promote, release), "promoting the same release again")
-
-
-async def _check_staged(deployer: Deployer, release: Release, *, active: Release) -> None:
-    served = await deployer.stage(release)
-    state = await _read(deployer)
-    _require(state.active == active.id, f"staging {release.id} put {state.active!r} into service")
-    _require(state.find(release.id) == served, f"stage says {served}, state {state.find(release.id)}")
-    _require(await deployer.stage(release) == served, f"staging {release.id} again gives another server")
-    await _keeps(deployer, partial(deployer.stage, release), "staging the same release again")
-
-
-async def _keeps(deployer: Deployer, call: Callable[[], Awaitable[object]], what: str) -> None:
-    before = await _read(deployer)
-    try:
-        await call()
-    except DeployError as error:
-        raise AssertionError(f"{what} is fine, not {error!r}") from error
-    _require(_plain(await _read(deployer)) == _plain(before), f"{what} must change nothing")
-
-
-async def _refuses(
-    deployer: Deployer, call: Callable[[], Awaitable[object]], refusal: type[DeployError], what: str
-) -> None:
-    before = await _read(deployer)
-    try:
-        await call()
-    except DeployError as error:
-        _require(isinstance(error, refusal), f"{what} is a {refusal.__name__}, not {error!r}")
-    else:
-        raise AssertionError(f"{what} is refused with {refusal.__name__}, not done")
-    _require(_plain(await _read(deployer)) == _plain(before), f"{what} must change nothing, for it is refused")
-
-
-async def _read(deployer: Deployer) -> DeploymentState:
-    """Read a state, which must not contradict itself."""
-    state = await deployer.state()
-    taking = [s.release for s in state.up if s.takes_traffic]
-    _require(
-        taking == ([state.active] if state.active else []), f"{state.active!r} is active, yet {taking} take traffic"
-    )
-    for values in ([s.release for s in state.up], [(s.endpoint, s.model) for s in state.up]):
-        _require(len(values) == len(set(values)), f"two of {values} are the same")
-    for served in state.up:
-        url = served.endpoint
-        _require(
-            url.startswith(("http://", "https://")) and url.endswith("/v1"), f"{served.release}: {url!r} is no base URL"
-        )
-    return state
-
-
-def _plain(state: DeploymentState) -> tuple[str, frozenset[ServedRelease]]:
-    return state.active, frozenset(state.up)
-
-
-def _require(holds: bool, what: str) -> None:
-    if not holds:
-        raise AssertionError(what)

@@ -86,6 +86,10 @@ class Verbs(Protocol):
         """Answer nobody until the next promotion."""
         ...
 
+    async def lift(self, fence: int) -> Said:
+        """Give users the desired release again."""
+        ...
+
     async def retire(self, release_id: str, fence: int) -> Said:
         """Drain and stop a release."""
         ...
@@ -105,23 +109,8 @@ def admin(supervisor: Verbs, token: str) -> Starlette:
     async def claim(asked: _Asked) -> Said:
         return supervisor.claim(asked.holder)
 
-    async def stage(asked: _Asked) -> Said:
-        return await supervisor.stage(asked.release, asked.fence)
-
-    async def promote(asked: _Asked) -> Said:
-        return await supervisor.promote(asked.release, asked.fence)
-
-    async def renew(asked: _Asked) -> Said:
-        return await supervisor.renew(asked.release, asked.fence)
-
-    async def retire(asked: _Asked) -> Said:
-        return await supervisor.retire(asked.release, asked.fence)
-
     async def quarantine(asked: _Asked) -> Said:
         return await supervisor.quarantine(asked.why or "taken out of service", asked.fence)
-
-    async def roll_back(asked: _Asked) -> Said:
-        return await supervisor.roll_back(asked.fence)
 
     async def metrics(_: Request) -> Response:
         own = door.refused.page("alignd_admin_refused_requests_total", "Calls of the admin port that were refused")
@@ -132,12 +121,13 @@ def admin(supervisor: Verbs, token: str) -> Starlette:
             Route("/metrics", metrics),
             door.route("/state", state, method="GET"),
             door.route("/claim", claim, needs=("holder",)),
-            door.route("/stage", stage, needs=("release", "fence")),
-            door.route("/promote", promote, needs=("release", "fence")),
-            door.route("/renew", renew, needs=("release", "fence")),
-            door.route("/retire", retire, needs=("release", "fence")),
+            door.of_release("/stage", supervisor.stage),
+            door.of_release("/promote", supervisor.promote),
+            door.of_release("/renew", supervisor.renew),
+            door.of_release("/retire", supervisor.retire),
             door.route("/quarantine", quarantine, needs=("why", "fence")),
-            door.route("/roll-back", roll_back, needs=("fence",)),
+            door.of_fence("/lift", supervisor.lift),
+            door.of_fence("/roll-back", supervisor.roll_back),
         ],
         exception_handlers={HTTPException: door.no_such_route, Exception: door.unexpected},
     )
@@ -166,6 +156,22 @@ class _Door:
                 return self._refuse(word, str(error), of=f"{path} {asked.release}")
 
         return Route(path, endpoint, methods=[method])
+
+    def of_release(self, path: str, verb: Callable[[str, int], Awaitable[Said]]) -> Route:
+        """Make the route of a change of one release."""
+
+        async def change(asked: _Asked) -> Said:
+            return await verb(asked.release, asked.fence)
+
+        return self.route(path, change, needs=("release", "fence"))
+
+    def of_fence(self, path: str, verb: Callable[[int], Awaitable[Said]]) -> Route:
+        """Make the route of a change that names no release."""
+
+        async def change(asked: _Asked) -> Said:
+            return await verb(asked.fence)
+
+        return self.route(path, change, needs=("fence",))
 
     async def no_such_route(self, request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 404

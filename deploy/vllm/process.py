@@ -14,7 +14,7 @@ import httpx
 from pydantic import BaseModel, ConfigDict, Field
 
 from deploy.checkpoint import Release
-from deploy.deployer import DeploymentState, ServedRelease
+from deploy.deployer import DeploymentState, Quarantine, ServedRelease
 from deploy.errors import CheckpointError, DeployerUnavailable, Fenced, StageError, StoreInUse
 from deploy.record import PromotionRecord
 from deploy.vllm.answer import object_of
@@ -56,7 +56,11 @@ class VllmProcessDeployer:
         """Read what is served now."""
         state = await self._call("GET", "/state")
         with self._understood():
-            return DeploymentState(active=str(state["active"]), up=tuple(ServedRelease(**s) for s in state["up"]))
+            why, desired = str(state.get("withheld", "")), str(state.get("desired", ""))
+            return DeploymentState(
+                active=str(state["active"]), up=tuple(ServedRelease(**s) for s in state["up"]),
+                quarantine=Quarantine(why=why, release=desired) if why else None,
+            )  # fmt: skip
 
     async def record(self) -> PromotionRecord:
         """Read what is to be served, and what was served before."""
@@ -87,6 +91,10 @@ class VllmProcessDeployer:
     async def quarantine(self, why: str) -> None:
         """Answer nobody until the next promotion."""
         await self._call("POST", "/quarantine", {"why": why, "fence": await self._fence()})
+
+    async def lift(self) -> None:
+        """Give users the desired release again."""
+        await self._call("POST", "/lift", {"fence": await self._fence()})
 
     async def retire(self, release: str) -> None:
         """Drain and stop a release that takes no traffic."""

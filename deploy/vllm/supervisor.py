@@ -161,8 +161,21 @@ class Supervisor:
             DeployerUnavailable: The front does not do it yet; it is tried again.
             Fenced: A later deployer has taken over.
         """
-        await self._traffic.withhold(lambda: self._traffic.record.admits(fence).quarantined(why))
+        await self._traffic.rewrite(lambda: self._traffic.record.admits(fence).quarantined(why), self._servers.wanted)
         log.warning("quarantined: %s", why)
+        return self.state()
+
+    async def lift(self, fence: int) -> dict[str, object]:
+        """Give users the desired release again; where they are not kept from it, nothing changes.
+
+        Raises:
+            DeployerUnavailable: The front does not do it yet; it is tried again.
+            Fenced: A later deployer has taken over.
+        """
+        withheld = self._traffic.record.withheld
+        await self._traffic.rewrite(lambda: self._traffic.record.admits(fence).lifted(), self._servers.wanted)
+        if withheld:
+            log.warning("lifted the quarantine: %s", withheld)
         return self.state()
 
     async def retire(self, release_id: str, fence: int) -> dict[str, object]:

@@ -96,8 +96,12 @@ class Traffic:
             if (child := wanted()) is not self.steered or self.record.withheld != self._said:
                 await self._switch(child)
 
-    async def withhold(self, change: Callable[[], PromotionRecord]) -> None:
-        """Write down that nobody is to be served, and have the front do it; where it does not, it is tried again.
+    async def rewrite(self, change: Callable[[], PromotionRecord], wanted: Callable[[], Child | None]) -> None:
+        """Write down whether anybody is to be served, and have the front do it; where it does not, it is tried again.
+
+        Args:
+            change: Gives the new record.
+            wanted: Gives the server that users get by it, as it is then; none where they are kept out.
 
         Raises:
             DeployerUnavailable: The front does not do it.
@@ -106,7 +110,7 @@ class Traffic:
         """
         async with self._changing:
             self.write(change())
-            await self._switch(None)
+            await self._switch(wanted())
 
     async def stop(self) -> None:
         """Send requests to no server."""

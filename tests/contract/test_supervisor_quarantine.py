@@ -30,3 +30,18 @@ async def test_a_quarantine_keeps_users_out_until_a_promotion_and_over_a_restart
         await s.deployer.promote(first)
         assert await s.ask(http) == first.id
         assert (await s.deployer.state()).active == first.id
+
+
+async def test_who_lifts_it_gives_users_what_they_had_over_a_restart_too(tmp_path: Path) -> None:
+    first, second = release(tmp_path, "a"), release(tmp_path, "b")
+    async with site(tmp_path) as s, httpx.AsyncClient(trust_env=False) as http:
+        await s.deployer.promote(first)
+        await s.deployer.quarantine("out of service: incident i")
+        await s.deployer.stage(second)
+        for _ in range(2):
+            await s.deployer.lift()
+        assert await s.ask(http) == first.id, "and not what was staged meanwhile"
+    async with site(tmp_path) as s, httpx.AsyncClient(trust_env=False) as http:
+        await s.deployer.stage(first)
+        await s.deployer.lift()
+        assert await s.ask(http) == first.id, "nothing keeps users out any more"

@@ -87,5 +87,5 @@ def test_a_quarantine_ends_with_the_next_promotion_of_the_same_release_too() -> 
     record = PromotionRecord().promoted("a@1", at=NOW).promoted("b@2", at=NOW)
     kept = PromotionRecord.from_json(record.quarantined("incident i").to_json())
     assert (kept.withheld, kept.desired) == ("incident i", "b@2")
-    assert kept.promoted("b@2", at=NOW) == record
+    assert kept.promoted("b@2", at=NOW) == kept.lifted() == record
     assert kept.promoted("c@3", at=NOW).withheld == kept.rolled_back("a@1", at=NOW).withheld == ""

@@ -16,6 +16,7 @@ from deploy.testing import (
     FakeDeployer,
     check_deployer,
     check_layering_deployer,
+    check_quarantining_deployer,
     check_watching_deployer,
 )
 from tests.adapter_site import AdapterSite
@@ -46,6 +47,23 @@ async def test_the_fake_keeps_the_port(releases: tuple[Release, Release, Release
     assert deployer.effects == [
         ("stage", a), ("promote", a), ("stage", b), ("promote", b), ("promote", a), ("retire", b),
     ]  # fmt: skip
+
+
+async def test_the_fake_keeps_users_out_until_it_is_lifted(releases: tuple[Release, Release, Release]) -> None:
+    deployer = FakeDeployer()
+    await check_quarantining_deployer(deployer, *releases[:2])
+    assert [verb for verb, _ in deployer.effects if verb != "stage"] == [
+        "promote", "quarantine", "lift", "quarantine", "promote",
+    ]  # fmt: skip
+
+
+async def test_a_lift_that_does_nothing_is_caught(releases: tuple[Release, Release, Release]) -> None:
+    class Idle(FakeDeployer):
+        async def lift(self) -> None:
+            return
+
+    with pytest.raises(AssertionError, match="it is in quarantine still"):
+        await check_quarantining_deployer(Idle(), *releases[:2])
 
 
 async def test_the_fake_of_adapters_keeps_both_ports(
