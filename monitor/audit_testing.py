@@ -14,7 +14,7 @@ _NOW = datetime(2027, 1, 1, tzinfo=UTC)
 _TOLD = {
     "incident_opened", "incident_moved", "order_placed", "order_obeyed", "order_dropped", "paused", "resumed",
     "marked_good", "mark_removed", "baseline_kept", "epoch_begun", "judge_accepted",
-    "breaker_reset",
+    "breaker_reset", "lift_placed", "lift_done", "lift_dropped",
 }  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from monitor.commands import (
     incidents,
     judge,
     notify,
+    quarantine,
     releases,
     store,
     subspace,
@@ -83,6 +84,7 @@ app.add_typer(notify.app, name="notify")
 app.add_typer(audit.app, name="audit")
 app.add_typer(token_app, name="token")
 app.add_typer(breaker.app, name="breaker")
+app.add_typer(quarantine.app, name="quarantine")
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="Configuration file.")]
 _CONFIG = Path("alignd.yaml")

@@ -157,6 +157,12 @@ class Incident:
         return self.state in TERMINAL
 
     @property
+    def ended_at(self) -> datetime | None:
+        """When it ended; what was noted since does not count. ``None`` while it goes on."""
+        ends = next((e.at for e in self.events if e.state in TERMINAL), None)
+        return ends if self.closed else None
+
+    @property
     def trial(self) -> Trial | None:
         """The present recipe's trial, if it was begun."""
         return self.trials[self.recipe] if self.recipe < len(self.trials) else None
@@ -284,7 +290,7 @@ def seconds_by_state(incident: Incident, now: datetime) -> dict[str, float]:
     """Seconds spent in each state so far, in the order of first entry."""
     spent: dict[str, float] = {}
     for event, following in zip(incident.events, (*incident.events[1:], None), strict=True):
-        end = following.at if following else (event.at if incident.closed else now)
+        end = event.at if event.state in TERMINAL else (following.at if following else now)
         spent[event.state.value] = spent.get(event.state.value, 0.0) + (end - event.at).total_seconds()
     return spent
 

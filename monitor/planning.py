@@ -157,7 +157,7 @@ def _containment(incident: Incident, site: Site) -> str:
     if site.containment is Containment.HOLD:
         return f"hold: {incident.release} stays in service"
     if site.containment is Containment.QUARANTINE:
-        return "quarantine: users get 503 until a release is promoted"
+        return "quarantine: users get 503 until a release is promoted or a person lifts it"
     if not incident.last_good:
         return "roll_back: there is no last known good release, so it is ESCALATED"
     return f"roll_back: promote {incident.last_good} ({_digest(incident.last_good, site)})"

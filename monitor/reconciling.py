@@ -15,6 +15,7 @@ from monitor.holding import begun, given_up, held, liftable, lifted
 from monitor.incident import Incident, Outcome, State, Wait, advance, noted, with_facts
 from monitor.outbox import Outbox
 from monitor.policy import Order, due, outcome_of, waits_for_person
+from monitor.quarantine import tell, told
 from monitor.railing import Railing
 from monitor.rails import Hold
 from monitor.site import Say, Site
@@ -64,6 +65,9 @@ class Reconciler:
         return after
 
     async def _carried_on(self, loaded: Incident, site: Site) -> Incident:
+        lift = self._store.lifts().get(loaded.target)
+        if lift and lift.incident == loaded.id and not told(loaded, lift):
+            return self._save(tell(loaded, lift, self._clock()), None)
         if order := self._store.order_for(loaded.id):
             return await self._obey(loaded, order, site)
         if not due(loaded, self._clock()):

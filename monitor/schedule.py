@@ -46,6 +46,7 @@ class Rounds:
         self._scheduler = Clockwork(service.timing)
         self._seconds: dict[str, float] = {}
         self._steps: dict[IncidentId, asyncio.Task[None]] = {}
+        self._lifts: dict[str, asyncio.Task[None]] = {}
         self._runs: dict[asyncio.Task[Any], str] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         self._cancelled: set[IncidentId] = set()
@@ -64,7 +65,8 @@ class Rounds:
             self._every("notify", {"outbox": _NOTIFY_SECONDS}, self._service.outbox.round)
             self._every("forget_letters", {"outbox": _PURGE_SECONDS}, self._service.outbox.forget)
             self._every("look_out", {"conditions": _LOOK_OUT_SECONDS}, self._service.lookout.round)
-        self._service.timing.of("step")  # counts from zero: what has never failed is to be seen not to have
+        for kind in ("step", "lift"):
+            self._service.timing.of(kind)  # counts from zero: what has never failed is to be seen not to have
         self._scheduler.start()
 
     def _watch(self, sites: Mapping[str, Site]) -> None:
@@ -164,6 +166,18 @@ class Rounds:
                 self._cancelled.add(incident.id)
                 running.cancel()
 
+        self._lift()
+
+    def _lift(self) -> None:
+        """Begin what people said of quarantines, beside the steps: users wait."""
+        self._lifts = {name: task for name, task in self._lifts.items() if not task.done()}
+        for name in self._service.store.lifts():
+            if name in self._service.sites and name not in self._lifts:
+                task = asyncio.create_task(self._counted("lift", name, self._service.lifting.carry_on))
+                self._lifts[name] = task
+                self._runs[task] = name
+                task.add_done_callback(self._runs.pop)
+
     async def _carry_on(self, incident: str) -> None:
         try:
             while True:
@@ -178,7 +192,7 @@ class Rounds:
         if await self._guard(kind, subject, work(subject)):
             return
         self._service.timing.of(kind).failures += 1
-        if kind == "step":
+        if kind in {"step", "lift"}:
             await asyncio.sleep(_FAULT_PAUSE_SECONDS)
         elif kind == "tick":
             self._service.prober.unseen(subject, "the daemon's own fault, see its log; is its disk full?")

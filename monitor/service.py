@@ -19,6 +19,7 @@ from monitor.errors import ConfigError, NotMeasured
 from monitor.figures import Figures
 from monitor.holding import may_order
 from monitor.incident import Incident
+from monitor.lifting import Lifting
 from monitor.lookout import Lookout
 from monitor.mending import Mending
 from monitor.opening import Opening
@@ -76,6 +77,7 @@ class Service:
             outbox=self.outbox, spans=spans,
         )
         self.prober = Prober(sites=sites, store=store, clock=clock, checks=self.checks)
+        self.lifting = Lifting(sites=sites, store=store, clock=clock, prober=self.prober)
         self.opening = Opening(
             sites=sites, store=store, clock=clock, outbox=self.outbox, watched=self.prober.watched
         )
@@ -218,6 +220,8 @@ class Service:
             StaleIncident: Somebody saved it in between; nothing was lost, the effect will be done again.
         """
         after = await self.reconciler.reconcile(incident)
+        if after.target in self.sites:
+            await self.lifting.look(after)
         if after.closed:
             self.activities.pop(after.target, None)
         return after

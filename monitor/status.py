@@ -12,6 +12,7 @@ from monitor.explaining import headline
 from monitor.incident import Incident, State, Wait, seconds_by_state
 from monitor.pausing import in_force, pause_words
 from monitor.policy import pace
+from monitor.quarantine import Lift
 from monitor.service import Service
 from monitor.site import Site
 from monitor.store import KnownRelease, Pause, SweepSummary
@@ -37,6 +38,7 @@ class _Stored:
     counts: Mapping[str, Mapping[str, int]]
     known: Mapping[str, Sequence[KnownRelease]]
     pauses: Mapping[str, Pause]
+    lifts: Mapping[str, Lift]
     breakers: Mapping[str, Mapping[str, Any]]
 
     def opened(self, name: str) -> Incident | None:
@@ -49,7 +51,7 @@ def _stored(service: Service) -> _Stored:
     store = service.store
     return _Stored(
         now=service.clock(), newest=store.newest_incidents(), counts=store.incident_counts(), known=store.all_known(),
-        pauses=store.pauses(), breakers=service.reconciler.railing.breakers(),
+        pauses=store.pauses(), lifts=store.lifts(), breakers=service.reconciler.railing.breakers(),
     )  # fmt: skip
 
 
@@ -149,6 +151,7 @@ def _target(service: Service, name: str, stored: _Stored, series: int) -> dict[s
         "judge_check_seconds": 3600 * site.judge_check_hours,
         "transcripts_failed": site.measure.recorder.failed,
         "deployment": asdict(view.deployment) if view.deployment else None,
+        "quarantine": _quarantine(view, stored.lifts.get(name)),
         "served": [s.to_json() for s in service.mending.served.get(name, ())],
         "mends": service.mending.mends[name],
         "audits": service.planned.to_json(name),
@@ -168,6 +171,15 @@ def _target(service: Service, name: str, stored: _Stored, series: int) -> dict[s
         "releases": [_release(k) for k in known],
         "series": [_point(s) for s in service.store.sweeps(name, limit=series)] if series else [],
     }
+
+
+def _quarantine(view: View, lift: Lift | None) -> dict[str, Any] | None:
+    """Say why users are kept out, what a lift gives them, and whether a person has said so."""
+    found = view.deployment.quarantine if view.deployment else None
+    if found is None:
+        return None
+    said = {"by": lift.by, "at": lift.at.isoformat(), "why": lift.why} if lift else None
+    return {"why": found.why, "release": found.release, "lift": said}
 
 
 def _next_sweep(service: Service, site: Site, view: View, urgency: float) -> str | None:

@@ -21,6 +21,7 @@ from monitor.errors import NotMeasured
 from monitor.incident import Incident, Outcome, State, Wait, with_facts
 from monitor.ladder import clear
 from monitor.policy import Containment, Mode, expired, waits_for_person
+from monitor.quarantine import lifted_by
 from monitor.repair import patching, staging, verifying
 from monitor.site import Say, Site
 from monitor.store import Store
@@ -123,6 +124,8 @@ async def _contain(incident: Incident, step: Step) -> Effect:
     site = step.site
     if site.containment is Containment.HOLD:
         return effect(incident, Outcome.SUCCESS, "contained by hold: the drifted release stays in service")
+    if site.containment is Containment.QUARANTINE and (by := lifted_by(incident)):
+        return effect(incident, Outcome.SUCCESS, f"contained by hold: {by} lifted the quarantine")
     if site.containment is Containment.QUARANTINE:
         return await _quarantine(incident, step)
     if not incident.last_good:
@@ -149,7 +152,8 @@ async def _quarantine(incident: Incident, step: Step) -> Effect:
     step.say("quarantine", 0.0)
     await deployer.quarantine(f"out of service: incident {incident.id}")
     incident = with_facts(incident, {"containment": {"quarantine": True, "seconds": time.monotonic() - began}})
-    return effect(incident, Outcome.SUCCESS, "contained by quarantine: users get 503 until a release is promoted")
+    until = f"until a release is promoted or `alignd quarantine lift {step.site.name}`"
+    return effect(incident, Outcome.SUCCESS, f"contained by quarantine: users get 503 {until}")
 
 
 async def _active_or_unknown(site: Site) -> str:

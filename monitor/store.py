@@ -15,6 +15,7 @@ from monitor.letter import Letter, LetterBook
 from monitor.looks import LookRow
 from monitor.policy import Order
 from monitor.probe_log import Epoch, LogEntry
+from monitor.quarantine import LiftBook
 from monitor.rails import Remediation
 
 __all__ = [
@@ -268,7 +269,7 @@ class AuditBook(Protocol):
 
 class Store(
     IncidentStore, ProbeLog, BaselineBook, ReleaseBook, OrderBook, PauseBook, RailBook, SpendingBook, JudgeBook,
-    LookBook, AuditBook, LetterBook, Protocol,
+    LookBook, AuditBook, LetterBook, LiftBook, Protocol,
 ):
     """Everything, in one place."""
 

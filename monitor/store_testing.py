@@ -13,6 +13,7 @@ from monitor.errors import LogFault, OpenIncident, StaleIncident, StaleSeries, S
 from monitor.incident import Incident, IncidentId, Outcome, advance, open_incident, with_facts
 from monitor.judge_series import JudgeRow, RowKind, SeriesKey
 from monitor.letter_testing import check_letters
+from monitor.lift_testing import check_lifts
 from monitor.looks import LookRow
 from monitor.policy import Order
 from monitor.probe_log import Epoch, LogEntry
@@ -36,7 +37,7 @@ def check_store(open_store: Callable[[], Store]) -> None:
     """
     checks = (
         _check_incidents, _check_log, _check_baselines, _check_releases, _check_orders, _check_pauses, _check_rails,
-        _check_spending, _check_judged, _check_looks, check_audit, check_letters,
+        _check_spending, _check_judged, _check_looks, check_lifts, check_audit, check_letters,
     )  # fmt: skip
     with closing(open_store()) as one, closing(open_store()) as other:
         for check in checks:
@@ -244,9 +245,7 @@ def _check_judged(one: Store, other: Store) -> None:
 def _check_looks(one: Store, other: Store) -> None:
     def made(position: int, *, epoch: int = 1, key: str = "k", score: float | None = None) -> LookRow:
         readings = ({"a": -0.1, "b": -2.5}, {"a": -50.0}) if score is None else ()
-        return LookRow(
-            target="t", epoch=epoch, key=key, position=position, at=_NOW, readings=readings, score=score
-        )  # fmt: skip
+        return LookRow(target="t", epoch=epoch, key=key, position=position, at=_NOW, readings=readings, score=score)
 
     _same(one.looks("t", 1, "k"), (), "a target that was never looked at")
     missing = replace(made(3, score=0.0), score=None, missing="timeout")

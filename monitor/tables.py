@@ -126,6 +126,8 @@ def _news(target: Mapping[str, Any]) -> Sequence[str]:
 
     wire, evidence = target["tripwire"], target["evidence"]
     said = [target[what] for what in ("why", "paused", "frozen", "check_failed")]
+    if target["quarantine"]:
+        said.append(f"quarantined, users get 503: {target['quarantine']['why']}; `alignd quarantine lift` ends that")
     if target["incident"]:
         said.append(f"incident {target['incident']} is open")
     if target["rails"]:

@@ -29,7 +29,7 @@ def happenings(store: Store, target: str, period: Period, *, releases: Path, ser
     """
     incidents = [
         i for i in store.incidents(target=target, limit=_INCIDENTS)
-        if i.opened_at < period.end and not (i.closed and i.events[-1].at < period.begin)
+        if i.opened_at < period.end and not (i.ended_at and i.ended_at < period.begin)
     ]  # fmt: skip
     incidents.sort(key=lambda i: i.opened_at)
     known = {k.release: k for k in store.known(target)}
@@ -72,7 +72,7 @@ def _incident(incident: Incident) -> dict[str, Any]:
     return {
         "id": incident.id, "release": incident.release, "state": incident.state.value,
         "opened_at": incident.opened_at.isoformat(),
-        "closed_at": incident.events[-1].at.isoformat() if incident.closed and incident.events else None,
+        "closed_at": incident.ended_at.isoformat() if incident.ended_at else None,
         "candidate": incident.candidate, "recipes": [t.recipe for t in incident.trials],
         "accepted": incident.accepted,
     }  # fmt: skip

@@ -19,6 +19,7 @@ METRICS: Metrics = {
     "alignd_deployment_mismatch": ("1 where a server was found to hold other weights than it should",
                                    ("target", "replica")),
     "alignd_deployment_mends_total": ("Times that what should be served was put into service again", ("target",)),
+    "alignd_target_quarantined": ("1 while users are kept from a target", ("target",)),
     "alignd_release_good": ("1 where a release is marked good", ("target", "release")),
     "alignd_release_asr_ratio": ("Measured ASR (bound: value, lower, upper)", _BOUND),
     "alignd_release_hs_score": ("Measured mean harmfulness score, 1 to 5", _BOUND),
@@ -55,6 +56,8 @@ def deployment(target: Mapping[str, Any]) -> Iterator[Samples]:
     for replica in sorted({r for r, _ in up} | wrong.keys()):
         yield Samples((name, replica), {"alignd_deployment_mismatch": wrong.get(replica, False)})
     yield Samples((name,), {"alignd_deployment_mends_total": target["mends"]})
+    if target["deployment"]:
+        yield Samples((name,), {"alignd_target_quarantined": target["quarantine"] is not None})
 
 
 def releases(target: Mapping[str, Any]) -> Iterator[Samples]:

@@ -25,7 +25,7 @@ from monitor.stores.append_only import append_only
 
 __all__ = [
     "AUDIT", "BASELINES", "BREAKER_RESETS", "CONDITIONS", "EPOCHS", "EVENTS", "HOLDERS", "INCIDENTS", "IN_AN_EPOCH",
-    "JUDGED", "LETTERS", "LOOKS", "META", "ORDERS", "PAUSES", "PROBES", "RELEASES", "SPENDING", "VERSION",
+    "JUDGED", "LETTERS", "LIFTS", "LOOKS", "META", "ORDERS", "PAUSES", "PROBES", "RELEASES", "SPENDING", "VERSION",
 ]  # fmt: skip
 
 META = MetaData()
@@ -147,6 +147,11 @@ CONDITIONS = Table(
     "conditions", META,
     Column("target", String, primary_key=True), Column("kind", String, primary_key=True),
     Column("subject", String, primary_key=True),
+)  # fmt: skip
+LIFTS = Table(
+    "lifts", META,
+    Column("target", String, primary_key=True), Column("incident", String, nullable=False),
+    Column("by", String, nullable=False), Column("at", String, nullable=False), Column("why", String, nullable=False),
 )  # fmt: skip
 HOLDERS = Table(
     "holders", META,

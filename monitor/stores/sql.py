@@ -23,6 +23,7 @@ from monitor.stores.books import SqlBooks
 from monitor.stores.database import Database
 from monitor.stores.judge_book import SqlJudgeBook
 from monitor.stores.letter_book import SqlLetterBook, put_letters
+from monitor.stores.lift_book import SqlLiftBook
 from monitor.stores.look_book import SqlLookBook
 from monitor.stores.probe_log import SqlProbeLog
 from monitor.stores.rail_book import SqlRailBook
@@ -32,7 +33,9 @@ from monitor.stores.schema import EVENTS, INCIDENTS, ORDERS
 __all__ = ["SqlStore"]
 
 
-class SqlStore(SqlAuditBook, SqlProbeLog, SqlBooks, SqlRailBook, SqlJudgeBook, SqlLookBook, SqlLetterBook):
+class SqlStore(
+    SqlAuditBook, SqlProbeLog, SqlBooks, SqlRailBook, SqlJudgeBook, SqlLookBook, SqlLetterBook, SqlLiftBook
+):
     """Everything the monitor remembers. Short transactions; safe to open from several processes at once."""
 
     def __init__(self, url: str, *, hold: bool = False) -> None:
@@ -157,7 +160,7 @@ def _columns(incident: Incident) -> dict[str, Any]:
     began = incident.facts.get("began", {}).get(Beginning.REPAIR)
     return {
         "base": incident.facts.get("base"), "began_at": iso(datetime.fromisoformat(began)) if began else None,
-        "ended_at": iso(incident.events[-1].at) if incident.closed and incident.events else None,
+        "ended_at": iso(incident.ended_at) if incident.ended_at else None,
         "target": incident.target, "opened_at": iso(incident.opened_at), "state": incident.state.value,
         "closed": incident.closed, "version": incident.version, "body": json.dumps(incident.to_json()),
     }  # fmt: skip

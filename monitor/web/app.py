@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
+from deploy.errors import DeployerUnavailable
 from monitor import __version__
 from monitor.errors import ConfigError, LogFault, StoreError, UnknownIncident
 from monitor.hook_settings import HooksSettings
@@ -106,6 +107,8 @@ def _add_refusals(app: FastAPI) -> None:
     say(ConfigError, lambda e: Problem(status=409, kind="conflict", title="It means nothing now", detail=f"{e}"))
     say(LogFault, lambda e: Problem(status=409, kind="log-fault", title="The log can't be read", detail=f"{e}"))
     say(StoreError, lambda e: Problem(status=503, kind="store", title="The store can't do it now", detail=f"{e}"))
+    say(DeployerUnavailable, lambda e: Problem(
+        status=503, kind="deployer", title="The serving side does not answer", detail=f"{e}"))  # fmt: skip
     say(Exception, lambda _: Problem(
         status=500, kind="fault", title="A fault of alignd", detail="the daemon's log says more; the call did nothing, "
         "or all that it should"))  # fmt: skip

@@ -12,7 +12,8 @@ from monitor.policy import Order
 from monitor.web.shapes import Answer, Body
 
 __all__ = [
-    "AlertOutcome", "AlertTaken", "AlertsTaken", "OrderBody", "PauseBody", "Session", "SessionBody", "WhoAmI",
+    "AlertOutcome", "AlertTaken", "AlertsTaken", "LiftBody", "OrderBody", "PauseBody", "Session", "SessionBody",
+    "WhoAmI",
 ]  # fmt: skip
 
 
@@ -30,6 +31,13 @@ class PauseBody(Body):
     """When it ends by itself, with a time zone; null: never."""
     reason: str = Field(default="", max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
     """Why, one line."""
+
+
+class LiftBody(Body):
+    """Why users are to be served again."""
+
+    reason: str = Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
+    """What was found, one line; kept for the audit."""
 
 
 class AlertOutcome(StrEnum):

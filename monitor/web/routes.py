@@ -152,6 +152,15 @@ def _add_changes(router: APIRouter, service: Service, views: Views, sweep: Sweep
         service.store.resume(name, by=caller.name, at=service.clock())
         return views.paused(name)
 
+    @router.post("/targets/{name}/quarantine/lift", status_code=202, **asks(Scope.OPERATE, 404, 409, body=True))
+    async def lift_quarantine(name: TargetName, body: models.LiftBody, caller: Who) -> models.LiftPlaced:
+        """Let users have the release again that a quarantine keeps from them; the daemon does it within seconds."""
+        views.require(name)
+        lift, release = await service.lifting.place(name, by=caller.name, why=body.reason)
+        return models.LiftPlaced(
+            target=name, release=release, incident=lift.incident, by=lift.by, at=lift.at, why=lift.why
+        )
+
     @router.post("/targets/{name}/sweep", status_code=202, **asks(Scope.OPERATE, 404, 409))
     async def sweep_target(name: TargetName) -> models.SweepAsked:
         """Send a target's next batch of probes now."""

@@ -14,8 +14,11 @@ __all__ = [
     "Evidence",
     "EvidencePoint",
     "EvidenceSeries",
+    "LiftPlaced",
+    "LiftSaid",
     "Paused",
     "PausedUntil",
+    "Quarantine",
     "ServedAs",
     "Stratum",
     "Sweep",
@@ -64,6 +67,24 @@ class Paused(Answer):
     words: str
 
 
+class LiftSaid(Answer):
+    """A person's word that a quarantine ends, until it is done."""
+
+    by: str
+    at: datetime
+    why: str
+
+
+class Quarantine(Answer):
+    """Users are kept from a target."""
+
+    why: str
+    """What they are told."""
+    release: str
+    """The one that they get once it is lifted; empty where there is none."""
+    lift: LiftSaid | None
+
+
 class Target(Answer):
     """One watched deployment."""
 
@@ -83,6 +104,8 @@ class Target(Answer):
     last_known_good: str
     last_sweep_at: datetime | None
     paused: Paused | None
+    quarantine: Quarantine | None
+    """Null where users are served, or where nobody has looked yet."""
     incident: str | None
     """Id of its open incident."""
     action_needed: bool
@@ -187,6 +210,16 @@ class PausedUntil(Answer):
 
     target: str
     paused: Paused | None
+
+
+class LiftPlaced(LiftSaid):
+    """A quarantine that is lifted within seconds."""
+
+    target: str
+    release: str
+    """The one that users get; empty where there is none."""
+    incident: str
+    """The target's newest one, whose timeline tells of it; empty where there is none."""
 
 
 class SweepAsked(Answer):

@@ -165,6 +165,7 @@ def test_a_status_shows_what_others_named_as_plain_text() -> None:
         "evidence": None, "phase": "idle", "next_sweep_at": None,
         "releases": [{"release": NASTY, "good": True}], "rails": [], "held_since": None,
         "breaker": {"failures": 0, "open": False, "reset": None},
+        "quarantine": {"why": NASTY, "release": NASTY, "lift": None},
     }  # fmt: skip
     incident = {
         "id": NASTY, "release": NASTY, "state": "open", "events": [{"at": NOW.isoformat(), "note": NASTY}],

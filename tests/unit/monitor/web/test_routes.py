@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from deploy.testing import FakeDeployer
 from monitor.policy import Mode
 from tests.fake_site import World
 from tests.web_site import Api, opened
@@ -124,6 +125,25 @@ async def test_a_target_is_paused_and_resumed(api: Api) -> None:
     assert (await operator.post(path, json={})).json()["paused"]["until"] is None
 
 
+async def test_a_quarantine_is_lifted(api: Api) -> None:
+    operator, path = api.client("operator"), f"{API}/targets/prod/quarantine/lift"
+    refused = await operator.post(path, json={"reason": "a false alarm"})
+    assert (refused.status_code, refused.json()["title"]) == (409, "It means nothing now")
+    assert "is not quarantined" in refused.json()["detail"]
+    deployer = api.service.sites["prod"].deployer
+    assert isinstance(deployer, FakeDeployer)
+    served = deployer.active
+    await deployer.quarantine("out of service")
+    assert (await operator.post(path, json={})).status_code == 422, "a reason is needed"
+    answer = await operator.post(path, json={"reason": "a false alarm"})
+    said = answer.json()
+    assert (answer.status_code, said["by"], said["release"]) == (202, "operator", served)
+    assert api.service.store.lifts()["prod"].why == "a false alarm"
+    deployer.down = True
+    away = await operator.post(path, json={"reason": "x"})
+    assert (away.status_code, away.json()["type"]) == (503, "urn:alignd:problem:deployer")
+
+
 async def test_a_sweep_is_asked_for(api: Api) -> None:
     answer = await api.client("operator").post(f"{API}/targets/prod/sweep")
     assert (answer.status_code, answer.json()["target"], api.swept) == (202, "prod", ["prod"])
@@ -136,6 +156,7 @@ async def test_a_sweep_is_asked_for(api: Api) -> None:
         ("reader", "POST", "/incidents/{incident}/orders", {"order": "abort"}),
         ("approver", "POST", "/targets/prod/pause", {}),
         ("reader", "DELETE", "/targets/prod/pause", None),
+        ("approver", "POST", "/targets/prod/quarantine/lift", {"reason": "x"}),
         ("approver", "POST", "/targets/prod/sweep", None),
     ],
 )
