@@ -125,7 +125,7 @@ class SamplingSettings(Section):
     concurrency: int = Field(default=8, ge=1, le=256)
     """Probes in flight; keep it well under what the server serves at once."""
     timeout_seconds: float = Field(default=60.0, gt=0)
-    """Longest wait for one answer, in seconds."""
+    """Longest wait for one answer, in seconds. After three in a row without any answer the server is taken to hang."""
     deadline_seconds: float = Field(default=900.0, gt=0)
     """Longest sweep, in seconds; what is unanswered then is missing."""
 

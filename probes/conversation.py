@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from probes.errors import HeldBack, PermanentTargetError, RetryableTargetError
+from probes.errors import HeldBack, PermanentTargetError, RetryableTargetError, TargetError
 from probes.probe import Message, Probe
 from probes.target import Completion, Target
 
-__all__ = ["converse", "turns"]
+__all__ = ["Hear", "converse", "turns"]
+
+Hear = Callable[[TargetError | None], None]
+"""Told what each request came to: an error, or an answer."""
 
 _RETRY_AFTER_SECONDS_MAX = 10.0
 
@@ -29,8 +32,11 @@ def turns(messages: Sequence[Message]) -> Iterator[tuple[Message, ...]]:
     yield tuple(messages[begin:])
 
 
-async def converse(target: Target, probe: Probe) -> tuple[Probe, Completion]:
+async def converse(target: Target, probe: Probe, hear: Hear = lambda _: None) -> tuple[Probe, Completion]:
     """Ask a probe, each turn with what was said before; a retryable failure is asked once more.
+
+    Args:
+        hear: Told of every request, those that are asked once more too.
 
     Returns:
         The probe with all that was said before the last reply, and that reply, with the tokens and time of all turns.
@@ -45,7 +51,7 @@ async def converse(target: Target, probe: Probe) -> tuple[Probe, Completion]:
     for part in turns(probe.messages):
         said = (*said, *part)
         asked = probe if said == probe.messages else replace(probe, messages=said)
-        completion = await _complete(target, asked)
+        completion = await _complete(target, asked, hear)
         if last and completion.release != last.release:
             raise PermanentTargetError(
                 f"target {target.name}: {last.release} and {completion.release} answered in one conversation; "
@@ -64,11 +70,21 @@ async def converse(target: Target, probe: Probe) -> tuple[Probe, Completion]:
     return asked, replace(last, completion_tokens=spent[0], prompt_tokens=spent[1], latency_seconds=spent[2])
 
 
-async def _complete(target: Target, probe: Probe) -> Completion:
+async def _complete(target: Target, probe: Probe, hear: Hear) -> Completion:
     try:
-        return await target.complete(probe)
+        return await _ask(target, probe, hear)
     except HeldBack:
         raise
     except RetryableTargetError as error:
         await asyncio.sleep(min(error.retry_after_seconds or 0.0, _RETRY_AFTER_SECONDS_MAX))
-        return await target.complete(probe)
+        return await _ask(target, probe, hear)
+
+
+async def _ask(target: Target, probe: Probe, hear: Hear) -> Completion:
+    try:
+        completion = await target.complete(probe)
+    except TargetError as error:
+        hear(error)
+        raise
+    hear(None)
+    return completion

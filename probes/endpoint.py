@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import time
 from typing import Any
 
 import httpx
@@ -142,6 +143,7 @@ class Endpoint:
     async def _send(self, method: str, path: str, body: bytes) -> httpx.Response:
         headers = self._headers if path.startswith(("/", "../")) else None
         request = httpx.Request(method, self._url(path), headers=headers, content=body)
+        began = time.monotonic()
         try:
             async with asyncio.timeout(self._timeout):
                 response = await self._transport.handle_async_request(request)
@@ -150,6 +152,7 @@ class Endpoint:
             raise RetryableTargetError(
                 f"{self.who}: no answer within {self._timeout:g} s; raise timeout_seconds or check the server's load",
                 reason="timeout",
+                waited_seconds=time.monotonic() - began,
             ) from error
         except (httpx.RemoteProtocolError, httpx.ReadError) as error:
             raise RetryableTargetError(
@@ -170,10 +173,10 @@ class Endpoint:
                 "is there a proxy that breaks answers?",
             ) from error
         if response.status_code != httpx.codes.OK:
-            raise self._status_error(response)
+            raise self._status_error(response, time.monotonic() - began)
         return response
 
-    def _status_error(self, response: httpx.Response) -> TargetError:
+    def _status_error(self, response: httpx.Response, took: float) -> TargetError:
         status = response.status_code
         if status in _RETRYABLE or status >= httpx.codes.INTERNAL_SERVER_ERROR:
             after = response.headers.get("retry-after", "")
@@ -182,6 +185,7 @@ class Endpoint:
                 "send fewer requests at a time or check the server's log",
                 reason=f"http_{status}",
                 retry_after_seconds=float(after) if after.isascii() and after.isdecimal() else None,
+                waited_seconds=took if status == httpx.codes.GATEWAY_TIMEOUT else None,
             )
         about_priority = status == httpx.codes.BAD_REQUEST and b"priority" in response.content.lower()
         reason = NO_PRIORITY if about_priority else f"http_{status}"

@@ -72,12 +72,18 @@ class RetryableTargetError(TargetError):
 
     Attributes:
         retry_after_seconds: What the server asked for, else ``None``.
+        waited_seconds: How long an answer was waited for in vain, else ``None``. Where a target says it, a sweep gives
+            up a server that hangs after three such waits; else it asks on for longer.
     """
 
-    def __init__(self, message: str, *, reason: str, retry_after_seconds: float | None = None) -> None:
-        """Keep the delay that the server asked for."""
+    def __init__(
+        self, message: str, *, reason: str, retry_after_seconds: float | None = None,
+        waited_seconds: float | None = None,
+    ) -> None:  # fmt: skip
+        """Keep the delay that the server asked for, and the wait."""
         super().__init__(message, reason=reason)
         self.retry_after_seconds = retry_after_seconds
+        self.waited_seconds = waited_seconds
 
 
 class PermanentTargetError(TargetError):

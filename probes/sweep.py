@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from probes.behavior import Suite
-from probes.conversation import converse
-from probes.errors import HeldBack, JudgeError, MixedReleaseError, TargetError
+from probes.conversation import Hear, converse
+from probes.errors import HeldBack, JudgeError, MixedReleaseError, RetryableTargetError, TargetError
 from probes.judge import Judge
 from probes.probe import Probe, ProbeId
 from probes.result import ProbeResult, SweepId, SweepResult
+from probes.silence import Silence
 from probes.target import Completion, Target
 
 __all__ = ["Stop", "run_sweep"]
@@ -56,8 +57,9 @@ async def run_sweep(
         known: Results of an earlier run of the same sweep; they are neither asked nor judged again.
 
     Returns:
-        Results in the order of the probes. ``stopped`` says why some were left out: after eight lost in a row the
-        server is taken to be away.
+        Results in the order of the probes. ``stopped`` says why some were left out: after eight lost in a row, or after
+        three whole waits in a row without any answer, the server is taken to be away. What was on its way then is
+        missing.
 
     Raises:
         MixedReleaseError: Two releases or two models answered; they never share an estimate. Nothing is asked after
@@ -66,24 +68,27 @@ async def run_sweep(
     started = clock()
     state = _Sweep(sweep=sweep, probes=probes, on_result=on_result, stop=stop, done=dict(known or {}))
     state.begin()
+    loop, deadline = asyncio.get_running_loop(), asyncio.timeout(deadline_seconds)
+
+    def hear(error: TargetError | None) -> None:
+        if state.hangs_after(error, now := loop.time()):
+            deadline.reschedule(now)
 
     async def worker() -> None:
         while probe := state.next():
             state.asked.add(probe.id)
             try:
-                state.end(await _ask(target, judge, probe))
+                state.end(await _ask(target, judge, probe, hear))
             except HeldBack as held:
                 state.stopped = state.stopped or held.reason
                 state.asked.discard(probe.id)
 
     try:
-        async with asyncio.timeout(deadline_seconds), asyncio.TaskGroup() as group:
+        async with deadline, asyncio.TaskGroup() as group:
             for _ in range(min(concurrency, len(state.waiting))):
                 group.create_task(worker())
     except TimeoutError:
-        for probe in [*(p for p in probes if p.id in state.asked), *reversed(state.waiting)]:
-            if probe.id not in state.done:
-                state.end(ProbeResult(probe=probe, completion=None, judgement=None, missing="deadline"))
+        state.cut_off()
     if state.mixed:
         raise MixedReleaseError(state.mixed)
     return SweepResult(
@@ -114,6 +119,8 @@ class _Sweep:
     mixed: str = ""
     stopped: str = ""
     lost: int = 0
+    hung: bool = False
+    silence: Silence = field(default_factory=Silence)
     _shown: int = 0
     _texts: dict[tuple[object, str], ProbeId] = field(default_factory=dict)
 
@@ -139,6 +146,26 @@ class _Sweep:
             if self.on_result:
                 self.on_result(found)
         self._show()
+
+    def hangs_after(self, error: TargetError | None, now: float) -> bool:
+        """Take in what a request came to; whether it is the first to show that the server hangs."""
+        waited = error.waited_seconds if isinstance(error, RetryableTargetError) else None
+        if waited is not None:
+            self.silence.waited(now, waited)
+        elif error is None or not (isinstance(error, HeldBack) or error.reason in _AWAY):
+            self.silence.broken(now)
+        if self.hung or not self.silence.hangs:
+            return False
+        self.hung, self.stopped = True, self.stopped or "unavailable"
+        return True
+
+    def cut_off(self) -> None:
+        """Take what is on its way for missing; at the deadline what was never asked as well."""
+        left = [p for p in self.probes if p.id in self.asked]
+        for probe in left if self.hung else (*left, *reversed(self.waiting)):
+            if probe.id not in self.done:
+                missing = "timeout" if self.hung else "deadline"
+                self.end(ProbeResult(probe=probe, completion=None, judgement=None, missing=missing))
 
     def _show(self) -> None:
         """Show what is complete from the front on; an answer is shown once, so a late find can't change the past."""
@@ -174,9 +201,9 @@ class _Sweep:
         return [replace(r, missing="stale_response", judgement=None) for r in (self.done[twin], result)]
 
 
-async def _ask(target: Target, judge: Judge, probe: Probe) -> ProbeResult:
+async def _ask(target: Target, judge: Judge, probe: Probe, hear: Hear) -> ProbeResult:
     try:
-        probe, completion = await converse(target, probe)
+        probe, completion = await converse(target, probe, hear)
     except HeldBack:
         raise
     except TargetError as error:

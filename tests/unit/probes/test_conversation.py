@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from probes.conversation import converse, turns
-from probes.errors import HeldBack, PermanentTargetError, RetryableTargetError
+from probes.errors import HeldBack, PermanentTargetError, RetryableTargetError, TargetError
 from probes.probe import Message, Probe
 from probes.testing import REFUSES, FakeTarget
 from tests.unit.probes.test_plan import plan
@@ -66,3 +66,10 @@ async def test_each_turn_is_asked_once_more_and_what_is_held_back_is_not() -> No
     with pytest.raises(HeldBack):
         await converse(held, probe("user"))
     assert len(held.asked) == 1
+
+
+async def test_what_each_request_came_to_is_told() -> None:
+    busy = RetryableTargetError("busy", reason="http_503")
+    heard: list[TargetError | None] = []
+    await converse(FakeTarget(faults=[busy, None, None]), probe("user", "user"), heard.append)
+    assert heard == [busy, None, None]

@@ -216,6 +216,8 @@ async def test_a_server_that_drips_bytes_is_slow_all_the_same() -> None:
     error = await serve(drip, timeout_seconds=0.1)
     assert isinstance(error, RetryableTargetError)
     assert error.reason == "timeout"
+    assert error.waited_seconds is not None
+    assert error.waited_seconds >= 0.1 - 1e-6
     assert "within 0.1 s" in str(error)
 
 

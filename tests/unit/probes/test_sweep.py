@@ -29,7 +29,7 @@ from probes.profile import ReleaseProfile, profile_of
 from probes.result import ProbeResult, SweepId, SweepResult
 from probes.suites import builtin
 from probes.sweep import run_sweep
-from probes.target import Completion
+from probes.target import Completion, Target
 from probes.targets.openai import OpenAITarget, Options
 from probes.testing import FakeJudge, FakeTarget
 
@@ -141,7 +141,7 @@ async def test_stop_ends_a_sweep_early() -> None:
 
 
 async def swept(
-    fake: FakeTarget,
+    fake: Target,
     judge: Judge | None = None,
     *,
     n: int | None = 12,

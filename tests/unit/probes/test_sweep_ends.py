@@ -6,18 +6,22 @@ import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import httpx
 import pytest
 
 from probes.errors import HeldBack, MixedReleaseError, PermanentTargetError, RetryableTargetError
 from probes.estimate import asr_estimate
+from probes.pace import Pace, PacedTarget
 from probes.plan import plan_sweep
 from probes.probe import Probe, Sampling
 from probes.result import ProbeResult, SweepId
 from probes.suites import builtin
 from probes.sweep import run_sweep
-from probes.target import Completion
+from probes.target import Completion, Target
+from probes.targets.openai import OpenAITarget, Options
 from probes.testing import FakeJudge, FakeTarget
-from tests.unit.probes.test_sweep import DIRECT, plan, swept
+from probes.window import Rules
+from tests.unit.probes.test_sweep import DIRECT, answer, plan, swept
 
 
 async def test_what_is_held_back_is_left_out_and_ends_the_sweep() -> None:
@@ -128,3 +132,56 @@ async def test_a_server_that_answers_now_and_then_is_asked_on() -> None:
 
     result = await swept(Flaky(), n=60, concurrency=1)
     assert (result.stopped, len(result.results)) == ("", 60)
+
+
+class Hanging:
+    """A server that takes requests and never answers one, behind a target that waits a moment for each."""
+
+    def __init__(self, *, answers: int = 0) -> None:
+        self.answers = answers
+        self.sent: list[str] = []
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/metrics"):
+            return httpx.Response(404)
+        self.sent.append(request.url.path)
+        if len(self.sent) > self.answers:
+            await asyncio.Event().wait()
+        return answer()
+
+    def target(self) -> Target:
+        options = Options(name="t", endpoint="http://server/v1", model="m", timeout_seconds=0.05)
+        return OpenAITarget(options, transport=httpx.MockTransport(self))
+
+
+async def test_a_prompt_that_is_never_answered_does_not_end_a_sweep() -> None:
+    class Stuck(Hanging):
+        async def __call__(self, request: httpx.Request) -> httpx.Response:
+            self.answers = len(self.sent) + (len(self.sent) not in {2, 3})
+            return await super().__call__(request)
+
+    result = await swept(Stuck().target(), n=12, concurrency=1)
+    assert (result.stopped, [r.missing for r in result.results]) == ("", ["", "", "timeout", *[""] * 9])
+
+
+async def test_a_server_that_hangs_is_given_up_after_three_waits() -> None:
+    server = Hanging(answers=2)
+    result = await swept(server.target(), n=100, concurrency=1)
+    assert len(server.sent) <= 6
+    assert (result.stopped, [r.missing for r in result.results]) == ("unavailable", ["", "", "timeout", "timeout"])
+
+
+async def test_probes_that_wait_for_their_turn_do_not_wait_on_when_the_server_hangs() -> None:
+    """Each is asked for the first time before any is asked again, so none is lost until all of them ran out."""
+    server = Hanging()
+    pace = Pace(Rules(concurrency=8, users_share=0.5, look_seconds=0.01))
+    result = await swept(PacedTarget(server.target(), pace), n=16, concurrency=8)
+    assert (len(server.sent), result.stopped) == (3, "unavailable")
+    assert [r.missing for r in result.results] == ["timeout"] * 8
+
+
+async def test_a_gateway_that_gives_up_on_its_server_is_waited_for_in_vain_too() -> None:
+    options = Options(name="t", endpoint="http://server/v1", model="m")
+    gateway = OpenAITarget(options, transport=httpx.MockTransport(lambda _: httpx.Response(504)))
+    result = await swept(gateway, n=40, concurrency=1)
+    assert (result.stopped, [r.missing for r in result.results]) == ("unavailable", ["http_504"] * 2)
