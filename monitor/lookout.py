@@ -60,8 +60,14 @@ class Lookout:
     async def round(self, _: str = "") -> None:
         """Look at all targets, and tell what has begun or ended."""
         told = self._store.conditions()
-        for name in self._prober.views:
+        for condition in told:
+            if condition.target not in self._prober.sites:
+                self._end(_Seen(condition=condition, holds=False, text="it is no longer watched"))
+        for name in self._prober.sites:
             self._look(name, {c for c in told if c.target == name})
+
+    def _end(self, seen: _Seen) -> None:
+        self._store.post(self._outbox.letters(_notification(seen, self._clock())), ended=[seen.condition])
 
     def _look(self, name: str, told: set[Condition]) -> None:
         now = self._clock()
@@ -70,8 +76,7 @@ class Lookout:
             if not seen.holds:
                 self._since.pop(condition, None)
                 if condition in told:
-                    letters = self._outbox.letters(_notification(seen, now))
-                    self._store.post(letters, ended=[condition])
+                    self._end(seen)
                 continue
             since = self._since.setdefault(condition, now)
             if condition not in told and now - since >= _LASTS[condition.kind]:

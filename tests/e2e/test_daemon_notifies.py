@@ -126,6 +126,28 @@ async def test_a_target_out_of_reach_is_told_after_a_while_once_and_when_it_is_b
     await service.aclose()
 
 
+async def test_what_lasted_ends_with_a_target_that_is_no_longer_watched(tmp_path: Path) -> None:
+    team = FakeNotifier()
+    world = World(folder=tmp_path, channels=(channel(team),))
+    service = world.service()
+    fine = Served(release="r", replica="h:1", kind="merged", takes_traffic=True, at=world.clock())
+    service.mending.served["prod"] = [replace(fine, mismatch="other weights")]
+    for _ in range(2):
+        await service.lookout.round()
+        world.clock.now += timedelta(minutes=6)
+    for site in service.adopt({}).values():
+        await site.aclose()
+    for _ in range(2):
+        await service.lookout.round()
+        await sent(service)
+    assert [(n.kind, n.resolved, n.text) for n in team.got] == [
+        (Kind.DEPLOYMENT_MISMATCH, False, "h:1: other weights"),
+        (Kind.DEPLOYMENT_MISMATCH, True, "it is no longer watched"),
+    ]  # fmt: skip
+    assert not service.store.conditions()
+    await service.aclose()
+
+
 async def test_servers_that_hold_other_weights_are_told_apart(tmp_path: Path) -> None:
     team = FakeNotifier()
     world = World(folder=tmp_path, channels=(channel(team),))
