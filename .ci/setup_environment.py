@@ -43,6 +43,7 @@ SYSTEM_PARTS = {
     "chromium": "chromium",
     "postgresql": "pg_ctlcluster",
     "systemd": "systemd-analyze",
+    "faketime": "faketime",
 }
 """Debian package and the program that shows it is there."""
 

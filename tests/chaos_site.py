@@ -23,10 +23,12 @@ from deploy.vllm.child import free_port
 from tests.bare_http import BareHttp
 from tests.kills_site import KillSite, kill_site
 
-__all__ = ["FAKETIME", "FAULTS", "ChaosSite", "Fault", "chaos_site"]
+__all__ = ["FAKETIME", "FAULTS", "ChaosSite", "Fault", "chaos_site", "settable"]
 
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
-"""Of Debian's package libfaketime; without it no clock is set."""
+"""Of Debian's package faketime; without it no clock is set."""
+_SLEEP = "import select, time\n\ntime.sleep = lambda seconds: select.select((), (), (), seconds)\n"
+"""libfaketime 0.9.10 refuses each sleep on the clock that it is to leave alone."""
 _READY_SECONDS = 60.0
 _LOOK_SECONDS = 0.1
 _PROMETHEUS = """
@@ -218,17 +220,28 @@ async def chaos_site(haproxy: str, prometheus: str, *, clock: bool) -> AsyncIter
         try:
             _configure(kills, judge.sockets[0].getsockname()[1])
             if clock:
-                (kills.folder / "clock").write_text("+0\n")
-                kills.units["daemon"].env = {
-                    **kills.environment(), "LD_PRELOAD": str(FAKETIME), "NO_FAKE_STAT": "1", "FAKETIME_NO_CACHE": "1",
-                    "FAKETIME_TIMESTAMP_FILE": str(kills.folder / "clock"), "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-                }  # fmt: skip
+                kills.units["daemon"].env = settable(kills.folder, kills.environment())
             await kills.units["daemon"].start()
             await site.start_prometheus()
             await site.until(lambda: site.series("alignd_sweeps_total >= 3 and alignd_target_up == 1"), "three sweeps")
             yield site
         finally:
             judge.close()
+
+
+def settable(folder: Path, environment: Mapping[str, str]) -> Mapping[str, str]:
+    """Return an environment whose wall clock is that of the machine, moved by what stands in ``clock`` of the folder.
+
+    Args:
+        folder: Holds ``site``, a folder on Python's path.
+        environment: What else holds.
+    """
+    (folder / "clock").write_text("+0\n")
+    (folder / "site" / "sitecustomize.py").write_text(_SLEEP)
+    return {
+        **environment, "LD_PRELOAD": str(FAKETIME), "NO_FAKE_STAT": "1", "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_TIMESTAMP_FILE": str(folder / "clock"), "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }  # fmt: skip
 
 
 def _configure(kills: KillSite, judge: int) -> None:

@@ -204,7 +204,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit("HAProxy and Prometheus have to be installed: apt-get install haproxy prometheus")
     haproxy, prometheus = (p or "" for p in programs)
     if not FAKETIME.exists():
-        print("clock: left out, for Debian's libfaketime is not installed")
+        print("clock: left out, for Debian's package faketime is not installed")
     found = [case for case in cases(clock=FAKETIME.exists()) if not given.only or case.name in given.only]
     played = []
     for case in found:

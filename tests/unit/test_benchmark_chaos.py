@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
@@ -12,7 +16,7 @@ from deploy.stack.files import StackValues, render
 from monitor.incident import State
 from monitor.metrics import METRICS
 from tests.benchmarks.monitor_chaos import PAIRS, Case, Seen, cases, faults_of
-from tests.chaos_site import FAULTS
+from tests.chaos_site import FAKETIME, FAULTS, settable
 
 PAIR = ("target", "judge")
 
@@ -73,3 +77,15 @@ def test_what_must_not_be_is_said(*, breach: bool, what: dict[str, object], why:
 def test_prometheus_has_to_scrape_again() -> None:
     (said,) = faults_of(Case(parts=("prometheus",), breach=False), Seen(metrics={"prometheus"}))
     assert said == "prometheus: scraping again was not seen"
+
+
+@pytest.mark.skipif(not FAKETIME.exists(), reason="needs Debian's package: apt-get install faketime")
+def test_the_wall_clock_is_set_alone_and_what_sleeps_goes_on_sleeping(tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    environment = settable(tmp_path, {"PYTHONPATH": str(tmp_path / "site")})
+    (tmp_path / "clock").write_text("+3h\n")
+    asked = "import time; time.sleep(0.001); print(time.time(), time.clock_gettime(time.CLOCK_BOOTTIME))"
+    said = subprocess.run([sys.executable, "-c", asked], env=environment, capture_output=True, text=True, check=True)
+    wall, boot = map(float, said.stdout.split())
+    assert 10_700 < wall - time.time() < 10_801
+    assert boot <= time.clock_gettime(time.CLOCK_BOOTTIME) < boot + 100
