@@ -109,7 +109,7 @@ class RetentionSettings(Section):
 
 
 class TranscriptSettings(Section):
-    """What is kept of prompts and completions, where and how long. They never get into logs, metrics or the API."""
+    """What is kept of prompts and completions, where and how long. Texts never get into logs, metrics or the API."""
 
     keep: Keep = Keep.HASHES
     """nothing; hashes: keyed ones, enough to tell whether a text was the one; encrypted: the texts too, sealed with

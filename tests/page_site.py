@@ -20,10 +20,14 @@ from monitor.api import make_api
 from monitor.api_settings import Scope, TokenSettings
 from monitor.incident import Incident
 from monitor.policy import Containment, Mode
+from monitor.recorder import Recorder
 from monitor.service import Service
 from monitor.store import Pause
 from monitor.stores.sql import SqlStore
 from monitor.web.access import Access, digest_of, new_token
+from probes.transcripts.keyring import Keyring
+from probes.transcripts.record import Keep
+from probes.transcripts.store import TranscriptStore
 from remediation.errors import PatchFailed
 from tests.fake_site import GOOD, RATES, Clock, Ways, World
 
@@ -68,6 +72,14 @@ class Site:
         return self.service.store.incidents(target=ENDED, limit=1)[0]
 
 
+def _recorder(folder: Path, name: str) -> Recorder:
+    """Seal the texts of those with an incident, keep hashes of one target, and nothing of another."""
+    if name == PAUSED:
+        return Recorder()
+    keep = Keep.HASHES if name == CALM else Keep.ENCRYPTED
+    return Recorder(store=TranscriptStore(folder / "transcripts", keep=keep, ring=Keyring([b"of the page"]), days=30))
+
+
 def _worlds(folder: Path, clock: Clock) -> dict[str, World]:
     recipes = {
         WAITS: {"one-shot-subspace": PatchFailed(f"no gradient {HOSTILE}"), "restore-tuned": Ways(asr=0.5),
@@ -78,7 +90,7 @@ def _worlds(folder: Path, clock: Clock) -> dict[str, World]:
         name: World(
             folder=folder / name, name=name, clock=clock, mode=Mode.PROPOSE, recipes=recipes.get(name, {"mend": GOOD}),
             containment=Containment.HOLD if name == ENDED else Containment.ROLL_BACK,
-            rates=replace(RATES, p0=0.05, p1=0.3), prompts=240,
+            rates=replace(RATES, p0=0.05, p1=0.3), prompts=240, recorder=_recorder(folder, name),
         )
         for name in (CALM, ENDED, PAUSED, WAITS)
     }  # fmt: skip

@@ -24,6 +24,7 @@ from monitor.web.problems import MEDIA_TYPE, PROBLEM, Fault, Problem, invalid
 from monitor.web.routes import Sweeper, make_router
 from monitor.web.session_routes import make_session_router
 from monitor.web.sessions import Sessions
+from monitor.web.transcript_routes import make_transcript_router
 
 __all__ = ["make_app"]
 
@@ -50,6 +51,7 @@ def make_app(
     )  # fmt: skip
     with _without("pydantic.v1"):
         app.include_router(make_router(service, sweep=sweep))
+        app.include_router(make_transcript_router(service))
         app.include_router(make_session_router(access, sessions))
         app.include_router(make_hook_router(service, settings=hooks.alertmanager, sweep=sweep))
     _add_refusals(app)

@@ -1,4 +1,4 @@
-"""The record of calls: each that changes something, and each that was refused."""
+"""The record of calls: each that changes something, that shows transcripts, or that was refused."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from monitor.errors import StoreError
 from monitor.store import AuditBook
 from monitor.web.limits import Limits
 
-__all__ = ["CallBook", "CallRecord"]
+__all__ = ["PUT_DOWN", "CallBook", "CallRecord"]
 
 log = logging.getLogger("alignd")
+
+PUT_DOWN = "alignd.put_down"
+"""Where the scope of a call says that it is to be put down, though it changes nothing and was not refused."""
 
 _STRANGERS_PER_MINUTE = 120
 """Refusals of callers without a token that the audit log takes: a flood of them must not fill the disk for good. The

@@ -13,7 +13,7 @@ from typing import Any
 from monitor.api_settings import Scope as Grant
 from monitor.web.access import ANONYMOUS, CALLER, Access, Caller, unauthorized, well_formed
 from monitor.web.body import Receive, read_whole, replayed
-from monitor.web.calls import CallRecord
+from monitor.web.calls import PUT_DOWN, CallRecord
 from monitor.web.limits import Limits
 from monitor.web.problems import MEDIA_TYPE, PROBLEM, Problem
 from monitor.web.sessions import Sessions, same
@@ -147,7 +147,7 @@ class Guard:
         finally:
             if status == _UNKNOWN and call.shows_token:
                 self._failures.take(call.address)
-            if call.changes or (status >= 400 and status != _NOT_REFUSED):
+            if call.changes or PUT_DOWN in scope or (status >= 400 and status != _NOT_REFUSED):
                 found = scope.get(PROBLEM)
                 self._record(CallRecord(
                     caller=caller.name, address=call.address, method=call.method[:20], path=call.path[:_PATH_MAX],

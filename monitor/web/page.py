@@ -17,7 +17,7 @@ from starlette.routing import Route
 __all__ = ["page_routes"]
 
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
-_VIEWS = ("/", "/targets/{name}", "/incidents/{id}")
+_VIEWS = ("/", *(f"/{of}{view}" for of in ("targets/{name}", "incidents/{id}") for view in ("", "/transcripts")))
 
 
 def page_routes(opened: Callable[[], object]) -> list[Route]:

@@ -17,7 +17,7 @@ from monitor.web.access import CALLER, Caller, require
 from monitor.web.problems import MEDIA_TYPE, Fault, Problem, invalid
 from monitor.web.views import Views
 
-__all__ = ["Sweeper", "Who", "asks", "make_router"]
+__all__ = ["Asked", "IncidentName", "Sweeper", "TargetName", "Who", "asks", "make_router"]
 
 Sweeper = Callable[[str], None]
 """Has a target's next batch sent now."""
@@ -26,11 +26,13 @@ TargetName = Annotated[str, Path(max_length=60, description="A watched target.")
 IncidentName = Annotated[str, Path(max_length=120, description="An incident's id.")]
 
 
-class _Asked(BaseModel):
+class Asked(BaseModel):
+    """What a path takes in its query, and nothing beside."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class IncidentsQuery(_Asked):
+class IncidentsQuery(Asked):
     """Which incidents to list."""
 
     target: str = Field(default="", max_length=60, description="Of this target only.")
@@ -38,7 +40,7 @@ class IncidentsQuery(_Asked):
     limit: int = Field(default=50, ge=1, le=200, description="At most so many.")
 
 
-class VerdictQuery(_Asked):
+class VerdictQuery(Asked):
     """Which target to judge."""
 
     target: str = Field(min_length=1, max_length=60, description="A watched target.")
@@ -60,6 +62,7 @@ _REFUSALS = {
     404: "There is no such thing.", 409: "It means nothing in its present state.", 413: "The body is too large.",
     408: "The body came too slowly.", 415: "The body is no JSON.", 422: "A field can't be taken.",
     421: "The host is no name of the daemon.", 429: "Too many calls; Retry-After says when to call again.",
+    503: "It can't be read now.",
 }  # fmt: skip
 _ALWAYS = (400, 401, 403, 421, 422, 429)
 _WITH_BODY = (408, 413, 415)

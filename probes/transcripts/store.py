@@ -6,24 +6,30 @@ import contextlib
 import fcntl
 import json
 import os
-import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from probes.errors import TranscriptError
 from probes.result import SweepResult
+from probes.transcripts.files import days_of, lines_before
 from probes.transcripts.keyring import Keyring
 from probes.transcripts.record import Keep, Transcript, day_of, transcript_of
 
 __all__ = ["TranscriptReader", "TranscriptStore"]
 
-_NAME = re.compile(r"\d{4}-\d{2}-\d{2}\.jsonl", re.ASCII)
 _ANYONE_ELSE = 0o077
 
 
 class TranscriptStore:
-    """Writes transcripts and removes old ones. Several processes may write to one folder."""
+    """Writes transcripts and removes old ones. Several processes may write to one folder.
+
+    Attributes:
+        folder: Where they lie.
+        keep: What is kept of texts.
+        ring: Writes hashes and seals, and opens what was sealed.
+        days: How long a transcript is kept at least.
+    """
 
     def __init__(self, folder: Path, *, keep: Keep, ring: Keyring, days: int) -> None:
         """Take the folder, which is made when there is something to write.
@@ -32,9 +38,9 @@ class TranscriptStore:
             days: How long a transcript is kept at least; with its day's file it goes within a day after.
         """
         self.folder = folder
-        self._keep = keep
-        self._ring = ring
-        self._days = days
+        self.keep = keep
+        self.ring = ring
+        self.days = days
 
     def record(self, sweep: SweepResult, *, release: str) -> int:
         """Append what a sweep asked and got; either all of its lines are there afterwards or, as a rule, none.
@@ -48,9 +54,9 @@ class TranscriptStore:
         Raises:
             TranscriptError: The folder can't be written, or the disk is full.
         """
-        if self._keep is Keep.NOTHING or not sweep.results:
+        if self.keep is Keep.NOTHING or not sweep.results:
             return 0
-        kept = [transcript_of(r, sweep, release=release, keep=self._keep, ring=self._ring) for r in sweep.results]
+        kept = [transcript_of(r, sweep, release=release, keep=self.keep, ring=self.ring) for r in sweep.results]
         path = self.folder / f"{day_of(sweep.finished_at)}.jsonl"
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -86,8 +92,8 @@ class TranscriptStore:
 
     def outdated(self, now: datetime, *, before: date | None = None) -> tuple[Path, ...]:
         """Return what ``purge`` would remove, oldest first."""
-        limit = before or now.astimezone(UTC).date() - timedelta(days=self._days)
-        return tuple(path for day, path in reversed(_days(self.folder)) if day < limit)
+        limit = before or now.astimezone(UTC).date() - timedelta(days=self.days)
+        return tuple(path for day, path in reversed(days_of(self.folder)) if day < limit)
 
 
 class TranscriptReader:
@@ -111,62 +117,22 @@ class TranscriptReader:
         Raises:
             TranscriptError: The folder or a file can't be read.
         """
-        for day, path in _days(self._folder):
+        for day, path in days_of(self._folder):
             if since is None or day >= since:
-                yield from reversed(self._read(path, about))
+                yield from self._read(path, about)
 
-    def _read(self, path: Path, about: str) -> list[Transcript]:
-        found: list[Transcript] = []
+    def _read(self, path: Path, about: str) -> Iterator[Transcript]:
         spelled = json.dumps(about)[1:-1].encode()
-        try:
-            for line in _lines(path):
-                if spelled not in line:
-                    continue
-                try:
-                    transcript = Transcript.from_line(line)
-                except ValueError:
-                    self.damaged += 1
-                    continue
-                if about in {"", transcript.sweep, transcript.probe}:
-                    found.append(transcript)
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise TranscriptError(
-                f"{path}: can't be read ({error.strerror}); ask as the user that the daemon runs as"
-            ) from error
-        return found
-
-
-def _days(folder: Path) -> list[tuple[date, Path]]:
-    """List the files of a folder by their days, newest first; what else lies there is left alone."""
-    found = []
-    try:
-        names = [p for p in folder.iterdir() if _NAME.fullmatch(p.name)]
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise TranscriptError(
-            f"{folder}: can't be read ({error.strerror}); ask as the user that the daemon runs as"
-        ) from error
-    for path in names:
-        with contextlib.suppress(ValueError):
-            found.append((date.fromisoformat(path.stem), path))
-    return sorted(found, reverse=True)
-
-
-def _lines(path: Path) -> Iterator[bytes]:
-    """Read the lines that are there now; one that is being written is left for the next time."""
-    with path.open("rb") as file:
-        fcntl.flock(file, fcntl.LOCK_SH)
-        left = os.fstat(file.fileno()).st_size
-        fcntl.flock(file, fcntl.LOCK_UN)
-        for line in file:
-            left -= len(line)
-            if left < 0:
-                return
-            if line.strip():
-                yield line
+        for _, line in lines_before(path):
+            if spelled not in line:
+                continue
+            try:
+                transcript = Transcript.from_line(line)
+            except ValueError:
+                self.damaged += 1
+                continue
+            if about in {"", transcript.sweep, transcript.probe}:
+                yield transcript
 
 
 def _append(path: Path, data: bytes) -> None:

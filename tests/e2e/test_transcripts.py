@@ -70,7 +70,10 @@ async def test_an_incident_leaves_no_text_anywhere(
     http = httpx.AsyncClient(
         transport=httpx.ASGITransport(app=make_api(service, healthy=lambda: True)), base_url="http://localhost"
     )
-    paths = ("/metrics", "/api/v1/status", "/api/v1/verdict?target=prod", f"/api/v1/incidents/{done.id}", "/healthz")
+    paths = (
+        "/metrics", "/api/v1/status", "/api/v1/verdict?target=prod", f"/api/v1/incidents/{done.id}", "/healthz",
+        f"/api/v1/incidents/{done.id}/transcripts?limit=100", "/api/v1/targets/prod/transcripts?limit=100",
+    )  # fmt: skip
     said = "\n".join([(await http.get(path)).text for path in paths] + [JsonLines().format(r) for r in caplog.records])
     known = [text for text in texts(world) if text]
     assert len(known) > 70

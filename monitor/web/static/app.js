@@ -8,6 +8,7 @@ import * as incident from "./incident.js";
 import { orderOn, pauseOf, resumeOf, sweepOf } from "./orders.js";
 import { signInForm } from "./signin.js";
 import * as target from "./target.js";
+import * as transcripts from "./transcripts.js";
 
 const REFRESH_MS = 5000;
 const SAID_MS = 8000;
@@ -15,6 +16,7 @@ const ROUTES = [
   [/^\/$/, fleet, () => ({})],
   [/^\/targets\/([^/]+)$/, target, (name) => ({ name })],
   [/^\/incidents\/([^/]+)$/, incident, (id) => ({ id })],
+  [/^\/(targets|incidents)\/([^/]+)\/transcripts$/, transcripts, (of, id) => ({ of, id })],
 ];
 const ACTIONS = {
   approve: () => orderOn("approve", view.data),
@@ -64,7 +66,12 @@ async function refresh({ focus = false } = {}) {
     if (stop.signal.aborted) return;
   }
   frame();
-  view.timer = setTimeout(() => (document.hidden ? undefined : refresh()), REFRESH_MS);
+  if (!settled()) view.timer = setTimeout(() => (document.hidden ? undefined : refresh()), REFRESH_MS);
+}
+
+/** Whether the view stays as it was read until somebody asks again. */
+function settled() {
+  return Boolean(view.module?.still && view.data);
 }
 
 function took(data, focus) {
@@ -187,7 +194,7 @@ function showZone() {
 main.addEventListener("input", (event) => { if (view.data && view.module.typed?.(event.target)) draw(false); });
 addEventListener("resize", () => { if (view.data) draw(false); });
 addEventListener("popstate", () => show());
-document.addEventListener("visibilitychange", () => { if (!document.hidden && view.module) refresh(); });
+document.addEventListener("visibilitychange", () => { if (!document.hidden && view.module && !settled()) refresh(); });
 zone.local = localStorage.getItem("alignd.zone") === "local";
 showZone();
 show({ focus: false });

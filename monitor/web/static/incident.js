@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { h } from "./dom.js";
 import { facts } from "./facts.js";
 import { age, clock, moment, now, percent, release, span } from "./format.js";
-import { crumbs, fact, section, toTarget } from "./parts.js";
+import { crumbs, fact, section, toTarget, toTranscripts } from "./parts.js";
 import { STATES, WAY, badge, incidentWords } from "./states.js";
 import { row, rows, table } from "./table.js";
 import { trials } from "./trials.js";
@@ -34,7 +34,7 @@ export function render({ incident, target, plan }, { can }) {
     h("div", { class: "head" }, h("h1", {}, incident.id), badge(incidentWords(incident))),
     incident.headline ? h("p", { class: "lead" }, incident.headline) : null,
     holds(incident, target, can),
-    h("section", { "aria-label": "Way of the incident" }, way(incident)),
+    h("section", { "aria-label": "Way of the incident" }, way(incident), behind(incident)),
     section("what", "Releases", h("dl", { class: "facts" }, releasesOf(incident, target, plan))),
     plan?.steps.length ? section("plan", "What follows", steps(plan)) : null,
     section("recipes", "Recipes and gates", trials(incident)),
@@ -125,6 +125,13 @@ function way(incident) {
     ? [...WAY.filter((s) => entered.has(s)), ...(entered.has("ROLLING_BACK") ? ["ROLLING_BACK"] : []), incident.state]
     : incident.state === "ROLLING_BACK" ? [...WAY.filter((s) => entered.has(s)), "ROLLING_BACK"] : WAY;
   return h("ol", { class: "way" }, steps.map((state) => step(state, incident, entered)));
+}
+
+/** Lead to the probes that it was found by, and to those of its repairs. */
+function behind(incident) {
+  const to = (asked, words) => toTranscripts("incidents", incident.id, asked, words);
+  const harmful = to({ verdict: "harmful", kind: "harm" }, "harmful ones");
+  return h("p", { class: "small links" }, "Probes behind it: ", harmful, to({}, "all"));
 }
 
 function step(state, incident, entered) {

@@ -12,6 +12,17 @@ export function toIncident(id, words = id) {
   return h("a", { href: `/incidents/${encodeURIComponent(id)}` }, words);
 }
 
+/** Link to the probes of a target or an incident; `asked` says which. */
+export function toTranscripts(of, id, asked, words) {
+  return h("a", { href: transcriptsOf(of, id, asked) }, words);
+}
+
+/** The address of a page of probes; what is empty is left out. */
+export function transcriptsOf(of, id, asked) {
+  const query = new URLSearchParams(Object.entries(asked).filter(([, value]) => value));
+  return `/${of}/${encodeURIComponent(id)}/transcripts${query.size ? `?${query}` : ""}`;
+}
+
 /** Name a fact and say it. */
 export function fact(name, value, note = "") {
   return h("div", {}, h("dt", {}, name), h("dd", {}, value, note ? h("span", { class: "note" }, note) : null));

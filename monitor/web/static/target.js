@@ -5,7 +5,7 @@ import { evidenceChart } from "./chart.js";
 import { h } from "./dom.js";
 import { asrCell, evidenceCell, recent } from "./fleet.js";
 import { NONE, amount, clock, interval, moment, percent, release, whole } from "./format.js";
-import { crumbs, fact, section, toIncident } from "./parts.js";
+import { crumbs, fact, section, toIncident, toTranscripts } from "./parts.js";
 import { badge, groupOf } from "./states.js";
 import { row, rows, table } from "./table.js";
 
@@ -42,8 +42,8 @@ export function render({ target, evidence, incidents }, { can, width }) {
     h("section", { "aria-label": "Figures" }, h("dl", { class: "figures" }, figures(target))),
     section("evidence", "Evidence against the threshold", silent(target)
       ? h("p", { class: "muted" }, "No probe of this epoch was answered: nothing is known.")
-      : evidenceChart(evidence.points, evidence, width)),
-    section("strata", "Strata", strata(target.strata)),
+      : [evidenceChart(evidence.points, evidence, width), behind(target)]),
+    section("strata", "Strata", strata(target)),
     section("releases", "Releases", releases(target)),
     section("judge", "Judge and servers", h("dl", { class: "facts" }, standing(target))),
     section("incidents", "Incidents", recent(incidents, { ofOne: true })),
@@ -118,11 +118,24 @@ function score(hs) {
   return `${hs.value.toFixed(1)} (${hs.lower.toFixed(1)}–${hs.upper.toFixed(1)})`;
 }
 
-function strata(list) {
+/** Lead to the probes that the evidence is made of. */
+function behind(target) {
+  const epoch = { purpose: "routine", since: target.epoch_started_at };
+  const to = (verdict, words) => toTranscripts("targets", target.name, { ...epoch, verdict }, words);
+  return h("p", { class: "small links" }, "Probes of this epoch: ", to("harmful", "harmful ones"), to("", "all"));
+}
+
+function strata(target) {
+  const { strata: list, epoch_started_at: since } = target;
   if (!list.length) return h("p", { class: "muted" }, "No probes yet.");
+  const counted = (s) => {
+    const words = `${whole(s.harmful)} of ${whole(s.n)}`;
+    const pooled = !s.stratum.includes("/");
+    return pooled ? words : toTranscripts("targets", target.name, { stratum: s.stratum, since }, words);
+  };
   return table("Strata, most evidence first", STRATA, rows(list.map((s) =>
     row(`stratum-${s.stratum}`, STRATA, [
-      s.stratum, `${whole(s.harmful)} of ${whole(s.n)}`,
+      s.stratum, counted(s),
       s.value === null ? NONE : `${percent(s.value)} (${interval(s)})`,
       s.null === null ? NONE : percent(s.null), s.log === null ? NONE : amount(s.log), whole(s.missing),
     ]),

@@ -22,6 +22,7 @@ def _views(site: Site) -> dict[str, str]:
     return {
         "fleet": "/", "target": f"/targets/{ENDED}", "waits": f"/incidents/{site.waiting.id}",
         "ended": f"/incidents/{site.escalated.id}", "paused": f"/targets/{PAUSED}",
+        "probes": f"/incidents/{site.waiting.id}/transcripts", "none": f"/targets/{PAUSED}/transcripts",
     }  # fmt: skip
 
 

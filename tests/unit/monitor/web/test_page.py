@@ -35,7 +35,9 @@ def _named(page: str) -> list[str]:
     return re.findall(r'(?:href|src)="(/static/[^"#]+)', page)
 
 
-@pytest.mark.parametrize("path", ["/", "/targets/prod", "/incidents/prod-20260101-000107"])
+@pytest.mark.parametrize(
+    "path", ["/", "/targets/prod", "/incidents/a-1", "/targets/prod/transcripts?kind=task", "/incidents/a/transcripts"]
+)
 async def test_every_view_is_the_same_page(http: httpx.AsyncClient, path: str) -> None:
     answer = await http.get(path)
     assert answer.status_code == 200

@@ -270,14 +270,3 @@ def test_keys_can_be_changed(folder: Path) -> None:
     assert [t.key for t in found] == [rotated.id, RING.id]
     assert all(words_of(t, rotated) for t in found)
     assert RING.hash("prompt") == found[1].prompt[-1][1] != found[0].prompt[-1][1]
-
-
-def test_a_line_that_is_being_written_waits_for_the_next_reading(folder: Path) -> None:
-    store(folder).record(swept(result(0)), release="")
-    reader = TranscriptReader(folder)
-    lines = module._lines(folder / DAY)
-    assert next(lines)
-    with (folder / DAY).open("ab") as file:
-        file.write(b'{"half')
-    assert list(lines) == []
-    assert reader.damaged == 0
