@@ -7,10 +7,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from monitor.incident import Incident, State, Wait, noted, with_facts
-from monitor.policy import Order, outcome_of
 from monitor.rails import Beginning, Facts, Hold, Rails, began, patches
 
-__all__ = ["begun", "given_up", "held", "liftable", "lifted", "may_order"]
+__all__ = ["approved", "begun", "given_up", "held", "liftable"]
 
 _FREE: Mapping[str, Any] = {"held": [], "held_since": ""}
 _LIFTED_BY_APPROVAL = frozenset({"persistence", "storm", "cooldown", "budget", "window"})
@@ -24,9 +23,11 @@ def held(incident: Incident, holds: tuple[Hold, ...], now: datetime) -> Incident
     return noted(with_facts(incident, facts), now=now, note=_words(holds), waits_for=waits_for)
 
 
-def lifted(incident: Incident, *, by: str, now: datetime) -> Incident:
-    """Return the incident as a person approved it in spite of the rails that hold it."""
+def approved(incident: Incident, *, by: str, now: datetime) -> Incident:
+    """Return the incident as a person approved it: in spite of the rails that hold it, or the repair."""
     names = liftable(incident)
+    if not names:
+        return noted(with_facts(incident, {"approved_by": by}), now=now, note=f"{by} approved the repair")
     agreed = {**incident.facts.get("lifted", {}), **dict.fromkeys(names, by)}
     free = with_facts(incident, {**_FREE, "lifted": agreed})
     return noted(free, now=now, note=f"{by} approved it in spite of {', '.join(names)}")
@@ -35,12 +36,6 @@ def lifted(incident: Incident, *, by: str, now: datetime) -> Incident:
 def liftable(incident: Incident) -> tuple[str, ...]:
     """Return the rails that hold an incident now and that a person's approval lifts."""
     return tuple(h["name"] for h in incident.facts.get("held", ()) if h["name"] in _LIFTED_BY_APPROVAL)
-
-
-def may_order(incident: Incident, order: Order) -> bool:
-    """Whether a person's word means something for an incident as it is."""
-    waits = order is Order.APPROVE and bool(incident.state is State.OPEN or liftable(incident))
-    return not incident.closed and (waits or outcome_of(order, incident.state) is not None)
 
 
 def begun(facts: Facts, rails: Rails, now: datetime) -> Incident:

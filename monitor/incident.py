@@ -206,8 +206,7 @@ _NEXT: Mapping[tuple[State, Outcome], State] = {
     (State.PROMOTING, Outcome.FAILURE): State.ROLLING_BACK,
     (State.CONFIRMING, Outcome.SUCCESS): State.RECOVERED,
     (State.CONFIRMING, Outcome.FAILURE): State.ROLLING_BACK,
-    (State.ROLLING_BACK, Outcome.SUCCESS): State.ESCALATED,
-    (State.ROLLING_BACK, Outcome.FAILURE): State.ESCALATED,
+    **{(State.ROLLING_BACK, outcome): State.ESCALATED for outcome in (Outcome.SUCCESS, Outcome.FAILURE)},
     **{(s, Outcome.GIVEN_UP): State.ESCALATED for s in State if s not in TERMINAL | {State.ROLLING_BACK}},
     (State.CONFIRMING, Outcome.GIVEN_UP): State.ROLLING_BACK,
 }
@@ -219,10 +218,9 @@ def open_incident(
     *, incident: IncidentId, target: str, release: str, recipes: tuple[str, ...], now: datetime, note: str
 ) -> Incident:
     """Return a new incident in ``DETECTED``."""
-    first = Event(at=now, state=State.DETECTED, note=note)
     return Incident(
         id=incident, target=target, release=release, state=State.DETECTED, opened_at=now, recipes=recipes,
-        events=(first,),
+        events=(Event(at=now, state=State.DETECTED, note=note),),
     )  # fmt: skip
 
 
@@ -258,11 +256,9 @@ def advance(
     if state is State.PROMOTING and not incident.accepted:
         raise ValueError(f"incident {incident.id}: no accepted verification; nothing may be promoted")
     moved = replace(
-        incident,
-        attempt=0,
-        candidate=incident.candidate if candidate is None else candidate,
+        incident, attempt=0, candidate=incident.candidate if candidate is None else candidate,
         accepted=incident.accepted or (incident.state is State.VERIFYING and outcome is Outcome.SUCCESS),
-    )
+    )  # fmt: skip
     return _moved(moved, state, now, note)
 
 
@@ -297,8 +293,7 @@ def seconds_by_state(incident: Incident, now: datetime) -> dict[str, float]:
 
 def _next_recipe(incident: Incident, now: datetime, note: str) -> Incident:
     cleared = replace(incident, attempt=0, candidate="", accepted=False, recipe=incident.recipe + 1)
-    ladder_left = cleared.recipe < len(incident.recipes)
-    return _moved(cleared, State.PATCHING if ladder_left else State.ESCALATED, now, note)
+    return _moved(cleared, State.PATCHING if cleared.recipe < len(incident.recipes) else State.ESCALATED, now, note)
 
 
 def _moved(incident: Incident, state: State, now: datetime, note: str) -> Incident:

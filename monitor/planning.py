@@ -13,8 +13,8 @@ from typing import Any
 from deploy.checkpoint import find_release
 from deploy.errors import CheckpointError
 from deploy.offers import layering
-from monitor.effect import last_good
 from monitor.incident import Incident, State
+from monitor.ordering import way_back
 from monitor.policy import Containment, Mode, waits_for_person
 from monitor.rails import Facts, Hold, standing
 from monitor.site import Site
@@ -89,7 +89,7 @@ def plan(incident: Incident, site: Site, store: Store, facts: Facts, now: dateti
     Args:
         facts: What rails ask, gathered for this incident.
     """
-    good = incident.last_good or last_good(store, site.name, but=incident.release)
+    good = way_back(incident, store)
     named = (incident.release, good, incident.candidate)
     return Plan(
         incident=incident.id, target=site.name, state=incident.state, mode=site.mode,

@@ -11,10 +11,11 @@ from datetime import datetime
 from deploy.errors import DeployError
 from monitor.changing import note_left, note_staged
 from monitor.checks import Checks
-from monitor.holding import begun, given_up, held, liftable, lifted
-from monitor.incident import Incident, Outcome, State, Wait, advance, noted, with_facts
+from monitor.holding import approved, begun, given_up, held
+from monitor.incident import Incident, Outcome, State, Wait, advance, noted
+from monitor.ordering import refusal, way_back
 from monitor.outbox import Outbox
-from monitor.policy import Order, due, outcome_of, waits_for_person
+from monitor.policy import due, outcome_of, waits_for_person
 from monitor.quarantine import tell, told
 from monitor.railing import Railing
 from monitor.rails import Hold
@@ -104,18 +105,16 @@ class Reconciler:
         return loaded if waiting == loaded else self._save(waiting, None)
 
     async def _obey(self, incident: Incident, order: PlacedOrder, site: Site) -> Incident:
-        """Do what a person ordered, where it means something in this state."""
-        if order.order is Order.APPROVE and liftable(incident):
-            return self._save(lifted(incident, by=order.by, now=self._clock()), order)
-        if order.order is Order.APPROVE and incident.state is State.OPEN:
-            agreed = with_facts(incident, {"approved_by": order.by})
-            return self._save(noted(agreed, now=self._clock(), note=f"{order.by} approved the repair"), order)
+        """Do what a person ordered, where it still does something."""
+        why = refusal(incident, order.order, site, good=way_back(incident, self._store))
         outcome = outcome_of(order.order, incident.state)
-        if outcome is None:
+        if not why and outcome is None:
+            return self._save(approved(incident, by=order.by, now=self._clock()), order)
+        if why or outcome is None:
             self._store.drop(order, at=self._clock())
             log.warning(
                 "order_dropped",
-                extra={"incident": incident.id, "order": order.order.value, "state": incident.state.value},
+                extra={"incident": incident.id, "order": order.order.value, "state": incident.state.value, "why": why},
             )
             return incident
         word = order.order.value.replace("_", "-")

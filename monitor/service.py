@@ -17,12 +17,12 @@ from monitor.deploying import Asked, Deployment, deploy
 from monitor.effect import Step, known_profiles, measured
 from monitor.errors import ConfigError, NotMeasured
 from monitor.figures import Figures
-from monitor.holding import may_order
 from monitor.incident import Incident
 from monitor.lifting import Lifting
 from monitor.lookout import Lookout
 from monitor.mending import Mending
 from monitor.opening import Opening
+from monitor.ordering import why_not
 from monitor.outbox import Outbox
 from monitor.pausing import pause_in_force, pause_words
 from monitor.plain_text import plain
@@ -231,12 +231,12 @@ class Service:
 
         Raises:
             UnknownIncident: There is none of this id.
-            ConfigError: The incident has ended, or the order means nothing in its state.
+            ConfigError: The order would do nothing; the message says why, and what to do instead.
         """
         loaded = self.store.load(incident)
-        if not may_order(loaded, order):
+        if why := why_not(loaded, order, self.sites.get(loaded.target), self.store):
             word = order.value.replace("_", "-")
-            raise ConfigError(f"incident {incident} is {loaded.state.value}: nothing to {word}")
+            raise ConfigError(f"incident {incident} is {loaded.state.value} and `{word}` would do nothing: {why}")
         self.store.place(incident, order, by=by, at=self.clock())
         return loaded
 

@@ -99,6 +99,20 @@ class Site:
     rails: Rails = field(default_factory=Rails)
     deployed_by: str = ""
 
+    @property
+    def steered(self) -> bool:
+        """Whether alignd can change what is served."""
+        return self.deployed_by != "external"
+
+    @property
+    def unrepairable(self) -> str:
+        """Why an approved repair would come to nothing here, and which setting decides it; empty where it would not."""
+        if not self.recipes:
+            return "its settings name no recipes"
+        if not self.steered and self.containment is not Containment.HOLD:
+            return f"deployer {self.deployed_by} can't contain it, and containment is not hold"
+        return ""
+
     async def aclose(self) -> None:
         """Close its connections."""
         if held := closing(self.deployer):

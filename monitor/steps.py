@@ -112,7 +112,7 @@ async def _open(incident: Incident, step: Step) -> Effect:
     active = await _active_or_unknown(site)
     if active and active not in {incident.release, incident.last_good}:
         return effect(incident, Outcome.CLEARED, f"{incident.release} has left service; {active} is served")
-    if site.mode is Mode.OBSERVE and not site.recipes:
+    if site.mode is Mode.OBSERVE and site.unrepairable:
         note = "action needed: nothing here can repair it; put a good release in by hand, or set deployer and recipes"
         return effect(incident, Wait.PERSON, note)
     if waits_for_person(incident, site.mode):
@@ -266,6 +266,8 @@ async def _rolling_back(incident: Incident, step: Step) -> Effect:
     site = step.site
     if incident.candidate:
         step.store.mark(site.name, incident.candidate, good=False, at=site.measure.clock())
+    if not incident.last_good:  # ordered before the breach was confirmed, which chooses it
+        incident = replace(incident, last_good=await _way_back(incident.release, step))
     if not incident.last_good:
         return effect(incident, Outcome.FAILURE, "no last known good release to go back to; a person is needed")
     if not await _servable_now(incident.last_good, site):

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from monitor import __version__
-from monitor.holding import may_order
 from monitor.incident import Incident, Trial
+from monitor.ordering import why_not
 from monitor.pausing import in_force, pause_words
 from monitor.policy import Order
 from monitor.service import Service
@@ -120,12 +120,12 @@ class Views:
         """
         found = self._service.store.load(name)
         about = {found.release, found.candidate, found.last_good, *(t.candidate for t in found.trials)}
-        said = incident_json(found, self._service.clock())
+        said, site = incident_json(found, self._service.clock()), self._service.sites.get(found.target)
         return models.IncidentDetail.model_validate({
             **self._incident(found), **{k: said[k] for k in _INCIDENT},
             "trials": [_trial(t) for t in found.trials],
             "releases": [_known(k) for k in self._service.store.known(found.target) if k.release in about],
-            "orders": [o for o in Order if may_order(found, o)],
+            "orders": [o for o in Order if not why_not(found, o, site, self._service.store)],
         })  # fmt: skip
 
     async def plan(self, name: str) -> models.Plan:

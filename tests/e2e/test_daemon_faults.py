@@ -11,10 +11,13 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from deploy.checkpoint import Release
 from deploy.deployer import DeploymentState, ServedRelease
 from deploy.errors import DeployerUnavailable
 from deploy.testing import FakeDeployer
+from monitor.errors import ConfigError
 from monitor.guard import Guard
 from monitor.incident import Incident, State
 from monitor.policy import Containment, Mode, Order
@@ -90,8 +93,11 @@ async def test_observe_without_a_recipe_says_that_nothing_here_can_repair(tmp_pa
     service = world.service()
     waiting = await carry_on(world, service, await breach(world, service))
     assert "nothing here can repair it" in waiting.events[-1].note
-    service.order(waiting.id, Order.APPROVE, by="ann")
-    assert (await carry_on(world, service, waiting)).state is State.OPEN, "an approval is not used up for nothing"
+    with pytest.raises(ConfigError, match=rf"`approve` would do nothing: .* serves {world.good.id}"):
+        service.order(waiting.id, Order.APPROVE, by="ann")
+    service.order(waiting.id, Order.ROLL_BACK, by="ann")
+    done = await carry_on(world, service, waiting)
+    assert (done.state, world.active) == (State.ESCALATED, world.good.id), "what it names instead helps"
     await service.aclose()
 
 

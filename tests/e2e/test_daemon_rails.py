@@ -144,7 +144,7 @@ async def test_the_breaker_waits_for_a_person_and_goes_on_after_the_reset(tmp_pa
     assert target["action_needed"]
     assert target["breaker"] == {"failures": 2, "open": True, "reset": None}
     assert metrics(service, "alignd_breaker_open") == {("prod",): 1.0}
-    with pytest.raises(ConfigError, match="nothing to approve"):
+    with pytest.raises(ConfigError, match=r"no approval lifts what holds it: breaker: .*alignd breaker reset prod"):
         service.order(held.id, Order.APPROVE, by="ann")
     with pytest.raises(ConfigError, match="there are: prod"):
         service.reset_breaker("prd", by="ann", why="x")

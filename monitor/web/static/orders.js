@@ -84,9 +84,7 @@ function rollBack(incident, served) {
     consequence: [
       incident.last_good && served === incident.last_good
         ? "The last known good release serves already and goes on serving; the repair is stopped."
-        : incident.last_good
-        ? "The target goes back to the last known good release at once, and the repair is stopped."
-        : "No last known good release is known: the daemon looks for one, and escalates where there is none.",
+        : "The target goes back to the last known good release at once, and the repair is stopped.",
       "The incident is escalated: from then on a person deals with it.",
     ],
   };

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from monitor.holding import begun, given_up, held, liftable, lifted, may_order
+from monitor.holding import approved, begun, given_up, held, liftable
 from monitor.incident import IncidentId, State, Wait, open_incident
-from monitor.policy import Order
 from monitor.rails import Facts, Hold, Rails, Remediation
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -32,20 +31,17 @@ def test_the_same_rails_are_noted_once_and_the_beginning_stays() -> None:
 def test_a_person_lifts_what_can_be_approved_and_nothing_else() -> None:
     waiting = held(PATCHING, (WINDOW, BREAKER), NOW)
     assert liftable(waiting) == ("window",)
-    agreed = lifted(waiting, by="ann", now=NOW)
+    agreed = approved(waiting, by="ann", now=NOW)
     assert agreed.facts["lifted"] == {"window": "ann"}
     assert (agreed.events[-1].note, agreed.events[-1].waits_for) == ("ann approved it in spite of window", None)
     assert liftable(agreed) == ()
     assert liftable(held(PATCHING, (BREAKER,), NOW)) == ()
 
 
-def test_an_approval_means_something_where_a_rail_can_be_lifted() -> None:
-    assert may_order(held(PATCHING, (WINDOW,), NOW), Order.APPROVE)
-    assert not may_order(held(PATCHING, (BREAKER,), NOW), Order.APPROVE)
-    assert not may_order(PATCHING, Order.APPROVE)
-    assert may_order(replace(DETECTED, state=State.OPEN), Order.APPROVE)
-    assert may_order(PATCHING, Order.ROLL_BACK)
-    assert not any(may_order(replace(DETECTED, state=State.ESCALATED), order) for order in Order)
+def test_where_no_rail_holds_it_a_person_approves_the_repair() -> None:
+    agreed = approved(replace(DETECTED, state=State.OPEN), by="ann", now=NOW)
+    assert (agreed.facts["approved_by"], agreed.events[-1].note) == ("ann", "ann approved the repair")
+    assert "lifted" not in agreed.facts
 
 
 def test_a_repair_and_a_promotion_take_their_place_once() -> None:

@@ -108,9 +108,23 @@ async def test_an_order_is_put_on_the_book_in_the_callers_name(api: Api) -> None
     assert (placed.order.value, placed.by) == ("abort", "approver")
     refused = await api.client("approver").post(path, json={"order": "approve"})
     assert refused.status_code == 409
-    assert "nothing to approve" in refused.json()["detail"]
+    assert "waits for nobody's approval" in refused.json()["detail"]
     missing = await api.client("approver").post(f"{API}/incidents/none/orders", json={"order": "abort"})
     assert missing.status_code == 404
+
+
+async def test_approval_of_what_can_not_be_repaired_is_not_offered_and_refused_with_the_way_out(tmp_path: Path) -> None:
+    async with opened(World(folder=tmp_path, mode=Mode.OBSERVE, recipes={}), through=True) as api:
+        found = await get(api, f"/incidents/{api.incident.id}")
+        assert (found["state"], found["orders"]) == ("OPEN", ["abort", "roll_back"])
+        assert found["events"][-1]["waits_for"] == "person"
+        answer = await api.client("approver").post(f"{API}/incidents/{found['id']}/orders", json={"order": "approve"})
+    assert (answer.status_code, answer.json()["title"]) == (409, "It means nothing now")
+    assert answer.json()["detail"] == (
+        f"incident {found['id']} is OPEN and `approve` would do nothing: target prod can't be repaired: its settings "
+        f"name no recipes; `alignd roll-back {found['id']}` serves {found['last_good']}, "
+        f"or `alignd abort {found['id']}`"
+    )
 
 
 async def test_a_target_is_paused_and_resumed(api: Api) -> None:
