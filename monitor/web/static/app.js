@@ -5,7 +5,7 @@ import { h, morph } from "./dom.js";
 import { clock, now, span, zone } from "./format.js";
 import * as fleet from "./fleet.js";
 import * as incident from "./incident.js";
-import { orderOn, pauseOf, resumeOf, sweepOf } from "./orders.js";
+import { liftOf, orderOn, pauseOf, resumeOf, sweepOf } from "./orders.js";
 import { signInForm } from "./signin.js";
 import * as target from "./target.js";
 import * as transcripts from "./transcripts.js";
@@ -25,6 +25,7 @@ const ACTIONS = {
   pause: () => pauseOf(view.data.target, now),
   resume: () => resumeOf(view.data.target),
   sweep: () => sweepOf(view.data.target),
+  lift: () => liftOf(view.data.target),
 };
 
 const main = document.querySelector("main");

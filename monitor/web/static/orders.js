@@ -120,6 +120,25 @@ export function resumeOf(target) {
   });
 }
 
+/** Ask to let users have a target again. */
+export function liftOf(target) {
+  const reason = h("input", { id: "lift-reason", maxlength: "200", autocomplete: "off", required: true });
+  const { why, release: back } = target.quarantine;
+  return confirm({
+    title: "Lift the quarantine", verb: "Lift it", tone: "danger",
+    facts: [["Target", target.name], ["Users are told", why], ["Will serve users", back ? release(back) : "none"]],
+    consequence: [
+      "Users get the release again that they had before the quarantine, within seconds.",
+      target.incident
+        ? "The repair goes on; a roll-back of the incident gives users the last known good release instead."
+        : "To give them another release, promote one instead.",
+    ],
+    fields: [field("Why (kept for the audit)", reason)], typed: target.name,
+    method: "POST", path: `/targets/${encodeURIComponent(target.name)}/quarantine/lift`,
+    body: () => ({ reason: reason.value.trim() }),
+  });
+}
+
 /** Ask for a sweep out of turn. */
 export function sweepOf(target) {
   return confirm({

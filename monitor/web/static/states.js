@@ -17,12 +17,14 @@ export const GROUPS = [
  * Return the group that a target belongs to.
  *
  * @param {object} target
- * @param {Array} incidents Newest first. One that was handed to a person still needs one while its release is served.
+ * @param {Array} incidents Newest first. One that was handed to a person still needs one while its release is served,
+ *   and so does a quarantine that nothing is under way to end.
  */
 export function groupOf(target, incidents) {
   const last = incidents.find((i) => i.target === target.name);
   const found = () => {
-    if (target.action_needed || (last?.state === "ESCALATED" && last.release === target.release)) return "person";
+    if (target.action_needed || (target.quarantine && !target.incident) ||
+      (last?.state === "ESCALATED" && last.release === target.release)) return "person";
     if (target.incident) return "handled";
     if (target.paused) return "paused";
     if (!target.up) return "down";

@@ -60,6 +60,7 @@ function actions(target, can) {
   return h(
     "div",
     { class: "actions" },
+    target.quarantine && !target.quarantine.lift ? button("lift", "Lift quarantine…", target) : null,
     target.paused ? null : button("sweep", "Sweep now…", target),
     target.paused ? button("resume", "Resume…", target) : button("pause", "Pause…", target),
   );
@@ -70,12 +71,20 @@ function button(action, word, target) {
 }
 
 function reason(target) {
-  const said = [target.frozen, pausedWords(target.paused), target.why, target.check_failed].filter(Boolean);
+  const said = [
+    quarantineWords(target.quarantine), target.frozen, pausedWords(target.paused), target.why, target.check_failed,
+  ].filter(Boolean);
   const open = target.incident
     ? h("p", {}, "Incident ", toIncident(target.incident), " is open.")
     : null;
   if (!said.length && !open) return null;
   return h("div", { class: "callout" }, open, said.map((s) => h("p", {}, s)));
+}
+
+function quarantineWords(quarantine) {
+  if (!quarantine) return "";
+  const { why, lift } = quarantine;
+  return `Quarantined, users get 503: ${why}.` + (lift ? ` ${lift.by} lifts it: ${lift.why}.` : "");
 }
 
 function pausedWords(pause) {

@@ -145,6 +145,33 @@ async def test_a_target_is_paused_resumed_and_swept(site: Site, browser: Chromiu
         assert site.service.store.pause_of(CALM) is None
 
 
+async def test_a_quarantine_is_lifted_by_who_types_the_target_and_says_why(site: Site, browser: Chromium) -> None:
+    deployer, served = site.worlds[CALM].deployer, site.worlds[CALM].active
+    await deployer.quarantine("out of service: <b>")
+    await site.service.tick(CALM)
+    async with browser.tab() as tab:
+        await enter(tab, site, f"/targets/{CALM}", who="operate")
+        assert "Quarantined, users get 503: out of service: <b>." in await tab.text()
+        assert await tab.text("h1 + .badge") == "Needs a person", "nothing else ends it"
+        await tab.click("[data-action=lift]")
+        await tab.until("document.activeElement.id == 'typed'")
+        assert served in await tab.text("dialog")
+        await tab.type(CALM)
+        await tab.press("Enter")
+        assert await tab.js("document.querySelector('dialog[open]') != null"), "a reason is needed"
+        await tab.js("document.querySelector('#lift-reason').focus()")
+        await tab.type("a false alarm")
+        await tab.press("Enter")
+        await tab.until("!document.querySelector('dialog')")
+        lift = site.service.store.lifts()[CALM]
+        assert (lift.by, lift.why) == ("anna-operate", "a false alarm")
+        await tab.until("!document.querySelector('[data-action=lift]')")
+        assert "anna-operate lifts it: a false alarm." in await tab.text()
+    await site.service.lifting.carry_on(CALM)
+    assert site.worlds[CALM].active == served
+    await site.service.tick(CALM)
+
+
 async def _do(tab: Tab, action: str) -> None:
     await tab.click(f"[data-action={action}]")
     await tab.until("document.querySelector('dialog[open]')")
