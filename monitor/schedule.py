@@ -112,8 +112,8 @@ class Rounds:
     async def adopt(self, sites: Mapping[str, Site]) -> None:
         """Watch these targets from now on.
 
-        A batch on its way to one that is changed or gone is cancelled. A step of an incident goes on with the site that
-        it began with, which is closed when the step has ended.
+        A batch on its way to one that is changed or gone is cancelled; an audit of it goes on with the next look. A
+        step of an incident goes on with the site that it began with, which is closed when that has ended.
         """
         leaving = {name for name, site in self._service.sites.items() if sites.get(name) is not site}
         fresh = {name: site for name, site in sites.items() if self._service.sites.get(name) is not site}
@@ -122,6 +122,7 @@ class Rounds:
         for task in ending:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
+        await self._service.planned.let_go(leaving)
         targets = {i.id: i.target for i in self._service.store.incidents(open_only=True)}
         steps = {i: task for i, task in self._steps.items() if targets.get(i) in leaving}
         for name, site in self._service.adopt(sites).items():

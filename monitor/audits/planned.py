@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -43,6 +43,8 @@ class PlannedAudits:
     newest: dict[str, datetime] = field(default_factory=dict)
     """When each target's newest audit began."""
     _running: asyncio.Task[None] | None = None
+    _asked: str = ""
+    """The target of the audit under way."""
     _not_before: dict[str, datetime] = field(default_factory=dict)
 
     async def look(self, _: str = "") -> None:
@@ -58,12 +60,18 @@ class PlannedAudits:
         except StoreInUse:  # a person audits; what is due stays due
             return
         if request := next(self._ready(), None):
-            self._running = asyncio.create_task(self._make(request))
+            self._running, self._asked = asyncio.create_task(self._make(request)), request.target
 
     async def settled(self) -> None:
         """Wait for the audit that is under way, if one is."""
         if self._running:
             await asyncio.wait([self._running])
+
+    async def let_go(self, targets: Container[str]) -> None:
+        """Cancel the audit that is under way where it is of one of these; the next look goes on with it."""
+        if self._asked in targets:
+            await self.aclose()
+            self._running = None
 
     async def aclose(self) -> None:
         """Cancel the audit that is under way; the next start goes on with it."""

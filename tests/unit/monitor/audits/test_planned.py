@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -102,6 +103,41 @@ async def test_what_fails_is_counted_and_tried_again_later(tmp_path: Path) -> No
     await service.aclose()
 
 
+async def test_an_audit_under_way_goes_on_after_its_target_was_changed(tmp_path: Path) -> None:
+    world = world_of(tmp_path)
+    service = world.service()
+    await looked(service)
+    world.clock.now += timedelta(days=1)
+    asked = asyncio.Event()
+
+    class Silent(FakeTarget):
+        async def complete(self, probe: Probe) -> Completion:
+            del probe
+            asked.set()
+            return await asyncio.get_running_loop().create_future()
+
+    before = service.sites["prod"]
+    service.sites["prod"] = replace(before, target=Silent(world, ""))
+    rounds = Rounds(service, guard)
+    rounds.start()
+    await service.planned.look()
+    await asyncio.wait_for(asked.wait(), 5)
+    (begun,) = service.audits.archive.unfinished()
+    await service.planned.let_go({"other"})
+    assert service.planned._running
+    await rounds.adopt({"prod": before})
+    assert await looked(service) == (begun.id,)
+    assert not service.planned.why
+    await rounds.stop()
+    await service.aclose()
+
+
+async def guard(action: str, subject: str, work: Awaitable[None]) -> bool:
+    del action, subject
+    await work
+    return True
+
+
 async def test_a_rollout_midway_begins_it_anew(tmp_path: Path) -> None:
     world = world_of(tmp_path, replace(DAILY, suites=()))
 
@@ -166,10 +202,6 @@ async def test_a_persons_audit_is_waited_for_and_a_stop_cancels(tmp_path: Path) 
 
 
 async def test_the_daemon_looks_at_its_plans_only_where_it_has_some(tmp_path: Path) -> None:
-    async def guard(_action: str, _subject: str, work: Awaitable[None]) -> bool:
-        await work
-        return True
-
     bare = World(folder=tmp_path / "bare")
     for service, planned in ((world_of(tmp_path / "planned").service(), True), (bare.service(), False)):
         rounds = Rounds(service, guard)
