@@ -7,14 +7,14 @@ import json
 import os
 import signal
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
 
 from deploy.checkpoint import Release, find_release, import_checkpoint
-from deploy.deployer import ServedRelease
+from deploy.deployer import Quarantine, ServedRelease
 from deploy.durable import write_whole
 from deploy.testing import FakeDeployer
 from monitor.guard import Guard
@@ -74,6 +74,14 @@ class LastingDeployer(FakeDeployer):
         """Give a release all new traffic."""
         return await self._changing("promote", super().promote(release))
 
+    async def quarantine(self, why: str) -> None:
+        """Give nobody an answer."""
+        await self._changing("quarantine", super().quarantine(why))
+
+    async def lift(self) -> None:
+        """Give users the release again that they had before."""
+        await self._changing("lift", super().lift())
+
     async def retire(self, release: str) -> None:
         """Stop a release that takes no traffic."""
         await self._changing("retire", super().retire(release))
@@ -95,9 +103,11 @@ class LastingDeployer(FakeDeployer):
         self.active = said["active"]
         self.effects = [(verb, release) for verb, release in said["effects"]]
         self.up = {release: find_release(self._releases, release) for release in said["up"]}
+        self.quarantined = Quarantine(**said["quarantined"]) if said["quarantined"] else None
 
     def _write(self) -> None:
-        said = {"active": self.active, "effects": self.effects, "up": list(self.up)}
+        kept_out = asdict(self.quarantined) if self.quarantined else None
+        said = {"active": self.active, "effects": self.effects, "up": list(self.up), "quarantined": kept_out}
         write_whole(self._file, json.dumps(said))
 
 
@@ -144,14 +154,20 @@ def _nothing(_: str) -> None:
 
 
 async def live(world: LastingWorld) -> None:
-    """Be the daemon until the first incident has ended."""
+    """Be the daemon until the first incident has ended and users are served."""
     service = world.service()
     service.store.hold()
     await service.prepare()
     lost = asyncio.Event()
     rounds = Rounds(service, Guard(lost))
     rounds.start()
-    while not lost.is_set() and not any(i.closed for i in service.store.incidents()):
+    while not lost.is_set() and not _over(world, service):
         await asyncio.sleep(_LOOK_SECONDS)
     await rounds.stop()
     await service.aclose()
+
+
+def _over(world: LastingWorld, service: Service) -> bool:
+    """Whether nothing is left to be done: who is left out by an incident that has ended waits for a person's lift."""
+    ended = any(i.closed for i in service.store.incidents())
+    return ended and world.deployer.quarantined is None and not service.store.lifts()

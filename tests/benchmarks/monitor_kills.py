@@ -33,6 +33,7 @@ from pathlib import Path
 from monitor.audit import verify
 from monitor.incident import Incident, State
 from monitor.policy import Containment, Mode, Order
+from monitor.quarantine import Lift
 from monitor.status import status_json
 from monitor.store import Store
 from monitor.stores.sql import SqlStore
@@ -56,6 +57,7 @@ class Kind:
 
     Attributes:
         order: What a person says, and in which state.
+        lift: In which state a person lifts the quarantine.
         ends: The states that it may end in, each with the releases that must have been promoted, in order: ``good`` and
             ``patch``.
     """
@@ -65,9 +67,12 @@ class Kind:
     mode: Mode = Mode.AUTO
     containment: Containment = Containment.ROLL_BACK
     order: tuple[State, Order] | None = None
+    lift: State | None = None
 
 
+_OUT = Containment.QUARANTINE
 _RECOVERED = {State.RECOVERED: (("good", "patch"),)}
+_REPAIRED = {State.RECOVERED: (("patch",),)}
 _BACK = {State.ESCALATED: (("good",), ("good", "patch", "good"))}
 KINDS: Mapping[str, Kind] = {
     "recovered": Kind(recipes={"weak": WEAK, "mend": GOOD}, ends=_RECOVERED),
@@ -79,9 +84,11 @@ KINDS: Mapping[str, Kind] = {
         recipes={"mend": GOOD}, ends={State.DISMISSED: (("good",),)}, mode=Mode.PROPOSE,
         order=(State.AWAITING_APPROVAL, Order.ABORT),
     ),
-    "held": Kind(
-        recipes={"mend": GOOD}, ends={State.RECOVERED: (("patch",),)}, containment=Containment.HOLD
-    ),
+    "held": Kind(recipes={"mend": GOOD}, ends=_REPAIRED, containment=Containment.HOLD),
+    "quarantined": Kind(recipes={"weak": WEAK, "mend": GOOD}, ends=_REPAIRED, containment=_OUT),
+    "let back": Kind(recipes={"weak": WEAK}, ends={State.ESCALATED: ((),)}, containment=_OUT, lift=State.ESCALATED),
+    "let back early": Kind(
+        recipes={"weak": WEAK, "mend": GOOD}, ends=_REPAIRED, containment=_OUT, lift=State.VERIFYING),
     "rolled back": Kind(
         recipes={"weak": WEAK, "mend": GOOD}, ends={**_RECOVERED, **_BACK}, order=(State.VERIFYING, Order.ROLL_BACK)
     ),
@@ -104,15 +111,15 @@ class Ending:
     faults: tuple[str, ...]
 
 
-def run(seed: str, open_url: Callable[[Path], str]) -> Ending:
+def run(seed: str, open_url: Callable[[Path], str], kinds: Sequence[str] = tuple(sorted(KINDS))) -> Ending:
     """Play one incident with its kills.
 
     Args:
-        seed: Decides the kind and the moments.
+        seed: Decides the kind, of these, and the moments.
         open_url: Returns the URL of an empty store for a folder.
     """
     rng = random.Random(seed)
-    name = rng.choice(sorted(KINDS))
+    name = rng.choice(kinds)
     folder = Path(tempfile.mkdtemp(prefix="alignd-kills-"))
     try:
         url = open_url(folder)
@@ -164,13 +171,13 @@ def _daemon(kind: Kind, folder: Path, url: str, at: int | None) -> None:
 
 def _order(kind: Kind, store: Store) -> bool:
     """Say a person's word once the incident is where it means something; whether it was said."""
-    if kind.order is None:
+    found = next(iter(store.incidents()), None)
+    if found and kind.lift is found.state:
+        store.place_lift(Lift(target="prod", incident=found.id, by="ann", at=datetime.now(UTC), why="a false alarm"))
+        return True
+    if found is None or kind.order is None or found.state is not kind.order[0]:
         return False
-    state, order = kind.order
-    found = next(iter(store.incidents(open_only=True)), None)
-    if found is None or found.state is not state:
-        return False
-    store.place(found.id, order, by="ann", at=datetime.now(UTC))
+    store.place(found.id, kind.order[1], by="ann", at=datetime.now(UTC))
     return True
 
 
@@ -202,10 +209,28 @@ def _faults(kind: Kind, world: LastingWorld, store: Store, incident: Incident) -
     work = world.folder / "releases" / ".work"
     if work.is_dir() and any(work.iterdir()):
         yield f"scratch is left: {[p.name for p in work.iterdir()]}"
+    yield from _quarantine_faults(kind, world, store, incident)
     yield from _log_faults(world)
     audited = verify(store.audit_chain())
     if audited.why or not audited.entries:
         yield f"the audit log is broken: {audited.why or 'it is empty'}"
+
+
+def _quarantine_faults(kind: Kind, world: LastingWorld, store: Store, incident: Incident) -> Iterator[str]:
+    """Say where users were served in spite of a quarantine, left in it, or let back by nobody's word."""
+    changes = [verb for verb, _ in world.deployer.effects if verb in {"quarantine", "lift", "promote"}]
+    placed, done = (len(store.audit_log(action=f"lift_{word}")) for word in ("placed", "done"))
+    kept_out = kind.containment is _OUT
+    if changes.count("quarantine") != kept_out or (kept_out and changes[:1] != ["quarantine"]):
+        yield f"users were not kept out once and first: {changes}"
+    if changes.count("lift") > placed or (placed and not {"lift", "promote"} & set(changes)):
+        yield f"{changes} after {placed} lifts that a person asked for"
+    if world.deployer.quarantined or world.deployer.active == "":
+        yield f"users are left out: {world.deployer.quarantined}"
+    if done != placed or store.lifts():
+        yield f"{placed} lifts were asked for, {done} are told of, {len(store.lifts())} are left"
+    if sum("lift the quarantine" in e.note for e in incident.events) != placed:
+        yield "the timeline does not tell of a lift once"
 
 
 def _log_faults(world: LastingWorld) -> Iterator[str]:
@@ -220,8 +245,9 @@ def _log_faults(world: LastingWorld) -> Iterator[str]:
 
 
 def measure(
-    kills: int, *, at_once: int = 2, seed: str = "", open_url: Callable[[Path], str] = sqlite_url
-) -> list[Ending]:
+    kills: int, *, at_once: int = 2, seed: str = "", open_url: Callable[[Path], str] = sqlite_url,
+    kinds: Sequence[str] = tuple(sorted(KINDS)),
+) -> list[Ending]:  # fmt: skip
     """Play incidents until so many daemons were killed."""
     endings: list[Ending] = []
     spawn = multiprocessing.get_context("spawn")
@@ -230,7 +256,7 @@ def measure(
         while (dead := sum(e.kills for e in endings)) < kills:
             more = range(number, number + max(at_once, (kills - dead) // _KILLS))
             number = more.stop
-            endings += pool.map(run, [f"{seed}/{n}" for n in more], [open_url] * len(more))
+            endings += pool.map(run, [f"{seed}/{n}" for n in more], [open_url] * len(more), [kinds] * len(more))
             print(f"{sum(e.kills for e in endings)} kills in {len(endings)} incidents, "
                   f"{sum(bool(e.faults) for e in endings)} bad", file=sys.stderr, flush=True)  # fmt: skip
     return endings
@@ -244,14 +270,16 @@ def main() -> None:
     parser.add_argument("--store", choices=["sqlite", "postgresql"], action="append", help="by default both")
     parser.add_argument("--seed", default=f"{time.time_ns()}")
     parser.add_argument("--alone", default="", help="seed of one run that is to be played again")
+    parser.add_argument("--kind", choices=sorted(KINDS), action="append", help="by default all")
     given = parser.parse_args()
+    kinds = sorted(given.kind or KINDS)
     figures: dict[str, int] = {}
     with stores(given.store or ("sqlite", "postgresql")) as there:
         for name, open_url in there.items():
             if given.alone:
-                print(name, run(given.alone, open_url))
+                print(name, run(given.alone, open_url, kinds))
                 continue
-            endings = measure(given.kills, at_once=given.at_once, seed=given.seed, open_url=open_url)
+            endings = measure(given.kills, at_once=given.at_once, seed=given.seed, open_url=open_url, kinds=kinds)
             tell(name, endings)
             figures[f"kills_{name}"] = sum(e.kills for e in endings)
             figures[f"kills_{name}_bad"] = sum(bool(e.faults) for e in endings)
@@ -263,7 +291,7 @@ def tell(store: str, endings: Sequence[Ending]) -> None:
     """Print how the incidents on one kind of store ended, and what was wrong."""
     for kind in sorted(KINDS):
         states = Counter(e.state for e in endings if e.kind == kind)
-        print(f"{store:<12}{kind:<12}" + ", ".join(f"{state} {n}" for state, n in sorted(states.items())))
+        print(f"{store:<12}{kind:<16}" + ", ".join(f"{state} {n}" for state, n in sorted(states.items())))
     for ending in (e for e in endings if e.faults):
         print(f"bad: --store {store} --alone {ending.seed}: {'; '.join(ending.faults)}")
 
