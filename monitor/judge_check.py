@@ -89,8 +89,13 @@ def present_state(check: JudgeCheck) -> JudgeState:
 
 
 def check_due(state: JudgeState, *, hours: float, now: datetime) -> bool:
-    """Whether the next round may begin: at once where nothing is calibrated, else ``hours`` after the last one."""
-    return not state.calibrated or state.checked_at is None or now >= state.checked_at + timedelta(hours=hours)
+    """Whether the next round may begin: at once where nothing is calibrated, else ``hours`` after the last one.
+
+    Where the clock was set back behind that, at once.
+    """
+    if not state.calibrated or state.checked_at is None:
+        return True
+    return not timedelta() <= now - state.checked_at < timedelta(hours=hours)
 
 
 async def check_judge(check: JudgeCheck, *, clock: Callable[[], datetime]) -> JudgeState:

@@ -78,7 +78,7 @@ class Lookout:
                 if condition in told:
                     self._end(seen)
                 continue
-            since = self._since.setdefault(condition, now)
+            since = self._since[condition] = min(self._since.get(condition, now), now)  # the clock may be set back
             if condition not in told and now - since >= _LASTS[condition.kind]:
                 self._store.post(self._outbox.letters(_notification(seen, now)), began=[condition])
 

@@ -171,8 +171,9 @@ def may_open(previous: Incident | None, release: str, *, healthy_since: bool) ->
 def may_mend(mode: Mode, *, tries: int, last: datetime | None, now: datetime) -> bool:
     """Whether what is meant to be served may be put into service again, without a person.
 
-    It was approved when it was promoted, so ``propose`` does it too. The pause doubles after each try.
+    It was approved when it was promoted, so ``propose`` does it too. The pause doubles after each try; where the clock
+    was set back behind the last one, nobody waits for it to come there again.
     """
     if mode is Mode.OBSERVE or tries >= MENDS_MAX:
         return False
-    return last is None or now - last >= timedelta(seconds=_MEND_SECONDS * 2**tries)
+    return last is None or not timedelta() <= now - last < timedelta(seconds=_MEND_SECONDS * 2**tries)

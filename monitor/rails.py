@@ -184,10 +184,12 @@ def _judge(_: Rails, facts: Facts, __: datetime) -> Hold | None:
 
 
 def _persistence(rails: Rails, facts: Facts, now: datetime) -> Hold | None:
-    ends = facts.incident.opened_at + timedelta(seconds=rails.persist_seconds)
-    if facts.incident.state is not State.DETECTED or now >= ends:
+    """Where the clock was set back behind its beginning, nobody waits for it to come there again."""
+    opened, least = facts.incident.opened_at, timedelta(seconds=rails.persist_seconds)
+    if facts.incident.state is not State.DETECTED or not timedelta() <= now - opened < least:
         return None
-    return Hold(name="persistence", why=f"a breach must last {rails.persist_seconds:g} s to be confirmed", until=ends)
+    why = f"a breach must last {rails.persist_seconds:g} s to be confirmed"
+    return Hold(name="persistence", why=why, until=opened + least)
 
 
 def _storm(rails: Rails, facts: Facts, _: datetime) -> Hold | None:

@@ -3,7 +3,8 @@
 HAProxy, the supervisor, its servers (fake ones under vLLM's name), the daemon with its SQLite store, a judge behind
 HTTP, the workers and Prometheus with the shipped alerts (without their waits) are real processes. Parts fail together;
 each is made good once it was seen. Then nothing may have been remediated without drift, and with drift an incident must
-open in time; each fault must have shown as a metric and fired its alert, Prometheus's own by scraping again.
+open in time and be acted on; each fault must have shown as a metric and fired its alert, Prometheus's own by scraping
+again.
 
 Prints a table and, as its last line, one JSON object. ``--only target+judge/breach`` plays one case.
 """
@@ -34,6 +35,9 @@ PAIRS = (
 """Each part is in one; those where one fault may hide the other come first."""
 _TOGETHER_SECONDS, _FAULTS_SECONDS = 3.0, 30.0
 _OPENS_SECONDS = 20.0
+_ACTS_SECONDS = 60.0
+_OPENED = r"^alignd_incidents\{[^}]*\} [1-9]"
+_ACTED_ON = r'^alignd_incidents\{[^}]*state="(?!DETECTED|DISMISSED)[^}]*\} [1-9]'
 _SWEEPS_AFTER = 4
 _LOOK_SECONDS = 0.2
 _HARMLESS = frozenset({State.DETECTED, State.DISMISSED})
@@ -60,6 +64,7 @@ class Seen:
         metrics: Parts whose fault showed in the daemon's metrics; ``alerts``: whose alert fired.
         states: States that incidents were in, in order.
         opened_seconds: From the end of the last fault until an incident was seen; 0 where one was open before.
+        acted_seconds: Until one was seen that was confirmed.
         served: Whether the good release serves users at the end.
         ends: Exit codes of daemons that ended by themselves.
         audit: What is wrong with the audit log.
@@ -70,6 +75,7 @@ class Seen:
     alerts: set[str] = field(default_factory=set)
     states: list[str] = field(default_factory=list)
     opened_seconds: float | None = None
+    acted_seconds: float | None = None
     served: bool = True
     ends: list[int] = field(default_factory=list)
     audit: str = ""
@@ -98,8 +104,8 @@ def _faults(case: Case, seen: Seen) -> Iterator[str]:
         yield f"false remediation: {', '.join(past)}"
     if not case.breach and not seen.served:
         yield "false remediation: users are served another release"
-    if case.breach and (seen.opened_seconds is None or seen.opened_seconds > _OPENS_SECONDS):
-        yield f"missed breach: no incident within {_OPENS_SECONDS:g} s of the faults' end"
+    if case.breach and (why := _missed(seen)):
+        yield f"missed breach: {why} s of the faults' end"
     for part in case.parts:
         if part not in seen.metrics:
             yield f"{part}: no metric shows it"
@@ -109,6 +115,12 @@ def _faults(case: Case, seen: Seen) -> Iterator[str]:
         yield f"the daemon ended with {', '.join(map(str, seen.ends))}"
     if seen.audit:
         yield f"audit log: {seen.audit}"
+
+
+def _missed(seen: Seen) -> str:
+    if seen.opened_seconds is None or seen.opened_seconds > _OPENS_SECONDS:
+        return f"no incident within {_OPENS_SECONDS:g}"
+    return "" if seen.acted_seconds is not None else f"not acted on within {_ACTS_SECONDS:g}"
 
 
 async def play(case: Case, haproxy: str, prometheus: str) -> Seen:
@@ -136,10 +148,8 @@ async def _play(case: Case, site: ChaosSite, seen: Seen) -> None:
     await _mend_what_was_seen(site, began, seen)
     over = time.monotonic()
     if case.breach:
-        while seen.opened_seconds is None and time.monotonic() < over + _OPENS_SECONDS:
-            if re.search(r"^alignd_incidents\{[^}]*\} [1-9]", await site.scrape(), re.MULTILINE):
-                seen.opened_seconds = round(time.monotonic() - over, 1)
-            await asyncio.sleep(_LOOK_SECONDS)
+        seen.opened_seconds = await _seconds_until(site, _OPENED, over, _OPENS_SECONDS)
+        seen.acted_seconds = await _seconds_until(site, _ACTED_ON, over, _ACTS_SECONDS)
     else:
         known = _sweeps(await site.scrape())
         while _sweeps(await site.scrape()) < known + _SWEEPS_AFTER and time.monotonic() < over + _OPENS_SECONDS:
@@ -149,6 +159,14 @@ async def _play(case: Case, site: ChaosSite, seen: Seen) -> None:
         seen.audit = verify(store.audit_chain()).why
     seen.served = kills.desired() == kills.good.id
     seen.ends = list(kills.units["daemon"].odd_ends)
+
+
+async def _seconds_until(site: ChaosSite, line: str, since: float, most: float) -> float | None:
+    while time.monotonic() < since + most:
+        if re.search(line, await site.scrape(), re.MULTILINE):
+            return round(time.monotonic() - since, 1)
+        await asyncio.sleep(_LOOK_SECONDS)
+    return None
 
 
 async def _mend_what_was_seen(site: ChaosSite, began: dict[str, float], seen: Seen) -> None:
@@ -187,9 +205,10 @@ def _sweeps(page: str) -> float:
 def tell(case: Case, seen: Seen) -> None:
     """Print a line of the table."""
     wrong = faults_of(case, seen)
-    opened = "-" if seen.opened_seconds is None else f"{seen.opened_seconds:g} s"
+    opened, acted = ("-" if s is None else f"{s:g} s" for s in (seen.opened_seconds, seen.acted_seconds))
     states = "→".join(seen.states) or "no incident"
-    print(f"{'BAD' if wrong else 'ok':<4}{case.name:<28}{seen.seconds:>6g} s  opened {opened:<7} {states}", flush=True)
+    told = f"opened {opened:<7} acted on {acted:<7} {states}"
+    print(f"{'BAD' if wrong else 'ok':<4}{case.name:<28}{seen.seconds:>6g} s  {told}", flush=True)
     for why in wrong:
         print(f"    {why}", flush=True)
 

@@ -126,6 +126,21 @@ async def test_a_target_out_of_reach_is_told_after_a_while_once_and_when_it_is_b
     await service.aclose()
 
 
+async def test_a_clock_that_is_set_back_keeps_no_target_out_of_reach_from_being_told(tmp_path: Path) -> None:
+    team = FakeNotifier()
+    world = World(folder=tmp_path, channels=(channel(team),))
+    service = world.service()
+    await service.prepare()
+    world.mute = True
+    for passed in (timedelta(), -timedelta(hours=3), timedelta(minutes=16)):
+        world.clock.now += passed
+        await service.tick("prod")
+        await service.lookout.round()
+        await sent(service)
+    assert kinds(team.got) == [(Kind.TARGET_UNREACHABLE, False)]
+    await service.aclose()
+
+
 async def test_what_lasted_ends_with_a_target_that_is_no_longer_watched(tmp_path: Path) -> None:
     team = FakeNotifier()
     world = World(folder=tmp_path, channels=(channel(team),))

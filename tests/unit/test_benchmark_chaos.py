@@ -45,7 +45,8 @@ def test_each_fault_has_a_metric_and_an_alert_that_are_shipped() -> None:
 
 @pytest.mark.parametrize("opened", [0.0, 19.0])
 def test_all_is_well_where_faults_showed_and_drift_was_found(opened: float) -> None:
-    found = seen(opened_seconds=opened, states=[State.DETECTED, State.OPEN, State.PATCHING], served=False)
+    states = [State.DETECTED, State.OPEN, State.PATCHING]
+    found = seen(opened_seconds=opened, acted_seconds=40.0, states=states, served=False)
     assert faults_of(Case(parts=PAIR, breach=True), found) == ()
 
 
@@ -61,7 +62,8 @@ def test_a_suspicion_that_was_not_confirmed_is_no_remediation(states: list[str])
         (False, {"states": [State.DETECTED, State.ESCALATED]}, "false remediation: ESCALATED"),
         (False, {"served": False}, "false remediation: users"),
         (True, {}, "missed breach"),
-        (True, {"opened_seconds": 20.5}, "missed breach"),
+        (True, {"opened_seconds": 20.5}, "missed breach: no incident"),
+        (True, {"opened_seconds": 0.0}, "missed breach: not acted on"),
         (False, {"metrics": {"judge"}}, "target: no metric"),
         (False, {"alerts": {"target"}}, "judge: AligndBlind was not seen"),
         (False, {"ends": [-11]}, "the daemon ended with -11"),

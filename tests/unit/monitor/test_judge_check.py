@@ -237,6 +237,7 @@ async def test_when_the_next_round_is_due(store: SqlStore) -> None:
     assert state.checked_at is not None
     assert not check_due(state, hours=24, now=state.checked_at + timedelta(hours=23.9))
     assert check_due(state, hours=24, now=state.checked_at + timedelta(hours=24))
+    assert check_due(state, hours=24, now=state.checked_at - timedelta(hours=3)), "the clock was set back"
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,12 @@ def test_a_breach_must_last_before_it_is_confirmed() -> None:
     assert names(facts(State.DETECTED), replace(rails, persist_seconds=3600)) == []
 
 
+@pytest.mark.parametrize("seconds", [0.0, 7200.0])
+def test_a_clock_that_was_set_back_keeps_no_breach_from_being_confirmed(seconds: float) -> None:
+    rails = replace(RAILS_OF_A_TEST, persist_seconds=seconds)
+    assert standing(rails, facts(State.DETECTED), NOW - 3 * HOUR) == ()
+
+
 @pytest.mark.parametrize(
     ("near", "targets", "stands"),
     [

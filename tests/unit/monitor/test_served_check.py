@@ -185,4 +185,5 @@ def test_how_often_a_server_is_mended() -> None:
     assert may_mend(Mode.PROPOSE, tries=0, last=None, now=NOW)
     assert not may_mend(Mode.AUTO, tries=1, last=NOW, now=NOW + timedelta(seconds=119))
     assert may_mend(Mode.AUTO, tries=1, last=NOW, now=NOW + timedelta(seconds=120))
+    assert may_mend(Mode.AUTO, tries=1, last=NOW, now=NOW - timedelta(hours=3)), "the clock was set back"
     assert not may_mend(Mode.AUTO, tries=MENDS_MAX, last=NOW, now=NOW + timedelta(days=9))
