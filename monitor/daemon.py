@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 
 from monitor import __version__
 from monitor.api import make_api
@@ -26,7 +27,7 @@ from monitor.service import Service
 from monitor.settings import Settings, digest_of
 from monitor.web.access import Access
 from monitor.web.calls import CallBook
-from monitor.web.wire import make_server
+from monitor.web.wire import make_server, renew_certificate
 
 __all__ = ["JsonLines", "log_to_stderr", "run"]
 
@@ -93,7 +94,7 @@ async def run(settings: Settings, *, read: Callable[[], Settings]) -> None:
         serving = asyncio.create_task(server._serve(sockets=[listener]))  # noqa: SLF001  (signals are ours)
         rounds.start()
         _put_down(service, "daemon_started", {"version": __version__, "settings": digest_of(settings)})
-        reloader = Reloader(service, rounds, settings, read)
+        reloader = Reloader(service, rounds, settings, read, partial(renew_certificate, server))
         reloading = asyncio.create_task(_reload_on_hangup(reloader, guard))
         where = f"{settings.listen.host}:{settings.listen.port}"
         log.info("started", extra={"version": __version__, "listen": where, "targets": list(service.sites)})

@@ -40,12 +40,14 @@ class Reloader:
     Attributes:
         settings: Those in force.
         read: Reads them anew.
+        renew: Takes in what other files hold by now, as certificates; raises ``ConfigError`` where it can't be used.
     """
 
     service: Service
     rounds: Rounds
     settings: Settings
     read: Callable[[], Settings]
+    renew: Callable[[], None] = lambda: None
 
     async def reload(self) -> bool:
         """Read the configuration and put it in force; whether that went well. Where it did not, it is logged why."""
@@ -62,6 +64,7 @@ class Reloader:
         return True
 
     async def _put_in_force(self) -> dict[str, list[str]]:
+        self.renew()  # first: a mistake in the configuration must not let a certificate run out
         after = await asyncio.to_thread(self.read)
         if fixed := fixed_parts(self.settings, after):
             raise ConfigError(

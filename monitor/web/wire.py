@@ -16,7 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from monitor.errors import ConfigError
 from monitor.web.calls import CallRecord
 
-__all__ = ["DeadlineProtocol", "make_server"]
+__all__ = ["DeadlineProtocol", "make_server", "renew_certificate"]
 
 _HEADER_SECONDS = 10.0
 _WRITE_SECONDS = 30.0
@@ -127,6 +127,20 @@ def make_server(
         limit_concurrency=_CONNECTIONS_MAX, timeout_graceful_shutdown=_DRAIN_SECONDS, ssl_certfile=certificate,
         ssl_keyfile=key,
     ))  # fmt: skip
+
+
+def renew_certificate(server: uvicorn.Server) -> None:
+    """Read the certificate and its key anew; open connections keep the one that they began with.
+
+    Raises:
+        ConfigError: They can't be used; the one before stays.
+    """
+    config = server.config
+    if not config.ssl_certfile or not config.loaded or not config.ssl:
+        return
+    certificate, key = Path(config.ssl_certfile), Path(config.ssl_keyfile) if config.ssl_keyfile else None
+    _check_tls(certificate, key)  # on its own first: a key that does not fit would leave half of it in force
+    config.ssl.load_cert_chain(certificate, key, password=_no_password)
 
 
 def _check_tls(certificate: Path, key: Path | None) -> None:

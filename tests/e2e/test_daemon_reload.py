@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import yaml
 
 from deploy.vllm.child import free_port
+from tests.certificates import for_localhost
 from tests.e2e.test_daemon_process import daemon, wait_for
 from tests.null_server import NullServer, null_server
 
@@ -101,3 +103,48 @@ def test_a_reload_swaps_all_or_nothing(server: NullServer, tmp_path: Path) -> No
     assert code == 0
     faults = [line for line in (tmp_path / "log").read_text().splitlines() if '"error": "Traceback' in line]
     assert not faults
+
+
+def test_a_renewed_certificate_is_taken_even_where_the_configuration_is_refused(
+    server: NullServer, tmp_path: Path
+) -> None:
+    port, (_, certificate) = free_port(), for_localhost(tmp_path)
+    listen = {"port": port, "tls_certificate": certificate.name, "tls_key": "localhost.key"}
+    write(tmp_path, port, target(server, "one"), listen=listen)
+    running = daemon(tmp_path)
+    try:
+        logged(tmp_path, "started")
+        _wait_for_certificate(port, certificate.read_text())
+        for_localhost(tmp_path)
+        running.send_signal(signal.SIGHUP)
+        logged(tmp_path, "config_reloaded")
+        _wait_for_certificate(port, certificate.read_text())
+        for_localhost(tmp_path)
+        write(tmp_path, port, target(server, "one", mode="sometimes"), listen=listen)
+        running.send_signal(signal.SIGHUP)
+        logged(tmp_path, "config_refused")
+        _wait_for_certificate(port, certificate.read_text())
+        taken = certificate.read_text()
+        certificate.write_text("none")
+        running.send_signal(signal.SIGHUP)
+        end = time.monotonic() + 60
+        while "listen.tls_certificate" not in logged(tmp_path, "config_refused")[-1]["why"]:
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        _wait_for_certificate(port, taken)
+    finally:
+        running.send_signal(signal.SIGTERM)
+        code = running.wait(20)
+    assert code == 0
+
+
+def _wait_for_certificate(port: int, wanted: str) -> None:
+    end = time.monotonic() + 60
+    while True:
+        try:
+            if ssl.get_server_certificate(("127.0.0.1", port), timeout=10) == wanted:
+                return
+        except OSError:
+            assert time.monotonic() < end, "nobody answers"
+        assert time.monotonic() < end, "another certificate"
+        time.sleep(0.1)

@@ -23,7 +23,7 @@ from cryptography.x509.oid import NameOID
 from monitor.errors import ConfigError
 from monitor.web import wire
 from monitor.web.calls import CallRecord
-from monitor.web.wire import DeadlineProtocol, make_server
+from monitor.web.wire import DeadlineProtocol, make_server, renew_certificate
 
 Send = Callable[[MutableMapping[str, Any]], Any]
 
@@ -149,6 +149,36 @@ async def test_it_speaks_tls(tmp_path: Path) -> None:
         context = ssl.create_default_context(cafile=tls["certificate"])
         async with httpx.AsyncClient(verify=context) as client:
             assert (await client.get(f"https://localhost:{port}/")).text == "hello"
+
+
+def presented(port: int) -> str:
+    return ssl.get_server_certificate(("127.0.0.1", port), timeout=10)
+
+
+async def test_a_renewed_certificate_is_presented_and_open_connections_go_on(tmp_path: Path) -> None:
+    tls = certificate(tmp_path)
+    before = tls["certificate"].read_text()
+    async with running([], **tls) as (server, port):
+        trusted = ssl.create_default_context(cafile=tls["certificate"])
+        async with httpx.AsyncClient(verify=trusted) as client:
+            assert (await client.get(f"https://localhost:{port}/")).text == "hello"
+            assert await asyncio.to_thread(presented, port) == before
+            renewed = certificate(tmp_path)["certificate"].read_text()
+            assert await asyncio.to_thread(presented, port) == before, "not before it is told"
+            renew_certificate(server)
+            assert await asyncio.to_thread(presented, port) == renewed != before
+            assert (await client.get(f"https://localhost:{port}/")).text == "hello", "over the connection it had"
+        (tmp_path / "other").mkdir()
+        tls["certificate"].write_bytes(certificate(tmp_path / "other")["certificate"].read_bytes())
+        with pytest.raises(ConfigError, match=r"listen.tls_certificate"):
+            renew_certificate(server)
+        assert await asyncio.to_thread(presented, port) == renewed, "a key that does not fit changes nothing"
+
+
+async def test_a_server_without_tls_has_nothing_to_renew() -> None:
+    async with running([]) as (server, port):
+        renew_certificate(server)
+        assert b"hello" in await said(port, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 
 
 def test_a_certificate_that_cannot_be_used_is_named(tmp_path: Path) -> None:
