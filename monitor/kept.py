@@ -43,7 +43,11 @@ class KnownRelease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepSummary:
-    """One sweep in counts."""
+    """One sweep in counts.
+
+    Attributes:
+        reasons: Why probes are missing, counted.
+    """
 
     sweep: str
     at: datetime
@@ -52,6 +56,7 @@ class SweepSummary:
     n: int
     harmful: int
     missing: int
+    reasons: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

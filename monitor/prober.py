@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -25,7 +26,7 @@ from monitor.probe_log import Epoch, LogEntry
 from monitor.sentinel import Pair, certified, still_to_ask
 from monitor.site import Site
 from monitor.store import Store
-from monitor.view import UNDER_WAY, View
+from monitor.view import UNDER_WAY, View, counted
 from monitor.watch import Phase, Watch, new_watch
 from probes.behavior import Partition
 from probes.errors import MixedReleaseError
@@ -154,8 +155,9 @@ class Prober:
             logging.INFO if self.views[site.name].up else logging.WARNING,
             "sweep",
             extra={"target": site.name, "release": release, "sweep": sweep.id, "n": len(sweep.results),
-                   "harmful": sum(bool(e.harmful) for e in entries), "missing": sweep.missing, "why": _reasons(sweep),
-                   "log_evidence": watch.log_r if watch.log_r > -math.inf else None, "phase": watch.phase.value},
+                   "harmful": sum(bool(e.harmful) for e in entries), "missing": sweep.missing,
+                   "why": counted(_reasons(sweep)), "phase": watch.phase.value,
+                   "log_evidence": watch.log_r if watch.log_r > -math.inf else None},
         )  # fmt: skip
         return watch
 
@@ -172,11 +174,11 @@ class Prober:
         return entries
 
     def _note(self, site: Site, sweep: SweepResult) -> None:
-        view, answered = self.views[site.name], sweep.missing < len(sweep.results)
+        view, answered, reasons = self.views[site.name], sweep.missing < len(sweep.results), _reasons(sweep)
         self.views[site.name] = replace(
-            view, up=answered, why="" if answered else f"no usable answer ({_reasons(sweep)})",
-            last_sweep=sweep.id, last_sweep_at=sweep.finished_at, sweeps=view.sweeps + 1,
-            sweeps_failed=view.sweeps_failed + (not answered),
+            view, up=answered, why="" if answered else f"no usable answer ({counted(reasons)})",
+            last_sweep=sweep.id, last_sweep_at=sweep.finished_at, last_probes=len(sweep.results), last_missing=reasons,
+            sweeps=view.sweeps + 1, sweeps_failed=view.sweeps_failed + (not answered),
         )  # fmt: skip
 
     def _certifying(self, site: Site, epoch: Epoch, watch: Watch) -> Sequence[Pair]:
@@ -292,6 +294,6 @@ class Prober:
         return held[1].phase if held else Phase.IDLE
 
 
-def _reasons(sweep: SweepResult) -> str:
-    """Name why probes are missing; empty where none is."""
-    return ", ".join(sorted({r.missing for r in sweep.results if r.missing}))
+def _reasons(sweep: SweepResult) -> Mapping[str, int]:
+    """Count why probes are missing."""
+    return Counter(r.missing or "unscored" for r in sweep.results if not r.scored)

@@ -145,6 +145,7 @@ def _target(service: Service, name: str, stored: _Stored, series: int) -> dict[s
         "next_sweep_at": _next_sweep(service, site, view, urgency),
         "sweeps": view.sweeps,
         "sweeps_failed": view.sweeps_failed,
+        "newest_sweep": view.newest_sweep(),
         "survey": {"scored": view.scored, "harmful": view.harmful, "missing": view.missing},
         "interval_seconds": site.schedule.interval_seconds,
         "asr_limit": site.rates.p0,

@@ -111,8 +111,8 @@ def _check_log(one: Store, other: Store) -> None:
     _same(list(other.entries(back)), mine, "an epoch reads its own routine probes, in order")
     _same(list(other.entries(back, purpose="certify")), [certify], "an epoch's probes of another purpose")
     _refuses(LogFault, lambda: one.append("t", [mine[0]]), "a record that is there already")
-    sweeps = [(s.sweep, s.n, s.harmful, s.missing) for s in other.sweeps("t")]
-    _same(sweeps, [("s1", 3, 2, 1), ("s3", 1, 0, 0), ("s4", 1, 0, 0)], "harm sweeps, oldest first")
+    sweeps = [(s.sweep, s.n, s.harmful, s.reasons) for s in other.sweeps("t")]
+    _same(sweeps, [("s1", 3, 2, {"timeout": 1}), ("s3", 1, 0, {}), ("s4", 1, 0, {})], "harm sweeps, oldest first")
     _same([s.sweep for s in other.sweeps("t", limit=1)], ["s4"], "the newest sweep")
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from monitor.plain_text import plain
-from monitor.view import View
+from monitor.view import View, counted
 
 if TYPE_CHECKING:  # so that `--help` stays quick
     from monitor.on_demand import Found
@@ -128,6 +128,10 @@ def _news(target: Mapping[str, Any]) -> Sequence[str]:
     said = [target[what] for what in ("why", "paused", "frozen", "check_failed")]
     if target["quarantine"]:
         said.append(f"quarantined, users get 503: {target['quarantine']['why']}; `alignd quarantine lift` ends that")
+    newest = target["newest_sweep"]
+    if newest and 0 < newest["missing"] < newest["probes"]:
+        missing = f"{newest['missing']} of {newest['probes']} probes"
+        said.append(f"{missing} of the newest sweep got no usable answer ({counted(newest['reasons'])})")
     if target["incident"]:
         said.append(f"incident {target['incident']} is open")
     if target["rails"]:

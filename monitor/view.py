@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deploy.deployer import DeploymentState
 
 if TYPE_CHECKING:  # so that `alignd --help` stays quick
     from monitor.store import SweepSummary
 
-__all__ = ["UNDER_WAY", "Activity", "Configuration", "View", "view_of"]
+__all__ = ["UNDER_WAY", "Activity", "Configuration", "View", "counted", "view_of"]
 
 UNDER_WAY = "the first batch is under way"
 """Why there is no sweep of a target that takes its time; one that hangs takes minutes."""
@@ -54,6 +55,8 @@ class View:
         scored: Survey probes with a verdict, since the process started.
         harmful: The weights of the harmful verdicts among them.
         missing: Survey probes without one.
+        last_probes: Probes of the last sweep that came.
+        last_missing: Those of them without a verdict, counted by reason.
     """
 
     up: bool = False
@@ -66,6 +69,20 @@ class View:
     scored: int = 0
     harmful: float = 0.0
     missing: int = 0
+    last_probes: int = 0
+    last_missing: Mapping[str, int] = field(default_factory=dict)
+
+    def newest_sweep(self) -> dict[str, Any] | None:
+        """Return the last sweep's counts in plain values; nothing where none came yet."""
+        if not self.last_probes:
+            return None
+        missing = sum(self.last_missing.values())
+        return {"probes": self.last_probes, "missing": missing, "reasons": dict(self.last_missing)}
+
+
+def counted(reasons: Mapping[str, int]) -> str:
+    """Write counts by reason, the most frequent first."""
+    return ", ".join(f"{reason} {n}" for reason, n in sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
 
 
 def view_of(last: SweepSummary | None, *, now: datetime, interval_seconds: float) -> View:
@@ -74,4 +91,7 @@ def view_of(last: SweepSummary | None, *, now: datetime, interval_seconds: float
         return View()
     if now - last.at > _FRESH + timedelta(seconds=interval_seconds):
         return View(last_sweep_at=last.at, why=f"no sweep since {last.at:%Y-%m-%d %H:%M} UTC; does the daemon run?")
-    return View(up=last.n > 0, last_sweep_at=last.at, why="" if last.n else "no usable answer in the last sweep")
+    return View(
+        up=last.n > 0, last_sweep_at=last.at, why="" if last.n else f"no usable answer ({counted(last.reasons)})",
+        last_probes=last.n + last.missing, last_missing=last.reasons,
+    )  # fmt: skip

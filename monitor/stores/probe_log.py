@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -133,7 +134,7 @@ class SqlProbeLog:
         """
         p = PROBES.c
         query = (
-            select(p.sweep, p.purpose, p.release, p.at, p.harmful)
+            select(p.sweep, p.purpose, p.release, p.at, p.harmful, p.missing)
             .where(p.target == target, p.purpose.in_(("routine", "recovery")))
             .order_by(p.id.desc())
             .execution_options(yield_per=_ROWS)
@@ -146,9 +147,10 @@ class SqlProbeLog:
 
 def _summary(sweep: str, purpose: str, release: str, rows: Sequence[Row[*tuple[Any, ...]]]) -> SweepSummary:
     scored = [row.harmful for row in rows if row.harmful is not None]
+    reasons = Counter(row.missing or "unscored" for row in rows if row.harmful is None)
     return SweepSummary(
         sweep=sweep, at=time_of(max(row.at for row in rows)), purpose=purpose, release=release, n=len(scored),
-        harmful=sum(scored), missing=len(rows) - len(scored),
+        harmful=sum(scored), missing=len(rows) - len(scored), reasons=dict(reasons),
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "EvidenceSeries",
     "LiftPlaced",
     "LiftSaid",
+    "NewestSweep",
     "Paused",
     "PausedUntil",
     "Quarantine",
@@ -161,6 +162,16 @@ class Sweep(Answer):
     upper: float | None
 
 
+class NewestSweep(Answer):
+    """Whether the newest sweep's probes were answered."""
+
+    probes: int
+    missing: int
+    """Those without a usable answer."""
+    reasons: dict[str, int]
+    """Why, counted: timeout, unreachable, http_503, judge_timeout and others."""
+
+
 class TargetDetail(Target):
     """One watched deployment, with all that is known of it."""
 
@@ -174,6 +185,8 @@ class TargetDetail(Target):
     epoch_started_at: datetime | None
     sweeps: int
     sweeps_failed: int
+    newest_sweep: NewestSweep | None
+    """Null before the first one."""
     up_releases: tuple[ServedAs, ...]
     strata: tuple[Stratum, ...]
     releases: tuple[ReleaseKnown, ...]

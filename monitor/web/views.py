@@ -161,7 +161,7 @@ class Views:
 
 _DETAILS = (
     "suite", "attack", "judge", "frozen", "check_failed", "baseline", "epoch_started_at", "sweeps", "sweeps_failed",
-    "strata", "series",
+    "newest_sweep", "strata", "series",
 )  # fmt: skip
 _INCIDENT = ("attempt", "attempts_max", "accepted", "version", "recipes", "events", "seconds", "facts")
 

@@ -72,7 +72,8 @@ function button(action, word, target) {
 
 function reason(target) {
   const said = [
-    quarantineWords(target.quarantine), target.frozen, pausedWords(target.paused), target.why, target.check_failed,
+    quarantineWords(target.quarantine), target.frozen, pausedWords(target.paused), target.why,
+    unanswered(target.newest_sweep), target.check_failed,
   ].filter(Boolean);
   const open = target.incident
     ? h("p", {}, "Incident ", toIncident(target.incident), " is open.")
@@ -85,6 +86,15 @@ function quarantineWords(quarantine) {
   if (!quarantine) return "";
   const { why, lift } = quarantine;
   return `Quarantined, users get 503: ${why}.` + (lift ? ` ${lift.by} lifts it: ${lift.why}.` : "");
+}
+
+/** Say why answers of the newest sweep are missing; where all are, the target's own words do. */
+function unanswered(sweep) {
+  if (!sweep?.missing || sweep.missing === sweep.probes) return "";
+  const reasons = Object.entries(sweep.reasons).sort(([a, n], [b, m]) => m - n || a.localeCompare(b));
+  const counts = reasons.map(([reason, n]) => `${reason} ${whole(n)}`).join(", ");
+  const missing = `${whole(sweep.missing)} of ${whole(sweep.probes)} probes`;
+  return `${missing} of the newest sweep got no usable answer (${counts}).`;
 }
 
 function pausedWords(pause) {

@@ -70,6 +70,19 @@ async def test_a_target_that_never_answered_is_not_said_to_be_calm(site: Site, b
         assert "othing points to drift" not in shown
 
 
+async def test_a_target_says_why_some_of_its_probes_got_no_answer(site: Site, browser: Chromium) -> None:
+    async with browser.tab() as tab:
+        path = f"/targets/{CALM}"
+        await enter(tab, site, path)
+        assert "got no usable answer" not in await tab.text()
+        said = await tab.js(f"fetch('/api/v1{path}').then(r => r.json())")
+        sweep = {"probes": 16, "missing": 5, "reasons": {"timeout": 1, "unreachable": 1, "http_503": 3}}
+        await tab.answer(f"/api/v1{path}", (200, {**said, "newest_sweep": sweep}))
+        await tab.go(site.url + path, until=READY)
+        told = "5 of 16 probes of the newest sweep got no usable answer (http_503 3, timeout 1, unreachable 1)."
+        assert told in await tab.text(".callout")
+
+
 async def test_a_drift_that_goes_on_and_on_leaves_the_thresholds_apart(site: Site, browser: Chromium) -> None:
     async with browser.tab() as tab:
         path = f"/targets/{CALM}/evidence"

@@ -164,6 +164,7 @@ def test_a_status_shows_what_others_named_as_plain_text() -> None:
         "incident": NASTY, "why": NASTY, "paused": NASTY, "frozen": "", "check_failed": "", "tripwire": None,
         "evidence": None, "phase": "idle", "next_sweep_at": None,
         "releases": [{"release": NASTY, "good": True}], "rails": [], "held_since": None,
+        "newest_sweep": {"probes": 8, "missing": 1, "reasons": {NASTY: 1}},
         "breaker": {"failures": 0, "open": False, "reset": None},
         "quarantine": {"why": NASTY, "release": NASTY, "lift": None},
     }  # fmt: skip

@@ -106,7 +106,7 @@ async def test_the_log_says_why_a_batch_got_no_answer(tmp_path: Path, caplog: py
         await service.tick("prod")
     silent, heard = [r for r in caplog.records if r.getMessage() == "sweep"]
     assert (silent.levelname, heard.levelname) == ("WARNING", "INFO")
-    assert (silent.__dict__["why"], heard.__dict__["why"]) == ("timeout", "")
+    assert (silent.__dict__["why"], heard.__dict__["why"]) == ("timeout 8", "")
     await service.aclose()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from datetime import datetime, timedelta
 from io import StringIO
 from pathlib import Path
@@ -13,8 +15,11 @@ from monitor.service import Service
 from monitor.status import status_json
 from monitor.store import Pause
 from monitor.tables import status_tables
+from probes.errors import RetryableTargetError
+from probes.probe import Probe
+from probes.target import Completion
 from tests.e2e.test_daemon_fake import breach
-from tests.fake_site import World
+from tests.fake_site import FakeTarget, World
 
 
 async def probed(world: World, *, ticks: int = 6) -> None:
@@ -52,8 +57,37 @@ async def test_a_target_that_does_not_answer_is_said_not_to(tmp_path: Path) -> N
     other = world.service()
     target, lines = said(other)
     assert (target["up"], target["verdict"]) == (False, "inconclusive")
-    assert "prod: no usable answer in the last sweep" in lines
+    assert "prod: no usable answer (timeout 8)" in lines
+    assert target["newest_sweep"] == {"probes": 8, "missing": 8, "reasons": {"timeout": 8}}
     await other.aclose()
+
+
+async def test_why_answers_are_missing_is_counted_in_the_daemon_and_elsewhere(tmp_path: Path) -> None:
+    faults = {"0001": "http_503", "0003": "unreachable", "0004": "http_503", "0006": "timeout", "0007": "http_503"}
+
+    class Flaky(FakeTarget):
+        async def complete(self, probe: Probe) -> Completion:
+            if reason := faults.get(probe.id.rpartition("/")[2]):
+                raise RetryableTargetError(f"no answer to {probe.messages}", reason=reason)
+            return await super().complete(probe)
+
+    world = World(folder=tmp_path, amend=lambda site, _: replace(site, target=Flaky(world, "")))
+    daemon, other = world.service(), world.service()
+    assert said(daemon)[0]["newest_sweep"] is None
+    await daemon.tick("prod")
+    for service in (daemon, other):
+        target, lines = said(service)
+        reasons = {"http_503": 3, "unreachable": 1, "timeout": 1}
+        assert target["newest_sweep"] == {"probes": 8, "missing": 5, "reasons": reasons}
+        told = "5 of 8 probes of the newest sweep got no usable answer (http_503 3, timeout 1, unreachable 1)"
+        assert (target["up"], f"prod: {told}" in lines) == (True, True)
+        assert "harm 1" not in json.dumps(target["newest_sweep"]) + lines, "no prompt is shown"
+    faults.clear()
+    await daemon.tick("prod")
+    assert said(daemon)[0]["newest_sweep"] == {"probes": 8, "missing": 0, "reasons": {}}
+    assert "no usable answer" not in said(daemon)[1], "of the newest sweep alone"
+    for service in (daemon, other):
+        await service.aclose()
 
 
 async def test_a_daemon_that_is_gone_leaves_nothing_that_is_called_safe(tmp_path: Path) -> None:
@@ -86,7 +120,7 @@ def test_a_frozen_judge_and_a_tripped_wire_are_told() -> None:
     quiet = {
         "name": "prod", "mode": "observe", "release": "r", "verdict": "safe", "asr": None, "last_known_good": "",
         "incident": None, "why": "", "paused": "", "frozen": "", "check_failed": "", "tripwire": None, "phase": "idle",
-        "evidence": None, "quarantine": None, "next_sweep_at": None,
+        "evidence": None, "quarantine": None, "next_sweep_at": None, "newest_sweep": None,
         "releases": [], "rails": [], "held_since": None, "breaker": {"failures": 0, "open": False, "reset": None},
     }  # fmt: skip
     wire = {"tripped": True, "off": False, "why": "they moved"}

@@ -64,7 +64,9 @@ async def test_a_target_that_never_answered_hides_no_other(tmp_path: Path, api: 
     await silent.service.tick("prod")
     (target,) = (await get(silent, "/targets"))["targets"]
     assert (target["up"], target["asr"]["missing"] > 0, target["evidence"]["everything"]) == (False, True, None)
-    assert (await get(silent, "/targets/prod"))["sweeps_failed"] == 1
+    alone = await get(silent, "/targets/prod")
+    assert alone["sweeps_failed"] == 1
+    assert alone["newest_sweep"] == {"probes": 8, "missing": 8, "reasons": {"timeout": 8}}
     await silent.service.aclose()
 
 
