@@ -30,6 +30,8 @@ FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 _SLEEP = "import select, time\n\ntime.sleep = lambda seconds: select.select((), (), (), seconds)\n"
 """libfaketime 0.9.10 refuses each sleep on the clock that it is to leave alone."""
 _READY_SECONDS = 60.0
+_BUSY_SECONDS = 240.0
+"""Until the host is up: nothing fails yet, and the machine may be busy."""
 _LOOK_SECONDS = 0.1
 _PROMETHEUS = """
 global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}
@@ -223,7 +225,8 @@ async def chaos_site(haproxy: str, prometheus: str, *, clock: bool) -> AsyncIter
                 kills.units["daemon"].env = settable(kills.folder, kills.environment())
             await kills.units["daemon"].start()
             await site.start_prometheus()
-            await site.until(lambda: site.series("alignd_sweeps_total >= 3 and alignd_target_up == 1"), "three sweeps")
+            ready = "alignd_sweeps_total >= 3 and alignd_target_up == 1"
+            await site.until(lambda: site.series(ready), "three sweeps", _BUSY_SECONDS)
             yield site
         finally:
             judge.close()
