@@ -110,9 +110,11 @@ def _wanted(
         suite = suites.get(t.suite)
         of_kind = asked.kind is None or (suite is not None and suite.kind is asked.kind)
         of_stratum = asked.stratum in {"", f"{_category(t, suites)}/{t.attack}"}
-        return of_kind and of_stratum and asked.purpose in {"", _purpose(t)}
+        return of_kind and of_stratum
 
-    return Wanted(named={k: v for k, v in named.items() if v}, since=since, until=until, fits=fits)
+    begins = {"sweep": f"{asked.purpose}-"} if asked.purpose else {}
+    given = {k: v for k, v in named.items() if v}
+    return Wanted(named=given, begins=begins, since=since, until=until, fits=fits)
 
 
 def _purpose(transcript: Transcript) -> str:

@@ -17,8 +17,9 @@ from probes.transcripts.record import Transcript
 
 __all__ = ["BYTES_MAX", "PLACE", "Page", "Place", "Wanted", "read_page"]
 
-BYTES_MAX = 8 << 20
-"""Most bytes that are looked at for one page: a quarter of a second, and a day and more of one target's hashes."""
+BYTES_MAX = 4 << 20
+"""Most bytes that are looked at for one page: under half a second where every line is parsed, and a day of one target's
+hashes."""
 
 PLACE = "[1-9][0-9]{5}[.][0-9]{1,15}"
 """How a place is spelled: days since the year 1, and bytes. Whatever fits is a place."""
@@ -54,12 +55,14 @@ class Wanted:
 
     Attributes:
         named: Field to value: all of these.
+        begins: Field to the begin of its value: all of these.
         since: Of sweeps that ended then or later.
         until: Of sweeps that ended then or before.
         fits: Whether it is one, where the fields alone don't say.
     """
 
     named: Mapping[str, str] = field(default_factory=dict)
+    begins: Mapping[str, str] = field(default_factory=dict)
     since: datetime | None = None
     until: datetime | None = None
     fits: Callable[[Transcript], bool] = lambda _: True
@@ -72,12 +75,16 @@ class Wanted:
     def has(self, transcript: Transcript) -> bool:
         """Whether this is one."""
         named = all(getattr(transcript, name) == value for name, value in self.named.items())
+        begins = all(getattr(transcript, name).startswith(value) for name, value in self.begins.items())
         after = self.since is None or transcript.at >= self.since
-        return named and after and (self.until is None or transcript.at <= self.until) and self.fits(transcript)
+        before = self.until is None or transcript.at <= self.until
+        return named and begins and after and before and self.fits(transcript)
 
     def spellings(self) -> tuple[bytes, ...]:
         """Return what the line of each must hold, as lines are spelled: most others are then not parsed."""
-        return tuple(f"{json.dumps(name)}:{json.dumps(value)}".encode() for name, value in self.named.items())
+        whole = [f'"{name}":{json.dumps(value)}' for name, value in self.named.items()]
+        begun = [f'"{name}":{json.dumps(value)[:-1]}' for name, value in self.begins.items()]
+        return tuple(spelled.encode() for spelled in (*whole, *begun))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

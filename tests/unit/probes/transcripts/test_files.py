@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probes.errors import TranscriptError
@@ -16,6 +16,7 @@ from probes.transcripts.files import days_of, lines_before
 LINES = st.lists(st.binary(max_size=12).map(lambda b: b.replace(b"\n", b"-")), max_size=12)
 
 
+@settings(deadline=None, max_examples=60)
 @given(lines=LINES, ended=st.booleans(), block=st.integers(1, 9))
 def test_it_reads_what_reading_forwards_gives(
     tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], ended: bool, block: int

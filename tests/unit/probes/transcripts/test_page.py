@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from probes.judge import Verdict
@@ -52,15 +52,9 @@ def turned(folder: Path, wanted: Wanted, *, most: int, bytes_max: int = 1 << 20)
 ALL = [f"routine-{h}/000{i}" for h in (48, 24, 1, 0) for i in (2, 1, 0)]
 
 
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(most=st.integers(1, 13), bytes_max=st.integers(1, 5000))
-def test_pages_together_are_the_whole(
-    tmp_path_factory: pytest.TempPathFactory, most: int, bytes_max: int
-) -> None:
-    folder = tmp_path_factory.getbasetemp() / "whole"
-    if not folder.exists():
-        for hours in (0, 1, 24, 48):
-            write(folder, f"routine-{hours}", at=NOW + timedelta(hours=hours))
-            write(folder, f"other-{hours}", at=NOW + timedelta(hours=hours), target="stage")
+def test_pages_together_are_the_whole(folder: Path, most: int, bytes_max: int) -> None:
     assert turned(folder, Wanted(named={"target": "prod"}), most=most, bytes_max=bytes_max) == ALL
 
 
@@ -92,6 +86,9 @@ def test_a_page_stops_where_it_was_to_look_no_further(folder: Path) -> None:
         (Wanted(named={"target": "prod"}, since=NOW + timedelta(minutes=1), until=NOW + timedelta(hours=2)), ALL[6:9]),
         (Wanted(named={"target": "prod"}, fits=lambda t: t.probe.endswith("2")), ALL[::3]),
         (Wanted(named={"target": 'pr"od'}), []),
+        (Wanted(named={"target": "prod"}, begins={"sweep": "routine-2"}), ALL[3:6]),
+        (Wanted(named={"target": "prod"}, begins={"sweep": "outine-"}), []),
+        (Wanted(begins={"sweep": 'routine-"'}), []),
         (Wanted(named={"target": "prod"}, since=datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))), ALL),
         (Wanted(named={"target": "prod"}, since=datetime(9999, 12, 31, 23, tzinfo=timezone(-timedelta(hours=9)))), []),
     ],
