@@ -102,10 +102,12 @@ async def stop_noted(step: Step) -> list[str]:
     try:
         if noted := await asyncio.to_thread(_noted, site):
             busy = _worked_with(step.store, site.name)
-            for served in (await site.deployer.state()).up:
-                if served.release in noted and not served.takes_traffic and served.release not in busy:
-                    await site.deployer.retire(served.release)
-                    stopped.append(served.release)
+            state = await site.deployer.state()
+            wanted = state.quarantine.release if state.quarantine else state.active
+            for release in {*noted} - busy - {wanted}:
+                await site.deployer.retire(release)  # one that still comes up, too: it is waited for
+                if state.find(release):
+                    stopped.append(release)
             await asyncio.to_thread(_note, site, ())
     except DeployError as error:
         log.warning("not_retired", extra={"target": site.name, "why": str(error)})

@@ -22,16 +22,20 @@ from probes.target import Target
 
 __all__ = [
     "Effect", "Step", "effect", "good_releases", "known_profiles", "last_good", "looked_at", "measured", "scratch",
-    "servable",
+    "servable", "staged",
 ]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect:
-    """What an effect came to: an outcome, or what the incident waits for."""
+    """What an effect came to: an outcome, or what the incident waits for.
+
+    Attributes:
+        outcome: ``None`` where it goes on in the same state, once what it found out is written down.
+    """
 
     incident: Incident
-    outcome: Outcome | Wait
+    outcome: Outcome | Wait | None
     note: str
     candidate: str | None = None
 
@@ -50,9 +54,14 @@ class Step:
         self.store.append(self.site.name, entries)
 
 
-def effect(incident: Incident, outcome: Outcome | Wait, note: str) -> Effect:
+def effect(incident: Incident, outcome: Outcome | Wait | None, note: str) -> Effect:
     """Say what an effect came to."""
     return Effect(incident=incident, outcome=outcome, note=note)
+
+
+def staged(incident: Incident) -> str:
+    """Return the candidate that is up, or may be on its way up; empty where there is none."""
+    return incident.candidate or (incident.trial.candidate if incident.trial else "")
 
 
 def scratch(incident: Incident, site: Site) -> Path:

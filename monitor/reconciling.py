@@ -11,6 +11,7 @@ from datetime import datetime
 from deploy.errors import DeployError
 from monitor.changing import note_left, note_staged
 from monitor.checks import Checks
+from monitor.effect import staged
 from monitor.holding import approved, begun, given_up, held
 from monitor.incident import Incident, Outcome, State, Wait, advance, noted
 from monitor.ordering import refusal, way_back
@@ -87,7 +88,7 @@ class Reconciler:
         say = self._teller(site.name)
         say(loaded.state.value.lower(), 0.0)
         effect = await take_step(loaded, site, self._store, say)
-        if isinstance(effect.outcome, Wait):
+        if effect.outcome is None or isinstance(effect.outcome, Wait):
             waiting = noted(effect.incident, now=self._clock(), note=effect.note, waits_for=effect.outcome)
             return loaded if waiting == loaded else self._save(waiting, None)
         moved = advance(
@@ -130,12 +131,12 @@ class Reconciler:
         if moved.state not in _LEAVES_CANDIDATE:
             return self._save(moved, order)
         with _at_the_cost_of_memory(before):
-            if before.candidate:
-                await asyncio.to_thread(note_staged, site, [before.candidate])
+            if candidate := staged(before):
+                await asyncio.to_thread(note_staged, site, [candidate])
         saved = self._save(moved, order)
         with _at_the_cost_of_memory(before):
             await let_go(before, site)
-            await asyncio.to_thread(note_left, site, before.candidate)
+            await asyncio.to_thread(note_left, site, staged(before))
         return saved
 
     def _save(self, incident: Incident, order: PlacedOrder | None) -> Incident:

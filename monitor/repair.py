@@ -81,18 +81,24 @@ async def _measure_before(incident: Incident, step: Step) -> None:
 
 
 async def staging(incident: Incident, step: Step) -> Effect:
-    """Import the patch as a release and bring it up without traffic; where no server takes it, the next recipe's is."""
+    """Import the patch as a release and bring it up without traffic; where no server takes it, the next recipe's is.
+
+    Which release it is is written down before it comes up: whoever ends the incident meanwhile stops it.
+    """
     site, trial = step.site, _trial(incident)
-    step.say("import the patch", 0.0)
-    release = await asyncio.to_thread(_import, incident, site)
+    if not trial.candidate:
+        step.say("import the patch", 0.0)
+        release = await asyncio.to_thread(_import, incident, site)
+        incident = with_trial(incident, replace(trial, candidate=release.id))
+        return effect(incident, None, f"{trial.recipe}: imported as {release.id}")
+    release = await asyncio.to_thread(find_release, site.releases, trial.candidate)
     step.say(f"stage {release.id}", 0.5)
-    incident = with_trial(incident, replace(trial, candidate=release.id))
     try:
         await site.deployer.stage(release)
     except Fenced:
         raise
     except StageError as error:
-        incident = with_trial(incident, replace(trial, candidate=release.id, why=str(error)))
+        incident = with_trial(incident, replace(trial, why=str(error)))
         await _report(incident, step)
         return effect(incident, Outcome.NEXT_RECIPE, f"{trial.recipe}: {error}")
     return Effect(

@@ -16,7 +16,7 @@ from deploy.errors import CheckpointError, DeployerUnavailable, StageError
 from deploy.offers import quarantining
 from monitor.confirming import Grounds, grounds_of
 from monitor.drawing import Test, cells_in, until_decided
-from monitor.effect import Effect, Step, effect, good_releases, known_profiles, last_good, scratch, servable
+from monitor.effect import Effect, Step, effect, good_releases, known_profiles, last_good, scratch, servable, staged
 from monitor.errors import NotMeasured
 from monitor.incident import Incident, Outcome, State, Wait, with_facts
 from monitor.ladder import clear
@@ -68,16 +68,16 @@ def configured_good(site: Site, now: datetime) -> str:
 
 
 async def let_go(incident: Incident, site: Site) -> None:
-    """Retire the candidate and clear its scratch, where it takes no traffic.
+    """Retire the candidate and clear its scratch, where it takes no traffic; one that still comes up is waited for.
 
     Raises:
         DeployerUnavailable: The serving side does not answer.
         StageError: The candidate took traffic in between.
     """
-    if incident.candidate:
+    if candidate := staged(incident):
         state = await site.deployer.state()
-        if state.active != incident.candidate:
-            await site.deployer.retire(incident.candidate)
+        if state.active != candidate:
+            await site.deployer.retire(candidate)
     await asyncio.to_thread(clear, scratch(incident, site))
 
 
