@@ -264,9 +264,7 @@ async def test_half_a_surrogate_pair_is_sent_and_not_a_crash() -> None:
         ("http://s/v1", None, None),
     ],
 )
-async def test_who_asks_stands_in_a_header_and_not_in_the_address(
-    endpoint: str, key: str | None, said: str | None
-) -> None:
+async def test_who_asks_stands_in_a_header_alone(endpoint: str, key: str | None, said: str | None) -> None:
     seen: list[httpx.Request] = []
 
     def server(request: httpx.Request) -> httpx.Response:
