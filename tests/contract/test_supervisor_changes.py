@@ -125,6 +125,8 @@ async def test_every_answer_is_json(tmp_path: Path, path: str, body: str, status
 
 async def test_an_unforeseen_error_is_json_too_and_the_deployer_says_what_it_was(tmp_path: Path) -> None:
     class Broken:
+        stage = promote = renew = retire = lift = roll_back = None
+
         def state(self) -> dict[str, object]:
             raise RuntimeError("unforeseen")
 
