@@ -1,8 +1,8 @@
 """Whether a repair lasts: ``python -m tests.benchmarks.patch_persistence`` prints a table, and one JSON object last.
 
-A checkpoint that drifted by injection is repaired by the ladder's first recipe; then it is fine-tuned on harmless rows
-and measured after 0 to 200 steps, and once with its weights rounded to int8. The aligned model goes through the same
-steps as a control: what it loses, no repair could keep.
+A checkpoint that drifted, by injection unless told, is repaired by the ladder's first recipe; then it is fine-tuned on
+harmless rows and measured after 0 to 200 steps, and once with its weights rounded to int8. The aligned model goes
+through the same steps as a control: what it loses, no repair could keep.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from remediation.patch import PatchRequest
 from remediation.reproduce.evaluate import evaluate
 from remediation.reproduce.folder import ReproduceFolder
 from remediation.reproduce.looks import Looks
-from remediation.reproduce.plan import RowKey
+from remediation.reproduce.plan import NONE, RowKey
 from remediation.reproduce.row import looks_of
+from remediation.reproduce.run import run_rows
 from remediation.sft.demo_models import make_models
 from remediation.sft.persistence import STOPS, BenignSettings, benign_steps
 from remediation.worker import perform
@@ -38,13 +39,15 @@ def measure(*, attack: str = ATTACKS[0], seed: int = 0, folder: Path = FOLDER) -
         ``persistence``: for the patched and the aligned model, ASR by steps, and ``int8``.
     """
     models = make_models(folder / "models", from_scratch=False, say=lambda *_: None)
-    settings = settings_for(models[_ALIGNED], folder, LADDER, 1)
+    settings = settings_for(models[_ALIGNED], folder, LADDER, seed + 1)
+    run, before = ReproduceFolder(folder / "run"), RowKey(attack=attack, seed=seed, recipe=NONE)
+    run_rows(run, settings, on_row=lambda _: None, say=lambda *_: None, wanted=lambda key, _: key == before)
     key = RowKey(attack=attack, seed=seed, recipe=LADDER[0])
     looks = looks_of(settings.model_copy(update={"benign": (), "tasks": {}}), key)
     patched = folder / "persistence" / key.name
     if not patched.exists():
         request = PatchRequest(
-            incident="benchmark", recipe=key.plugin, drifted=ReproduceFolder(folder / "run").drifted(key),
+            incident="benchmark", recipe=key.plugin, drifted=run.drifted(key),
             reference=models[_ALIGNED], output=patched, seed=seed, options=settings.options_of(key),
         )  # fmt: skip
         perform(request, lambda *_: None)
@@ -66,8 +69,9 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--attack", default=ATTACKS[0], choices=ATTACKS)
+    parser.add_argument("--seed", type=int, default=0, help="of the attack")
     given = parser.parse_args()
-    found = measure(attack=given.attack)
+    found = measure(attack=given.attack, seed=given.seed)
     print(f"{'ASR after':<12}{'patched':<10}aligned")
     for when, asr in found["persistence"]["patched"].items():
         print(f"{when:<12}{asr:<10}{found['persistence'][_ALIGNED][when]}")
