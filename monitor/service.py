@@ -48,6 +48,8 @@ log = logging.getLogger("alignd")
 _JUDGE_HOURS = 0.25
 """A judge that was not checked for so long is checked before its word opens an incident."""
 _BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
+_PROFILES_AT_ONCE = 4
+"""A fleet is certified within minutes; all its profiles together would hold up everybody's schedule."""
 
 
 class Service:
@@ -86,6 +88,7 @@ class Service:
             store=store, clock=clock, prober=self.prober, checks=self.checks, mending=self.mending, outbox=self.outbox
         )
         self._got_to_know: set[tuple[str, str]] = set()
+        self._profiling = asyncio.Semaphore(_PROFILES_AT_ONCE)
 
     async def prepare(self) -> None:
         """Clear away what killed imports and deployments left, and take in each target's last known good release.
@@ -172,14 +175,15 @@ class Service:
         if (site.name, release) in self._got_to_know:
             return
         good = {k.release for k in self.store.known(site.name) if k.good}
-        if release not in good or self.store.incidents(target=site.name, open_only=True):
+        if release not in good or self.store.incidents(target=site.name, open_only=True) or self._profiling.locked():
             return
         self._got_to_know.add((site.name, release))
         step = Step(site=site, store=self.store, say=self._teller(site.name))
         if release in known_profiles(step):
             return
         try:
-            await measured(release, step)
+            async with self._profiling:
+                await measured(release, step)
         except (DeployError, MixedReleaseError, NotMeasured, TargetError) as error:
             log.warning("not_profiled", extra={"target": site.name, "release": release, "why": str(error)})
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -91,6 +92,22 @@ async def test_a_good_release_is_measured_once_before_anything_happens(tmp_path:
     assert not service.activities
     done = await carry_on(world, service, await breach(world, service))
     assert world.profiled == [world.good.id, world.drifted.id, done.candidate]
+    await service.aclose()
+
+
+async def test_a_profile_waits_its_turn_while_the_target_is_watched_as_ever(tmp_path: Path) -> None:
+    world = World(folder=tmp_path)
+    service = world.service()
+    await service.prepare()
+    async with AsyncExitStack() as others:
+        while not service._profiling.locked():
+            await others.enter_async_context(service._profiling)
+        for _ in range(5):
+            await service.tick("prod")
+        assert [k.good for k in service.store.known("prod")] == [True]
+        assert world.profiled == []
+    await service.tick("prod")
+    assert world.profiled == [world.good.id]
     await service.aclose()
 
 
