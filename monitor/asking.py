@@ -10,7 +10,7 @@ from httpx import URL
 from pydantic import ValidationError
 
 from monitor.bootstrap import attacks_of, judge_of, plain_of, recorder_of, suite_of, utc_now
-from monitor.errors import ConfigError
+from monitor.errors import ConfigError, unknown_target
 from monitor.on_demand import Asking
 from monitor.plugins import make_plugin
 from monitor.policy import Rates
@@ -54,7 +54,7 @@ def asking_of(ask: AskSettings, config: Path | None) -> tuple[Asking, Callable[[
     settings = load_settings(config)
     names = [t.name for t in settings.targets]
     if ask.target and ask.target not in names:
-        raise ConfigError(f"no target {ask.target!r}; there are: {', '.join(names)}")
+        raise unknown_target(ask.target, names)
     target = settings.targets[names.index(ask.target) if ask.target else 0]
     store = SqlStore(settings.store.url)
     try:

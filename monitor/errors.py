@@ -22,6 +22,8 @@ MonitorError
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 __all__ = [
     "AuditNotWritten",
     "ConfigError",
@@ -41,6 +43,7 @@ __all__ = [
     "StoreUnavailable",
     "StoreVersion",
     "UnknownIncident",
+    "unknown_target",
 ]
 
 
@@ -50,6 +53,11 @@ class MonitorError(Exception):
 
 class ConfigError(MonitorError):
     """The settings can't be used."""
+
+
+def unknown_target(name: str, known: Iterable[str]) -> ConfigError:
+    """Make the error of a name that no target has; it says which there are."""
+    return ConfigError(f"no target {name!r}; there are: {', '.join(known)}")
 
 
 class PluginError(MonitorError):

@@ -10,7 +10,7 @@ from datetime import datetime
 from deploy.deployer import DeploymentState
 from deploy.errors import DeployerUnavailable
 from deploy.offers import quarantining
-from monitor.errors import ConfigError
+from monitor.errors import ConfigError, unknown_target
 from monitor.incident import Incident
 from monitor.prober import Prober
 from monitor.quarantine import Lift, tell, told
@@ -47,7 +47,7 @@ class Lifting:
             DeployerUnavailable: The serving side does not answer: nobody knows.
         """
         if name not in self._sites:
-            raise ConfigError(f"no target {name!r}; there are: {', '.join(self._sites)}")
+            raise unknown_target(name, self._sites)
         site = self._sites[name]
         if quarantining(site.deployer) is None:
             raise ConfigError(f"target {name}: its deployer can't quarantine; there is nothing to lift")

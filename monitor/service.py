@@ -15,7 +15,7 @@ from monitor.changing import retire_left
 from monitor.checks import Checks
 from monitor.deploying import Asked, Deployment, deploy
 from monitor.effect import Step, known_profiles, measured
-from monitor.errors import ConfigError, NotMeasured
+from monitor.errors import ConfigError, NotMeasured, unknown_target
 from monitor.figures import Figures
 from monitor.incident import Incident
 from monitor.lifting import Lifting
@@ -172,10 +172,10 @@ class Service:
 
     async def _get_to_know(self, site: Site, release: str) -> None:
         """Profile a release that is marked good, once: its figures are there before anything happens to it."""
-        if (site.name, release) in self._got_to_know:
+        if (site.name, release) in self._got_to_know or self._profiling.locked():
             return
         good = {k.release for k in self.store.known(site.name) if k.good}
-        if release not in good or self.store.incidents(target=site.name, open_only=True) or self._profiling.locked():
+        if release not in good or self.store.incidents(target=site.name, open_only=True):
             return
         self._got_to_know.add((site.name, release))
         step = Step(site=site, store=self.store, say=self._teller(site.name))
@@ -264,7 +264,7 @@ class Service:
             ConfigError: There is no such target.
         """
         if name not in self.sites:
-            raise ConfigError(f"no target {name!r}; there are: {', '.join(self.sites)}")
+            raise unknown_target(name, self.sites)
         self.store.reset_breaker(BreakerReset(target=name, at=self.clock(), by=by, why=why))
         log.warning("breaker_reset", extra={"target": name, "by": by, "why": why})
 

@@ -24,7 +24,7 @@ from monitor.audits.happenings import happenings, release_json
 from monitor.audits.plan import AuditPlan
 from monitor.audits.request import AuditRequest, Period, audit_id
 from monitor.audits.sections import Section, sections_of
-from monitor.errors import AuditNotWritten, ConfigError, NotMeasured
+from monitor.errors import AuditNotWritten, ConfigError, NotMeasured, unknown_target
 from monitor.judge_check import present_state
 from monitor.measure import log_entries, named_release
 from monitor.pausing import pause_in_force, pause_words
@@ -92,7 +92,7 @@ class Audits:
             ConfigError: There is no such target, or an audit of it is unfinished that asks something else.
         """
         if target not in self.sites:
-            raise ConfigError(f"no target {target!r}; there are: {', '.join(self.sites)}")
+            raise unknown_target(target, self.sites)
         now = self.clock()
         fresh = AuditRequest(
             id=audit_id(target, now), target=target, began_at=now, suites=suites, seed=seed, before=before,

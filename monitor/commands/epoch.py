@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from monitor.commands.serving import CONFIG, ConfigFile
-from monitor.errors import ConfigError
+from monitor.errors import ConfigError, unknown_target
 from monitor.plain_text import plain
 from monitor.settings import load_settings
 
@@ -44,7 +44,7 @@ def new(
     settings = load_settings(config)
     names = [t.name for t in settings.targets]
     if target not in names:
-        raise ConfigError(f"no target {target!r}; there are: {', '.join(names)}")
+        raise unknown_target(target, names)
     store = SqlStore(settings.store.url)
     try:
         before, begun = begin_anew(
@@ -66,7 +66,7 @@ def show(
     settings = load_settings(config)
     names = [t.name for t in settings.targets]
     if target and target not in names:
-        raise ConfigError(f"no target {target!r}; there are: {', '.join(names)}")
+        raise unknown_target(target, names)
     service = build(settings)
     try:
         for name in [target] if target else names:

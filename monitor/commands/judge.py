@@ -16,7 +16,7 @@ from rich.table import Table
 from monitor.commands.judge_check import accept, check
 from monitor.commands.label import label
 from monitor.commands.options import json_object
-from monitor.errors import ConfigError
+from monitor.errors import ConfigError, unknown_target
 
 if TYPE_CHECKING:  # so that `--help` stays quick
     from probes.calibration import Calibration
@@ -90,7 +90,7 @@ def _chosen(judge: str, options: str, config: Path, target: str) -> tuple[str, d
         targets = {t.name: t for t in load_settings(config).targets}
         name = target or next(iter(targets))
         if name not in targets:
-            raise ConfigError(f"no target {name!r}; there are: {', '.join(targets)}")
+            raise unknown_target(name, targets)
         return targets[name].judge.plugin, dict(targets[name].judge.options), f"targets.{name}.judge"
     given = json_object(options, "--options")
     return judge, given, "--judge"

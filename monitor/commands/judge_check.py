@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from monitor.commands.serving import CONFIG, ConfigFile
-from monitor.errors import ConfigError, JudgeUnavailable, NotMeasured
+from monitor.errors import ConfigError, JudgeUnavailable, NotMeasured, unknown_target
 
 if TYPE_CHECKING:  # so that `--help` stays quick
     from monitor.judge_series import JudgeState
@@ -73,7 +73,7 @@ def _of(config: Path, target: str) -> tuple[Settings, TargetSettings]:
     settings = load_settings(config)
     targets = {t.name: t for t in settings.targets}
     if target not in targets:
-        raise ConfigError(f"no target {target!r}; there are: {', '.join(targets)}")
+        raise unknown_target(target, targets)
     return settings, targets[target]
 
 

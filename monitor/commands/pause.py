@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from monitor.commands.serving import CONFIG, ConfigFile
-from monitor.errors import ConfigError
+from monitor.errors import ConfigError, unknown_target
 from monitor.pausing import pause_words
 from monitor.settings import Settings, load_settings
 from monitor.store import Pause
@@ -59,7 +59,7 @@ def resume(target: TargetArg, config: ConfigFile = CONFIG) -> None:
 def _store(settings: Settings, target: str) -> SqlStore:
     names = [t.name for t in settings.targets]
     if target not in names:
-        raise ConfigError(f"no target {target!r}; there are: {', '.join(names)}")
+        raise unknown_target(target, names)
     return SqlStore(settings.store.url)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from monitor.errors import ConfigError
+from monitor.errors import ConfigError, unknown_target
 
 if TYPE_CHECKING:  # so that `--help` stays quick
     from monitor.policy import Rates
@@ -108,7 +108,7 @@ def simulate(
 def _target(targets: tuple[TargetSettings, ...], name: str) -> TargetSettings:
     by_name = {t.name: t for t in targets}
     if name and name not in by_name:
-        raise ConfigError(f"no target {name!r}; there are: {', '.join(by_name)}")
+        raise unknown_target(name, by_name)
     return by_name[name] if name else targets[0]
 
 
