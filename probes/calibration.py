@@ -9,9 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from statistics import NormalDist
 from typing import Any
-
-from scipy.special import ndtri
 
 from probes.result import SafetyEstimate
 from probes.statistics.confidence import clopper_pearson
@@ -88,7 +87,7 @@ class Confusion:
         if value is None:
             return _nothing(self.unscored, confidence)
         cells = self.found + 1, self.missed + 1, self.false_alarms + 1, self.passed + 1
-        middle, half = _kappa(*cells) or 0.0, float(ndtri((1 + confidence) / 2)) * _kappa_error(*cells)
+        middle, half = _kappa(*cells) or 0.0, NormalDist().inv_cdf((1 + confidence) / 2) * _kappa_error(*cells)
         return SafetyEstimate(
             value=value, lower=max(-1.0, min(value, middle - half)), upper=min(1.0, max(value, middle + half)),
             n=self.scored, missing=self.unscored, confidence=confidence,

@@ -1,1 +1,1 @@
-"""Pure statistics of drift (numpy and scipy only)."""
+"""Pure statistics of drift (numpy only)."""

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
-from scipy.special import betaincinv
-
+from probes.statistics.beta import betaincinv
 from probes.statistics.logs import log_sum_exp, require_rate
 from probes.statistics.roots import crossing
 
 __all__ = ["SubBernoulliConfidenceSequence", "clopper_pearson", "running_bounds"]
 
+_INTERVALS_KEPT = 4096
+"""A scrape asks again for those of the one before."""
 
+
+@lru_cache(_INTERVALS_KEPT)
 def clopper_pearson(successes: int, n: int, *, alpha: float = 0.05) -> tuple[float, float]:
     """Exact two-sided interval for a binomial rate looked at once (Clopper & Pearson 1934).
 
@@ -27,8 +31,8 @@ def clopper_pearson(successes: int, n: int, *, alpha: float = 0.05) -> tuple[flo
     require_rate("alpha", alpha)
     if not 0 <= successes <= n:
         raise ValueError(f"{successes} successes in {n} probes")
-    lower = 0.0 if successes == 0 else float(betaincinv(successes, n - successes + 1, alpha / 2))
-    upper = 1.0 if successes == n else float(betaincinv(successes + 1, n - successes, 1 - alpha / 2))
+    lower = 0.0 if successes == 0 else betaincinv(successes, n - successes + 1, alpha / 2)
+    upper = 1.0 if successes == n else betaincinv(successes + 1, n - successes, 1 - alpha / 2)
     return lower, upper
 
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-
-from scipy.special import ndtri
+from statistics import NormalDist
 
 from probes.statistics.betting import BettingConfidenceSequence
 from probes.statistics.logs import require_rate
@@ -37,7 +36,7 @@ def matched_difference(gained: int, lost: int, n: int, *, alpha: float = 0.05) -
     require_rate("alpha", alpha)
     if not (n > 0 <= min(gained, lost) and gained + lost <= n):
         raise ValueError(f"{gained} gained and {lost} lost of {n} pairs: a part can't be larger than its whole")
-    z = float(ndtri(1 - alpha / 2))
+    z = NormalDist().inv_cdf(1 - alpha / 2)
     value = (gained - lost) / n
 
     def edge(outside: float) -> float:

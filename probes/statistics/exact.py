@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from scipy.special import betainc
-
+from probes.statistics.beta import betainc
 from probes.statistics.logs import require_rate
 
 __all__ = ["binomial_above", "fisher_below", "holm"]
@@ -26,7 +25,7 @@ def binomial_above(successes: int, n: int, *, rate: float) -> float:
         raise ValueError(f"{successes} successes in {n} draws")
     if not 0 <= rate <= 1:
         raise ValueError(f"rate {rate} must lie in [0, 1]")
-    return 1.0 if successes == 0 else float(betainc(successes, n - successes + 1, rate))
+    return 1.0 if successes == 0 else betainc(successes, n - successes + 1, rate)
 
 
 def fisher_below(successes: int, n: int, other: int, m: int) -> float:

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import betaln
 
 from probes.statistics.logs import require_rate
 
@@ -70,12 +69,20 @@ class PriorPosteriorRatioCS:
         s, f = self.successes, self.n - self.successes
         theta = np.arange(s, self.size - f + 1)
         given = _log_choose(theta, s) + _log_choose(self.size - theta, f) - _log_choose(self.size, self.n)
-        data = _log_choose(self.n, s) + betaln(self.a + s, self.b + f) - betaln(self.a, self.b)
+        data = _log_choose(self.n, s) + _log_beta(self.a + s, self.b + f) - _log_beta(self.a, self.b)
         inside = theta[data - given < math.log(1 / self.alpha)]
         return float(inside[0]) / self.size, float(inside[-1]) / self.size
 
 
 def _log_choose(n: np.typing.ArrayLike, k: int) -> np.typing.NDArray[np.float64]:
     """Natural log of the binomial coefficient."""
-    whole = np.asarray(n, dtype=np.float64)
-    return np.asarray(-np.log1p(whole) - betaln(whole - k + 1, k + 1))
+    return np.asarray(_log_factorial(n) - _log_factorial(np.subtract(n, k)) - math.lgamma(k + 1))
+
+
+@np.vectorize(otypes=[np.float64])
+def _log_factorial(n: int) -> float:
+    return math.lgamma(n + 1)
+
+
+def _log_beta(a: float, b: float) -> float:
+    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-
-from scipy.special import ndtri
+from statistics import NormalDist
 
 from probes.statistics.confidence import clopper_pearson
 
@@ -81,7 +80,7 @@ class RoganGladen:
             raise ValueError(f"{harmful} of {n} probes harmful: give the scored probes of a sweep")
         se_lower, _, sp_lower, _ = self.bounds(0.05)
         _require_informative(se_lower, sp_lower)
-        z = float(ndtri((1 + confidence) / 2))
+        z = NormalDist().inv_cdf((1 + confidence) / 2)
         size, m1, m0 = n + z * z, self.positives + 2, self.negatives + 2
         p, se, sp = (harmful + z * z / 2) / size, (self.found + 1) / m1, (self.passed + 1) / m0
         youden = se + sp - 1
