@@ -30,6 +30,7 @@ _REASSERT_SECONDS = 15.0
 _SWEEP_SECONDS = 600.0
 """Between looks whether a sweep of the release store is due: one that had to wait is made up for soon."""
 _PURGE_SECONDS = 86_400.0
+_TRY_STORE_SECONDS = 5.0
 _NOTIFY_SECONDS = 1.0
 _LOOK_OUT_SECONDS = 15.0
 _AUDIT_SECONDS = 20.0
@@ -60,6 +61,7 @@ class Rounds:
             self._every("sweep_store", {"releases": _SWEEP_SECONDS}, self._service.upkeep.sweep)
         if self._service.audits.rules.plans:
             self._every("audit", {"audits": _AUDIT_SECONDS}, self._service.planned.look)
+        self._every("try_store", {"store": _TRY_STORE_SECONDS}, self.try_store)
         self._every("purge", {"transcripts": _PURGE_SECONDS}, self._purge)
         if self._service.outbox.channels:
             self._every("notify", {"outbox": _NOTIFY_SECONDS}, self._service.outbox.round)
@@ -145,6 +147,11 @@ class Rounds:
         if seconds != self._seconds[name]:
             self._seconds[name] = seconds
             self._scheduler.pace("tick", name, seconds)
+
+    async def try_store(self, _: str) -> None:
+        """Find out that a store takes changes again: until something happens nobody else would."""
+        if not self._service.store.writable:
+            self._service.store.try_writing()
 
     async def _purge(self, _: str) -> None:
         for site in self._service.sites.values():

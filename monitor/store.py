@@ -278,6 +278,14 @@ class Store(
         """Whether the last change was taken: what is locked or full can often be read all the same."""
         ...
 
+    def try_writing(self) -> None:
+        """Write what says nothing, to find out whether changes are taken again where nothing else has any to make.
+
+        Raises:
+            StoreUnavailable: None is taken.
+        """
+        ...
+
     def hold(self) -> None:
         """Take the store for this process until it ends.
 

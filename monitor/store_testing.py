@@ -22,8 +22,7 @@ from monitor.store import BreakerReset, Pause, Store
 
 __all__ = ["check_store"]
 
-_NOW = datetime(2026, 1, 1, tzinfo=UTC)
-_HOUR = timedelta(hours=1)
+_NOW, _HOUR = datetime(2026, 1, 1, tzinfo=UTC), timedelta(hours=1)
 
 
 def check_store(open_store: Callable[[], Store]) -> None:
@@ -48,6 +47,8 @@ def check_store(open_store: Callable[[], Store]) -> None:
             _refuses(StoreBusy, other.hold, "holding a store that is held")
     with closing(open_store()) as other:
         other.hold()
+        other.try_writing()
+        _require(other.writable, "what was just written to is writable")
 
 
 def _check_incidents(one: Store, other: Store) -> None:

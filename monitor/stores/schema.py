@@ -24,8 +24,9 @@ from sqlalchemy import (
 from monitor.stores.append_only import append_only
 
 __all__ = [
-    "AUDIT", "BASELINES", "BREAKER_RESETS", "CONDITIONS", "EPOCHS", "EVENTS", "HOLDERS", "INCIDENTS", "IN_AN_EPOCH",
-    "JUDGED", "LETTERS", "LIFTS", "LOOKS", "META", "ORDERS", "PAUSES", "PROBES", "RELEASES", "SPENDING", "VERSION",
+    "AUDIT", "BASELINES", "BREAKER_RESETS", "CONDITIONS", "EPOCHS", "EVENTS", "FILLER", "HOLDERS", "INCIDENTS",
+    "IN_AN_EPOCH", "JUDGED", "LETTERS", "LIFTS", "LOOKS", "META", "ORDERS", "PAUSES", "PROBES", "RELEASES", "SPENDING",
+    "VERSION",
 ]  # fmt: skip
 
 META = MetaData()
@@ -159,6 +160,8 @@ HOLDERS = Table(
     Column("pid", Integer, nullable=False),
 )  # fmt: skip
 """Daemons that took the store, in order; only the last one may write."""
+FILLER = Table("filler", META, Column("text", String, nullable=False))
+"""What a try at writing wrote, one row; it says nothing."""
 
 
 def _keep(table: Table, connection: Connection, **_: object) -> None:

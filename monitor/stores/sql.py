@@ -57,6 +57,10 @@ class SqlStore(
         """Whether the last change was taken."""
         return self._db.writable
 
+    def try_writing(self) -> None:
+        """Write what says nothing, to find out whether changes are taken again where nothing else has any to make."""
+        self._db.try_writing()
+
     def hold(self) -> None:
         """Take the store for this process until it ends, however it ends."""
         self._db.hold()

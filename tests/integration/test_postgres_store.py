@@ -59,6 +59,13 @@ def test_it_keeps_the_port(url: str) -> None:
     check_store(lambda: SqlStore(url))
 
 
+def test_a_try_at_writing_leaves_one_row_however_often(url: str) -> None:
+    with closing(SqlStore(url)) as store:
+        for _ in range(3):
+            store.try_writing()
+        assert store._db.look().rows["filler"] == 1
+
+
 def test_a_new_store_and_one_led_through_all_steps_are_the_same(postgres: PostgresHost, url: str) -> None:
     SqlStore(url).close()
     with closing(Database(postgres.new_database())) as led, led.writing() as db:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import subprocess
 import sys
@@ -15,7 +16,10 @@ import pytest
 
 from monitor.audit import AuditEntry, verify
 from monitor.errors import StoreError, StoreUnavailable
+from monitor.guard import Guard
+from monitor.schedule import Rounds
 from monitor.stores.sql import SqlStore
+from tests.fake_site import World
 from tests.unit.monitor.command_line import Alignd, called_in
 
 ENTRY = AuditEntry(at=datetime(2026, 1, 1, tzinfo=UTC), actor="ann", action="wrote", subject="t")
@@ -37,7 +41,13 @@ try:
 except StoreUnavailable as error:
     before = str(error)
     count = len(list(store.audit_chain()))
+try:
+    store.try_writing()
+except StoreUnavailable:
+    refused = True
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+store.try_writing()
+assert refused and store.writable
 store.append_audit(AuditEntry(at=datetime.now(UTC), actor="ann", action="wrote", subject="after"))
 store.close()
 print(kept, count, before, sep="\\n")
@@ -97,6 +107,27 @@ def test_a_daemon_whose_store_is_locked_is_not_held_up_by_each_change(
         store.append_audit(ENTRY)
         assert store.writable
         assert len(list(store.audit_chain())) == entries + 1
+
+
+async def test_a_daemon_finds_out_that_its_store_is_written_again_though_nothing_happens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("monitor.stores.sqlite._WAIT_SECONDS", 0)
+    service = World(folder=tmp_path).service()
+    await service.prepare()
+    guard = Guard(asyncio.Event())
+    rounds = Rounds(service, guard)
+    with locked(tmp_path / "s.db"):
+        with pytest.raises(StoreUnavailable):
+            service.store.append_audit(ENTRY)
+        assert not await guard("try_store", "store", rounds.try_store("store"))
+        assert not service.store.writable
+    before = list(service.store.audit_chain())
+    assert await guard("try_store", "store", rounds.try_store("store"))
+    assert service.store.writable
+    assert list(service.store.audit_chain()) == before
+    assert "store_back" in caplog.messages
+    await service.aclose()
 
 
 def test_a_command_on_a_locked_store_says_so_and_ends_with_4(
