@@ -28,8 +28,8 @@ T = TypeVar("T")
 
 
 def status(config: ConfigFile = CONFIG, *, as_json: AsJson = False) -> None:
-    """Show targets, estimates and incidents, as the store has them; works without the daemon."""
-    found = _asked(config, _status)
+    """Show targets, estimates and incidents as the store has them, and who serves; works without the daemon."""
+    found = with_service(load_settings(config), _status)
     if as_json:
         print(json.dumps(found, indent=2))
         return
@@ -87,9 +87,11 @@ def _reports(service: Service, incident: str, folder: Path) -> tuple[Path, ...]:
     return write_reports(found, service.sites[found.target], service.store, folder, at=service.clock())
 
 
-def _status(service: Service) -> dict[str, Any]:
+async def _status(service: Service) -> dict[str, Any]:
+    from monitor.looking import look_at_deployments
     from monitor.status import status_json
 
+    await look_at_deployments(service)
     return status_json(service)
 
 

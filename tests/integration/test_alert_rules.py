@@ -132,6 +132,9 @@ CASES: Mapping[str, Case] = {
     "AligndApprovalWaiting": Case(
         fires=state("AWAITING_APPROVAL", 1), silent=state("PROMOTING", 1), minutes=6, early=4,
     ),
+    "AligndQuarantined": Case(
+        fires=['alignd_target_quarantined{target="a"} 1'], silent=['alignd_target_quarantined{target="a"} 0'],
+    ),
     "AligndRemediationHeld": Case(
         fires=['alignd_remediation_wanted_since_timestamp_seconds{target="a"} 0'],
         silent=['alignd_remediation_wanted_since_timestamp_seconds{target="a"} 600'], minutes=1445,

@@ -51,6 +51,7 @@ RARE_ALERTS: Mapping[str, str] = {
     "AligndIncidentRetrying": "no step has failed",
     "AligndEscalated": "the incident is open",
     "AligndApprovalWaiting": "in mode observe there is no candidate to approve",
+    "AligndQuarantined": "the server is not alignd's to keep users from",
     "AligndRemediationHeld": HELD,
     "AligndBreakerOpen": "no repair has failed",
     "AligndJudgeFrozen": "the judge is as it was calibrated",
