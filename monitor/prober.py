@@ -20,6 +20,7 @@ from monitor.errors import LogFault, NotMeasured
 from monitor.fold import fold
 from monitor.incident import Incident, State
 from monitor.measure import log_entries, named_release
+from monitor.past import Past
 from monitor.pausing import pause_in_force, pause_words
 from monitor.policy import pace
 from monitor.probe_log import Epoch, LogEntry
@@ -73,6 +74,7 @@ class Prober:
         self.store = store
         self.clock = clock
         self.views: dict[str, View] = {name: View() for name in sites}
+        self.past = Past(store)
         self._watches: dict[str, tuple[Epoch, Watch]] = {}
         self._answers: dict[str, tuple[int, Mapping[Pair, bool]]] = {}
         self._servers: dict[str, str] = {}
@@ -225,8 +227,7 @@ class Prober:
         """Return a target's newest epoch and what its probes amount to; nothing where its log can't be read."""
         if name in self._watches:
             return self._watches[name]
-        epoch = self.store.latest_epoch(name)
-        if epoch is None:
+        if (epoch := self.past.epoch(name)) is None:
             return None
         try:
             return self._folded(name, epoch)
@@ -259,22 +260,22 @@ class Prober:
         """Return an epoch and its watch; the log is read once, for that takes seconds where it is long."""
         held = self._watches.get(name)
         if held is None or held[0].id != epoch.id:
+            self.past.forget(name)
             watch = fold(new_watch(self.sites[name].rates, epoch), self.store.entries(epoch))
             held = self._watches[name] = (epoch, watch)
         return held
 
     def unseen(self, name: str, why: str) -> None:
         """Note that a tick came to nothing."""
-        view = self.views[name]
-        self.views[name] = replace(
-            view, up=False, why=why, sweeps=view.sweeps + 1, sweeps_failed=view.sweeps_failed + 1
-        )
+        was = self.views[name]
+        self.views[name] = replace(was, up=False, why=why, sweeps=was.sweeps + 1, sweeps_failed=was.sweeps_failed + 1)
         log.warning("no_sweep", extra={"target": name, "why": why})
 
     def forget(self, name: str) -> None:
         """Drop what the store will give again: a target is measured in another way from now on, or not at all."""
         for held in (self._watches, self._answers, self._servers):
             held.pop(name, None)
+        self.past.forget(name)
 
     def urgency(self, name: str) -> float:
         """Return how urgently a target is to be probed, from 0 to 1."""

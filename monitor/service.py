@@ -199,8 +199,8 @@ class Service:
         held = self.prober.views[name]
         if held != View():
             return held
-        last = next(iter(self.store.sweeps(name, limit=1)), None)
-        return view_of(last, now=self.clock(), interval_seconds=self.sites[name].schedule.interval_seconds)
+        interval_seconds = self.sites[name].schedule.interval_seconds
+        return view_of(self.prober.past.sweep(name), now=self.clock(), interval_seconds=interval_seconds)
 
     def _answers(self, name: str) -> bool | None:
         """Say whether a target answers its probes; ``None`` where it was not asked yet."""

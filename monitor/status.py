@@ -204,7 +204,7 @@ def _needs_a_person(service: Service, name: str, opened: Incident | None, phase:
     """Whether only a person ends it: a frozen judge, a log that can't be read, a server, an incident, a breach."""
     if service.checks.frozen(name, again=False) or service.mending.given_up(name):
         return True
-    if service.watched(name) is None and service.store.latest_epoch(name):
+    if service.watched(name) is None and service.prober.past.epoch(name):
         return True
     return action_needed(opened) if opened else phase == Phase.BREACH
 
