@@ -13,7 +13,7 @@ from monitor.stores.database import Database
 from monitor.stores.rows import iso
 from monitor.stores.schema import AUDIT
 
-__all__ = ["SqlAuditBook", "put_down"]
+__all__ = ["SqlAuditBook", "chain_of", "put_down"]
 
 _ROWS = 2000
 """Read at a time from the whole log."""
@@ -44,10 +44,16 @@ class SqlAuditBook:
 
     def audit_chain(self) -> Iterator[SealedEntry]:
         """Read the whole log as it is at this moment, in order."""
-        query = select(AUDIT).order_by(AUDIT.c.seq).execution_options(yield_per=_ROWS)
-        with self._db.reading() as db, db.execute(query) as rows:
-            for row in rows:
-                yield _entry(row)
+        with self._db.reading() as db:
+            yield from chain_of(db)
+
+
+def chain_of(db: Connection) -> Iterator[SealedEntry]:
+    """Read the whole log within a transaction, in order."""
+    query = select(AUDIT).order_by(AUDIT.c.seq).execution_options(yield_per=_ROWS)
+    with db.execute(query) as rows:
+        for row in rows:
+            yield _entry(row)
 
 
 def put_down(db: Connection, *entries: AuditEntry) -> SealedEntry:

@@ -117,6 +117,13 @@ class Database:
             raise
         self.writable = True
 
+    @contextmanager
+    def filling(self) -> Iterator[Connection]:
+        """Begin the transaction that makes a store of what is empty yet."""
+        self._backend.prepare()
+        with self.writing() as db:
+            yield db
+
     def try_writing(self) -> None:
         """Write what says nothing, as much as a large change: a disk that is all but full refuses it, too.
 

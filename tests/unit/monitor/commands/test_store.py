@@ -1,4 +1,4 @@
-"""``alignd store check`` and ``upgrade``."""
+"""``alignd store check``, ``upgrade`` and ``copy``."""
 
 from __future__ import annotations
 
@@ -69,3 +69,37 @@ def test_a_damaged_page_is_found(file: Path, alignd: Alignd) -> None:
 def test_what_is_not_there_is_not_made(file: Path, alignd: Alignd) -> None:
     code, _, err = alignd("store", "check")
     assert (code, "no such file" in err, file.exists()) == (1, True, False)
+
+
+def test_a_store_is_copied_whole_and_once(file: Path, alignd: Alignd) -> None:
+    write_old_store(file)
+    assert alignd("store", "upgrade")[0] == 0
+    assert alignd("pause", "prod")[0] == 0
+    there = file.parent / "elsewhere" / "t.db"
+    code, out, _ = alignd("store", "copy", f"sqlite:///{there}")
+    assert code == 0
+    assert out.endswith(f"copied {file} to {there}; give the daemon that store.url now, and start it\n")
+    old, new = rows_of(file), rows_of(there)
+    *log, last = new.pop("audit")
+    assert (log, last[3:5]) == (old.pop("audit"), ("store_copied", str(there)))
+    assert (len(old.pop("holders")), new.pop("holders")) == (2, []), "who held it is not for the other one"
+    assert new.keys() == old.keys()
+    assert all(sorted(new[table], key=repr) == sorted(old[table], key=repr) for table in old)
+    code, _, err = alignd("store", "copy", f"sqlite:///{there}")
+    assert (code, "holds records already" in err) == (1, True)
+
+
+def test_no_copy_under_a_daemon_nor_of_nothing_nor_of_what_is_damaged(file: Path, alignd: Alignd) -> None:
+    there = file.with_name("t.db")
+    code, _, err = alignd("store", "copy", f"sqlite:///{there}")
+    assert (code, "no such file" in err, file.exists(), there.exists()) == (1, True, False, False)
+    held = Database(f"sqlite:///{file}")
+    held.hold()
+    code, _, err = alignd("store", "copy", f"sqlite:///{there}")
+    held.close()
+    assert (code, "another daemon" in err, there.exists()) == (2, True, False)
+    content = bytearray(file.read_bytes())
+    content[4096 * 2 : 4096 * 3] = b"\xff" * 4096
+    file.write_bytes(content)
+    code, _, err = alignd("store", "copy", f"sqlite:///{there}")
+    assert (code, "is damaged" in err or "malformed" in err, there.exists()) == (1, True, False)
