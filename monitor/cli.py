@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import secrets
+import signal
 import sys
 from importlib.resources import files
 from pathlib import Path
@@ -168,11 +169,13 @@ def config_show(config: ConfigFile = _CONFIG) -> None:
 @app.command()
 def run(config: ConfigFile = _CONFIG) -> None:
     """Run the daemon until SIGTERM or Ctrl-C."""
+    hung_up = asyncio.Event()
+    signal.signal(signal.SIGHUP, lambda *_: hung_up.set())  # what changes from here on is read when the daemon is up
     settings = load_settings(config)
     settings.stretch_keys()  # before anything else takes memory: it needs 16 MB for a moment, which make the peak
     daemon = importlib.import_module("monitor.daemon")
     daemon.log_to_stderr()
-    asyncio.run(daemon.run(settings, read=lambda: load_settings(config)))
+    asyncio.run(daemon.run(settings, read=lambda: load_settings(config), hung_up=hung_up))
 
 
 app.command()(probe)

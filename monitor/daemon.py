@@ -60,12 +60,13 @@ def log_to_stderr() -> None:
     log.setLevel(logging.INFO)
 
 
-async def run(settings: Settings, *, read: Callable[[], Settings]) -> None:
+async def run(settings: Settings, *, read: Callable[[], Settings], hung_up: asyncio.Event) -> None:
     """Watch until SIGTERM or SIGINT; a step on its way is cancelled and done anew at the next start.
 
     Args:
         settings: The configuration.
         read: Reads it anew, at each SIGHUP.
+        hung_up: Set where a SIGHUP came while the daemon was still starting.
 
     Raises:
         StoreBusy: Another daemon runs on the store, or took it over meanwhile.
@@ -79,6 +80,7 @@ async def run(settings: Settings, *, read: Callable[[], Settings]) -> None:
         loop = asyncio.get_running_loop()
         for sig in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(sig, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, hung_up.set)
         listener = _listen(settings.listen)
         await service.prepare()
         guard = Guard(stop)
@@ -95,7 +97,7 @@ async def run(settings: Settings, *, read: Callable[[], Settings]) -> None:
         rounds.start()
         _put_down(service, "daemon_started", {"version": __version__, "settings": digest_of(settings)})
         reloader = Reloader(service, rounds, settings, read, partial(renew_certificate, server))
-        reloading = asyncio.create_task(_reload_on_hangup(reloader, guard))
+        reloading = asyncio.create_task(_reload_on_hangup(reloader, guard, hung_up))
         where = f"{settings.listen.host}:{settings.listen.port}"
         log.info("started", extra={"version": __version__, "listen": where, "targets": list(service.sites)})
         await stop.wait()
@@ -120,13 +122,11 @@ def _put_down(service: Service, action: str, details: Mapping[str, str]) -> None
     )
 
 
-async def _reload_on_hangup(reloader: Reloader, guard: Guard) -> None:
+async def _reload_on_hangup(reloader: Reloader, guard: Guard, hung_up: asyncio.Event) -> None:
     """Reload at each SIGHUP; those that come meanwhile are one more."""
-    asked = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
     while True:
-        await asked.wait()
-        asked.clear()
+        await hung_up.wait()
+        hung_up.clear()
 
         async def reload() -> None:
             if await reloader.reload():

@@ -105,6 +105,30 @@ def test_a_reload_swaps_all_or_nothing(server: NullServer, tmp_path: Path) -> No
     assert not faults
 
 
+def heeds_hangups(process: int) -> bool:
+    """Whether a process has said what a SIGHUP is to do."""
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines())
+    return bool((int(status["SigIgn"], 16) | int(status["SigCgt"], 16)) >> (signal.SIGHUP - 1) & 1)
+
+
+def test_a_hangup_during_the_start_is_heeded_when_the_daemon_is_up(server: NullServer, tmp_path: Path) -> None:
+    write(tmp_path, free_port(), target(server, "one"))
+    running = daemon(tmp_path)
+    log = tmp_path / "log"
+    try:
+        while running.poll() is None and not heeds_hangups(running.pid):
+            time.sleep(0.001)
+        assert '"started"' not in log.read_text()
+        while running.poll() is None and '"started"' not in log.read_text():
+            running.send_signal(signal.SIGHUP)
+            time.sleep(0.05)
+        assert logged(tmp_path, "config_reloaded")
+    finally:
+        running.send_signal(signal.SIGTERM)
+        code = running.wait(20)
+    assert code == 0
+
+
 def test_a_renewed_certificate_is_taken_even_where_the_configuration_is_refused(
     server: NullServer, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ def test_check_refuses_options_that_a_recipe_refuses(alignd: Alignd, tmp_path: P
 async def test_the_daemon_does_not_start_with_them(alignd: Alignd, tmp_path: Path) -> None:
     config = configure(tmp_path, "[{plugin: low-rank-sft, options: {task_prompts: none.txt}}]")
     with pytest.raises(ConfigError, match=r"recipes\[0\]: recipe low-rank-sft .*: .*none.txt can't be read"):
-        await daemon.run(load_settings(config), read=lambda: load_settings(config))
+        await daemon.run(load_settings(config), read=lambda: load_settings(config), hung_up=asyncio.Event())
 
 
 @pytest.mark.usefixtures("without_torch")
