@@ -15,12 +15,12 @@ from monitor.policy import pace
 from monitor.quarantine import Lift
 from monitor.service import Service
 from monitor.site import Site
-from monitor.store import KnownRelease, Pause, SweepSummary
+from monitor.store import KnownRelease, Pause, Store, SweepSummary
 from monitor.view import View
 from monitor.watch import Phase
 from probes.statistics.confidence import clopper_pearson
 
-__all__ = ["incident_json", "status_json", "targets_json", "verdict_json"]
+__all__ = ["incident_json", "listed_incidents", "status_json", "targets_json", "verdict_json"]
 
 _OF_A_RELEASE = tuple(f.name for f in fields(KnownRelease))
 
@@ -70,7 +70,7 @@ def status_json(service: Service, *, series: int = 200) -> dict[str, Any]:
         "notifications": service.outbox.to_json(),
         "schedule": service.timing.to_json(stored.now),
         "configuration": service.configuration.to_json(),
-        "incidents": [incident_json(i, stored.now) for i in service.store.incidents()],
+        "incidents": [incident_json(i, stored.now) for i in listed_incidents(service.store)],
     }
 
 
@@ -78,6 +78,12 @@ def targets_json(service: Service, names: Iterable[str], *, series: int = 0) -> 
     """Say everything about these targets, with so many sweeps of each."""
     stored = _stored(service)
     return [_target(service, name, stored, series) for name in names]
+
+
+def listed_incidents(store: Store, *, target: str = "", limit: int = 100) -> tuple[Incident, ...]:
+    """List so many of the newest incidents, then what is open beside them: that is older."""
+    found = (*store.incidents(target=target, limit=limit), *store.incidents(target=target, open_only=True))
+    return tuple({i.id: i for i in found}.values())
 
 
 def incident_json(incident: Incident, now: datetime) -> dict[str, Any]:

@@ -60,8 +60,10 @@ class IncidentStore(Protocol):
         """
         ...
 
-    def incidents(self, *, target: str = "", open_only: bool = False, limit: int = 100) -> tuple[Incident, ...]:
-        """List incidents, newest first."""
+    def incidents(
+        self, *, target: str = "", open_only: bool = False, limit: int | None = None
+    ) -> tuple[Incident, ...]:
+        """List incidents, newest first; all of them where no limit is given."""
         ...
 
     def newest_incidents(self) -> Mapping[str, Incident]:
@@ -76,9 +78,7 @@ class IncidentStore(Protocol):
 class ProbeLog(Protocol):
     """Every probe that was sent, append-only, and the epochs they belong to."""
 
-    def epoch(
-        self, target: str, release: str, key: str, at: datetime, *, baseline: Baseline | None = None
-    ) -> Epoch:
+    def epoch(self, target: str, release: str, key: str, at: datetime, *, baseline: Baseline | None = None) -> Epoch:
         """Return the target's present epoch, begun now with this baseline where release or key changed."""
         ...
 

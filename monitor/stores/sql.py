@@ -108,7 +108,9 @@ class SqlStore(
             _add_events(db, saved, known=known or 0, by=done.by if done else DAEMON)
         return saved
 
-    def incidents(self, *, target: str = "", open_only: bool = False, limit: int = 100) -> tuple[Incident, ...]:
+    def incidents(
+        self, *, target: str = "", open_only: bool = False, limit: int | None = None
+    ) -> tuple[Incident, ...]:
         """List incidents, newest first."""
         query = select(INCIDENTS.c.body).order_by(INCIDENTS.c.opened_at.desc()).limit(limit)
         if target:

@@ -37,7 +37,7 @@ class IncidentsQuery(Asked):
 
     target: str = Field(default="", max_length=60, description="Of this target only.")
     open: bool = Field(default=False, description="Only those that have not ended.")
-    limit: int = Field(default=50, ge=1, le=200, description="At most so many.")
+    limit: int = Field(default=50, ge=1, le=200, description="At most so many, and whatever else is open.")
 
 
 class VerdictQuery(Asked):
@@ -117,7 +117,7 @@ def _add_reads(router: APIRouter, service: Service, views: Views) -> None:
 
     @router.get("/incidents", **asks(Scope.READ, 404))
     async def list_incidents(asked: Annotated[IncidentsQuery, Query()]) -> models.Incidents:
-        """List incidents, newest first."""
+        """List incidents, newest first, and all open ones among them."""
         return views.incidents(target=asked.target, open_only=asked.open, limit=asked.limit)
 
     @router.get("/incidents/{incident}", **asks(Scope.READ, 404))

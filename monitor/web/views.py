@@ -13,7 +13,7 @@ from monitor.ordering import why_not
 from monitor.pausing import in_force, pause_words
 from monitor.policy import Order
 from monitor.service import Service
-from monitor.status import incident_json, targets_json
+from monitor.status import incident_json, listed_incidents, targets_json
 from monitor.store import KnownRelease, Pause
 from monitor.watch import new_watch
 from monitor.web import models
@@ -102,14 +102,17 @@ class Views:
         )  # fmt: skip
 
     def incidents(self, *, target: str, open_only: bool, limit: int) -> models.Incidents:
-        """List incidents, newest first.
+        """List incidents, newest first, and all open ones among them.
 
         Raises:
             Problem: There is no such target.
         """
         if target:
             self.require(target)
-        found = self._service.store.incidents(target=target, open_only=open_only, limit=limit)
+        if open_only:
+            found = self._service.store.incidents(target=target, open_only=True)
+        else:
+            found = listed_incidents(self._service.store, target=target, limit=limit)
         return models.Incidents(incidents=tuple(models.Incident.model_validate(self._incident(i)) for i in found))
 
     def incident(self, name: str) -> models.IncidentDetail:

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, event
 
 from monitor.incident import IncidentId, Outcome, Wait, advance, noted, open_incident
 from monitor.service import Service
-from monitor.status import incident_json, status_json
+from monitor.status import incident_json, listed_incidents, status_json
 from monitor.stores.sql import SqlStore
 from probes.probe import Probe
 from probes.target import Completion
@@ -61,7 +61,6 @@ async def test_a_watch_is_worked_out_once(tmp_path: Path) -> None:
 
 
 async def test_every_target_s_incident_is_told_however_many_there_are(tmp_path: Path) -> None:
-    """The list of incidents has an end; what is said of each target has none."""
     service = await fleet(tmp_path, 1)
     at = service.clock()
     service.store.create(open_incident(
@@ -73,7 +72,7 @@ async def test_every_target_s_incident_is_told_however_many_there_are(tmp_path: 
             incident=IncidentId(f"of-{i}"), target=f"other-{i}", release="r", recipes=(), now=later, note="n"
         ))  # fmt: skip
     said = status_json(service)
-    assert len(said["incidents"]) == 100
+    assert len(said["incidents"]) == 121
     (target,) = said["targets"]
     assert (target["incident"], target["incidents"]) == ("first", {"DETECTED": 1})
     assert target["newest_incident"]["state"] == "DETECTED"
@@ -137,3 +136,20 @@ def test_a_person_is_needed_where_the_event_says_so_and_not_where_its_words_do(
     said = incident_json(waiting, at)
     assert (said["action_needed"], said["events"][-1]["waits_for"]) == (needed, waits_for)
     assert not incident_json(advance(waiting, Outcome.CLEARED, now=at, note="over"), at)["action_needed"]
+
+
+async def test_what_is_open_is_listed_however_many_newer_ones_there_are(tmp_path: Path) -> None:
+    service = await fleet(tmp_path, 1)
+    opened = open_incident(
+        incident=IncidentId("old"), target="t0", release="r", recipes=(), now=Clock()(), note="evidence"
+    )
+    service.store.create(opened)
+    for i in range(101):
+        at = opened.opened_at + timedelta(minutes=i + 1)
+        later = replace(opened, id=IncidentId(f"i{i}"), target="u", opened_at=at)
+        service.store.create(later)
+        service.store.save(advance(later, Outcome.CLEARED, now=at, note="cleared"))
+    found = [i["id"] for i in status_json(service, series=0)["incidents"]]
+    assert found == [*(f"i{i}" for i in range(100, 0, -1)), "old"]
+    assert [i.id for i in listed_incidents(service.store, target="t0", limit=1)] == ["old"]
+    await service.aclose()

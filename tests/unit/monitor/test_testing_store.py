@@ -54,7 +54,9 @@ class DropsFirst(SqlStore):
 class OldestFirst(SqlStore):
     """Lists incidents in the wrong order."""
 
-    def incidents(self, *, target: str = "", open_only: bool = False, limit: int = 100) -> tuple[Incident, ...]:
+    def incidents(
+        self, *, target: str = "", open_only: bool = False, limit: int | None = None
+    ) -> tuple[Incident, ...]:
         return SqlStore.incidents(self, target=target, open_only=open_only, limit=limit)[::-1]
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from deploy.testing import FakeDeployer
+from monitor.incident import IncidentId
 from monitor.policy import Mode
 from tests.fake_site import World
 from tests.web_site import Api, opened
@@ -77,6 +79,14 @@ async def test_incidents(api: Api) -> None:
     assert {k: alone[k] for k in found} == found
     assert alone["orders"] == ["abort", "roll_back"]
     assert alone["events"][0]["state"] == "DETECTED"
+
+
+@pytest.mark.parametrize("asked", ["", "open=true&"])
+async def test_no_limit_hides_an_open_incident(api: Api, asked: str) -> None:
+    later = api.incident.opened_at + timedelta(minutes=1)
+    api.service.store.create(replace(api.incident, id=IncidentId("later"), target="other", opened_at=later))
+    found = (await get(api, f"/incidents?{asked}limit=1"))["incidents"]
+    assert [i["id"] for i in found] == ["later", api.incident.id]
 
 
 async def test_the_plan_says_what_follows_and_no_options(api: Api) -> None:
