@@ -9,7 +9,7 @@ from datetime import datetime
 from monitor.errors import ConfigError, OpenIncident
 from monitor.incident import Incident, IncidentId, open_incident, with_facts
 from monitor.outbox import Outbox
-from monitor.policy import may_open
+from monitor.policy import left_to_a_person
 from monitor.probe_log import Epoch
 from monitor.site import Site
 from monitor.store import Store
@@ -37,7 +37,7 @@ class Opening:
     def on_evidence(self, site: Site, release: str, watch: Watch) -> None:
         """Open an incident of a breach, unless a person has it already."""
         previous = next(iter(self._store.incidents(target=site.name, limit=1)), None)
-        if may_open(previous, release, healthy_since=watch.healthy_since):
+        if not self.left_to_a_person(previous, release, watch):
             name = IncidentId(f"{site.name}-{self._clock():%Y%m%d-%H%M%S}")
             self._open(site, release, watch, incident=name, note=watch.told(release))
 
@@ -55,12 +55,18 @@ class Opening:
         if current is None:
             raise ConfigError(f"target {name} was not probed yet: there is no release to hold an incident against")
         epoch, watch = current
-        if not may_open(previous, epoch.release, healthy_since=watch.healthy_since):
+        if self.left_to_a_person(previous, epoch.release, watch):
             raise ConfigError(f"target {name}: the last incident of {epoch.release} was escalated; a person goes on")
         site, note = self._sites[name], f"{by} asked for it"
         if not self._open(site, epoch.release, watch, incident=incident, note=note, repair=repair):
             raise ConfigError(f"target {name} has an open incident")
         return self._store.load(incident)
+
+    def left_to_a_person(self, previous: Incident | None, release: str, watch: Watch) -> bool:
+        """Whether a target's last incident leaves this release to a person still: no other one was served since."""
+        if previous is None or not left_to_a_person(previous, release, healthy_since=watch.healthy_since):
+            return False
+        return not self._store.others_since(previous.target, release, previous.events[-1].at)
 
     def _open(
         self, site: Site, release: str, watch: Watch, *, incident: IncidentId, note: str, repair: bool = True

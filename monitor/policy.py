@@ -19,8 +19,8 @@ __all__ = [
     "due",
     "expired",
     "hopeless",
+    "left_to_a_person",
     "may_mend",
-    "may_open",
     "outcome_of",
     "pace",
     "waits_for_person",
@@ -156,16 +156,15 @@ def outcome_of(order: Order, state: State) -> Outcome | None:
     return Outcome.SUCCESS if state is State.AWAITING_APPROVAL else None
 
 
-def may_open(previous: Incident | None, release: str, *, healthy_since: bool) -> bool:
-    """Whether a breach of this release may open an incident.
+def left_to_a_person(previous: Incident, release: str, *, healthy_since: bool) -> bool:
+    """Whether a breach of this release opens no incident, for its last one was escalated: it is a person's business.
 
-    A release whose incident was escalated is a person's business: the daemon does not try again by itself until
-    another release is served, or this one was found healthy since.
+    The daemon does not try again by itself until another release was served, or this one was found healthy since.
 
     Args:
         healthy_since: Whether the release was found healthy after the previous incident ended.
     """
-    return healthy_since or previous is None or previous.state is not State.ESCALATED or previous.release != release
+    return previous.state is State.ESCALATED and previous.release == release and not healthy_since
 
 
 def may_mend(mode: Mode, *, tries: int, last: datetime | None, now: datetime) -> bool:

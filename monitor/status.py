@@ -12,12 +12,13 @@ from monitor.explaining import headline
 from monitor.incident import Incident, State, Wait, seconds_by_state
 from monitor.pausing import in_force, pause_words
 from monitor.policy import pace
+from monitor.probe_log import Epoch
 from monitor.quarantine import Lift
 from monitor.service import Service
 from monitor.site import Site
 from monitor.store import KnownRelease, Pause, Store, SweepSummary
 from monitor.view import View
-from monitor.watch import Phase
+from monitor.watch import Phase, Watch
 from probes.statistics.confidence import clopper_pearson
 
 __all__ = ["incident_json", "listed_incidents", "status_json", "targets_json", "verdict_json"]
@@ -173,6 +174,7 @@ def _target(service: Service, name: str, stored: _Stored, series: int) -> dict[s
         "breaker": stored.breakers[name],
         "incidents": stored.counts.get(name, {}),
         "newest_incident": _newest(newest, stored.now) if newest else None,
+        "left_to_a_person": _left_to_a_person(service, newest, current),
         "action_needed": _needs_a_person(service, name, opened, figures["phase"]),
         "activity": {"stage": doing.stage, "share": doing.share, "since": doing.since.isoformat()} if doing else None,
         "releases": [_release(k) for k in known],
@@ -204,6 +206,13 @@ def _newest(incident: Incident, now: datetime) -> dict[str, Any]:
 
 def _release(known: KnownRelease) -> dict[str, Any]:
     return {name: getattr(known, name) for name in _OF_A_RELEASE} | {"marked_at": known.marked_at.isoformat()}
+
+
+def _left_to_a_person(service: Service, newest: Incident | None, current: tuple[Epoch, Watch] | None) -> str:
+    """Name the escalated incident for which a breach of what is served opens no other; empty where it opens one."""
+    if newest and current and service.opening.left_to_a_person(newest, current[0].release, current[1]):
+        return newest.id
+    return ""
 
 
 def _needs_a_person(service: Service, name: str, opened: Incident | None, phase: str) -> bool:

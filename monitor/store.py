@@ -90,6 +90,10 @@ class ProbeLog(Protocol):
         """Return the epoch of this id."""
         ...
 
+    def others_since(self, target: str, release: str, at: datetime) -> bool:
+        """Tell whether another release began to be watched after a moment."""
+        ...
+
     def append(self, target: str, entries: Sequence[LogEntry]) -> None:
         """Add the probes of a sweep, in order, in one transaction."""
         ...

@@ -82,9 +82,8 @@ def _check_incidents(one: Store, other: Store) -> None:
         _same([i.id for i in found], ids, what)
     newest = {target: incident.id for target, incident in other.newest_incidents().items()}
     _same(newest, {"t": "i2", "u": "i3"}, "each target's newest incident")
-    ended = {one.load("i1").state.value: 1, "DETECTED": 1}
-    _same({t: dict(n) for t, n in other.incident_counts().items()}, {"t": ended, "u": {"DETECTED": 1}},
-          "incidents are counted by target and state")  # fmt: skip
+    counts = {"t": {one.load("i1").state.value: 1, "DETECTED": 1}, "u": {"DETECTED": 1}}
+    _same({t: dict(n) for t, n in other.incident_counts().items()}, counts, "incidents by target and state")
 
 
 def _check_log(one: Store, other: Store) -> None:
@@ -93,6 +92,7 @@ def _check_log(one: Store, other: Store) -> None:
     _same(other.epoch("t", "r1", "k", _NOW + _HOUR), first, "an epoch goes on while nothing changes")
     second, third = one.epoch("t", "r2", "k", _NOW), one.epoch("t", "r2", "k2", _NOW)
     back = one.epoch("t", "r1", "k", _NOW + _HOUR)
+    _same([one.others_since("t", r, _NOW) for r in ("r1", "r2")], [False, True], "whether others were watched since")
     _same(len({first.id, second.id, third.id, back.id}), 4, "another release or key, or going back, is a new epoch")
     _same(back, Epoch(id=back.id, target="t", release="r1", key="k", started_at=_NOW + _HOUR), "an epoch")
     _same(other.latest_epoch("t"), back, "the newest epoch")

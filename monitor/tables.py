@@ -142,5 +142,7 @@ def _news(target: Mapping[str, Any]) -> Sequence[str]:
         said.append(f"tripwire: {wire['why']}")
     if evidence and target["phase"] != "idle":
         found, breach = amount(evidence["log"]), amount(evidence["log_breach"])
-        said.append(f"{target['phase']}: the evidence of drift is {found}, an incident opens at {breach}")
+        left = target["left_to_a_person"]
+        opens = f"left to a person since incident {left} was escalated" if left else f"an incident opens at {breach}"
+        said.append(f"{target['phase']}: the evidence of drift is {found}, {opens}")
     return [line for line in dict.fromkeys(said) if line not in _NO_NEWS]

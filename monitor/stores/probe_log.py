@@ -60,6 +60,13 @@ class SqlProbeLog:
             row = db.execute(query).first()
         return _epoch(row) if row else None
 
+    def others_since(self, target: str, release: str, at: datetime) -> bool:
+        """Tell whether another release began to be watched after a moment."""
+        e = EPOCHS.c
+        query = select(e.id).where(e.target == target, e.release != release, e.started_at > iso(at)).limit(1)
+        with self._db.reading() as db:
+            return db.scalar(query) is not None
+
     def append(self, target: str, entries: Sequence[LogEntry]) -> None:
         """Add the probes of a sweep."""
         rows = [

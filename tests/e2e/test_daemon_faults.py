@@ -24,6 +24,7 @@ from monitor.policy import Containment, Mode, Order
 from monitor.schedule import Rounds
 from monitor.service import Service
 from monitor.status import status_json
+from monitor.tables import status_tables
 from tests.e2e.test_daemon_fake import breach, carry_on
 from tests.fake_site import GOOD, Ways, World
 
@@ -43,6 +44,24 @@ async def test_an_escalated_release_that_was_healthy_since_is_no_longer_left_alo
     assert not status_json(service)["targets"][0]["action_needed"]
     assert len(service.store.incidents()) == 1
     world.ways = plain  # type: ignore[method-assign]
+    assert (await breach_again(service)).id != first.id
+    await service.aclose()
+
+
+async def test_an_escalated_release_that_is_put_back_after_another_one_is_no_longer_left_alone(tmp_path: Path) -> None:
+    world = World(folder=tmp_path, recipes={"a": Ways(asr=0.9)}, containment=Containment.HOLD)
+    service = world.service()
+    first = await carry_on(world, service, await breach(world, service))
+    for _ in range(5):
+        await service.tick("prod")
+    (target,) = status_json(service)["targets"]
+    assert (first.state, target["left_to_a_person"]) == (State.ESCALATED, first.id)
+    assert f"left to a person since incident {first.id}" in " ".join(map(str, status_tables(status_json(service))))
+    await world.deployer.promote(world.good)
+    world.clock.now += timedelta(minutes=1)
+    await service.tick("prod")
+    assert not status_json(service)["targets"][0]["left_to_a_person"]
+    await world.deployer.promote(world.drifted)
     assert (await breach_again(service)).id != first.id
     await service.aclose()
 

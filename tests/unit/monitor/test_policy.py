@@ -15,7 +15,7 @@ from monitor.policy import (
     due,
     expired,
     hopeless,
-    may_open,
+    left_to_a_person,
     outcome_of,
     pace,
     waits_for_person,
@@ -91,11 +91,10 @@ def test_orders(state: State) -> None:
 
 def test_an_escalated_release_is_left_to_people() -> None:
     escalated = incident(State.ESCALATED)
-    assert not may_open(escalated, "r", healthy_since=False)
-    assert may_open(escalated, "r", healthy_since=True), "it was healthy since"
-    assert may_open(escalated, "other", healthy_since=False)
-    assert may_open(incident(State.RECOVERED), "r", healthy_since=False)
-    assert may_open(None, "r", healthy_since=False)
+    assert left_to_a_person(escalated, "r", healthy_since=False)
+    assert not left_to_a_person(escalated, "r", healthy_since=True), "it was healthy since"
+    assert not left_to_a_person(escalated, "other", healthy_since=False)
+    assert not left_to_a_person(incident(State.RECOVERED), "r", healthy_since=False)
 
 
 def test_the_probe_rate_rises_with_the_evidence() -> None:

@@ -120,7 +120,7 @@ def test_a_frozen_judge_and_a_tripped_wire_are_told() -> None:
     quiet = {
         "name": "prod", "mode": "observe", "release": "r", "verdict": "safe", "asr": None, "last_known_good": "",
         "incident": None, "why": "", "paused": "", "frozen": "", "check_failed": "", "tripwire": None, "phase": "idle",
-        "evidence": None, "quarantine": None, "next_sweep_at": None, "newest_sweep": None,
+        "evidence": None, "quarantine": None, "left_to_a_person": "", "next_sweep_at": None, "newest_sweep": None,
         "releases": [], "rails": [], "held_since": None, "breaker": {"failures": 0, "open": False, "reset": None},
     }  # fmt: skip
     wire = {"tripped": True, "off": False, "why": "they moved"}
