@@ -1,7 +1,8 @@
 """Alerts as Alertmanager and Grafana deliver them, and what each comes to. Pure.
 
 A delivery may come twice, late, or in the wrong order. An alert is known by its group and fingerprint, and one of its
-occurrences by when it started: each occurrence is acted on once at most, and never after it was resolved.
+occurrences by when it started: each occurrence is acted on once at most, and never after it was resolved. One that was
+refused is decided anew when it comes again.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal
 
@@ -18,6 +19,10 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from monitor.hook_settings import AlertRule
 
 __all__ = ["Alert", "Delivery", "Fate", "Seen", "fate_of", "key_of", "rule_for", "seen_after"]
+
+_AHEAD_MAX = timedelta(minutes=5)
+"""How far a sender's clock may be ahead. An occurrence of a far day would make every real one an older one."""
+
 
 class Alert(BaseModel):
     """One alert of a delivery; what is not named here is not looked at."""
@@ -43,7 +48,7 @@ class Delivery(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """The newest occurrence of an alert that was seen."""
+    """The newest occurrence of an alert that was acted on or is over."""
 
     starts_at: datetime
     resolved: bool
@@ -52,14 +57,17 @@ class Seen:
 class Fate(StrEnum):
     """What is made of an alert."""
 
-    ACT = "act"
+    ACT = "acted"
+    """It is to be acted on."""
     UNMATCHED = "unmatched"
     """No rule is about it."""
     RESOLVED = "resolved"
     """It is over: it says so, or said so before."""
     DUPLICATE = "duplicate"
     OLDER = "older"
-    """A newer occurrence was seen."""
+    """A newer occurrence was acted on, or is over."""
+    AHEAD = "ahead"
+    """It has yet to start."""
 
 
 def key_of(group: str, alert: Alert) -> str:
@@ -72,12 +80,14 @@ def rule_for(alert: Alert, rules: Sequence[AlertRule]) -> AlertRule | None:
     return next((r for r in rules if all(alert.labels.get(k) == v for k, v in r.match.items())), None)
 
 
-def fate_of(alert: Alert, rule: AlertRule | None, seen: Seen | None) -> Fate:
+def fate_of(alert: Alert, rule: AlertRule | None, seen: Seen | None, *, now: datetime) -> Fate:
     """Decide what is made of an alert.
 
     Args:
-        seen: The newest occurrence of it that was seen before.
+        seen: The newest occurrence of it that was acted on or is over.
     """
+    if alert.startsAt > now + _AHEAD_MAX:
+        return Fate.AHEAD
     if seen and alert.startsAt < seen.starts_at:
         return Fate.OLDER
     if alert.status == "resolved" or (seen and seen.resolved and alert.startsAt == seen.starts_at):
@@ -88,7 +98,7 @@ def fate_of(alert: Alert, rule: AlertRule | None, seen: Seen | None) -> Fate:
 
 
 def seen_after(alert: Alert, seen: Seen | None) -> Seen:
-    """Return what is known of an alert once this was dealt with."""
+    """Return what is known of an alert once this was acted on, or is over."""
     if seen and alert.startsAt < seen.starts_at:
         return seen
     over = alert.status == "resolved" or bool(seen and seen.resolved and alert.startsAt == seen.starts_at)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -28,7 +29,8 @@ __all__ = ["make_hook_router"]
 
 log = logging.getLogger("alignd")
 
-_TAKEN = "alert_taken"
+_TAKEN, _REFUSED = "alert_taken", "alert_refused"
+"""Actions of the audit log: what was taken is not acted on again, what was refused is decided anew."""
 
 
 class FlaggerCall(BaseModel):
@@ -60,7 +62,7 @@ def _add_alertmanager(router: APIRouter, alerts: _Alerts) -> None:
 
 
 class _Alerts:
-    """Acts on alerts, each occurrence once; what was seen stands in the audit log, and outlives the process."""
+    """Acts on alerts, each occurrence once; what was taken stands in the audit log, and outlives the process."""
 
     def __init__(self, service: Service, settings: AlertmanagerSettings, sweep: Sweeper) -> None:
         self._service = service
@@ -69,17 +71,22 @@ class _Alerts:
 
     def take(self, group: str, alert: Alert, *, by: str) -> models.AlertTaken:
         """Do what an alert asks for, where it is new, and say what was made of it."""
-        key = key_of(group, alert)
+        key, now = key_of(group, alert), self._service.clock()
         seen, rule = self._seen(key), rule_for(alert, self._settings.rules)
-        fate, why, incident = fate_of(alert, rule, seen), "", ""
+        fate, why, incident = fate_of(alert, rule, seen, now=now), "", ""
         target = (rule.target or alert.labels.get(rule.target_label, "")) if rule else ""
         if fate is Fate.ACT and rule:
             why, incident = self._act(rule, target, alert, key, by=by)
-        outcome = models.AlertOutcome.REFUSED if why else models.AlertOutcome.ACTED
-        if fate is not Fate.ACT:
-            outcome = models.AlertOutcome(fate.value)
-        if (after := seen_after(alert, seen)) != seen:
-            self._put(key, after, {"outcome": outcome.value, "target": target[:60], "incident": incident}, by=by)
+        elif fate is Fate.AHEAD:
+            why = f"startsAt {alert.startsAt.isoformat()} is in the future: it is {now.isoformat()}; set the clocks"
+        outcome = models.AlertOutcome.REFUSED if why else models.AlertOutcome(fate.value)
+        more: dict[str, str | bool] = {"outcome": outcome.value, "target": target[:60], "incident": incident}
+        if outcome in {models.AlertOutcome.REFUSED, models.AlertOutcome.UNMATCHED}:
+            self._put(_REFUSED, key, {**more, "why": why}, by=by)
+        elif (after := seen_after(alert, seen)) != seen:
+            self._put(
+                _TAKEN, key, {"starts_at": after.starts_at.isoformat(), "resolved": after.resolved, **more}, by=by
+            )
         return models.AlertTaken(
             fingerprint=alert.fingerprint, outcome=outcome, target=target, incident=incident or None, why=why
         )
@@ -91,11 +98,10 @@ class _Alerts:
         details = json.loads(newest[0].details)
         return Seen(starts_at=datetime.fromisoformat(details["starts_at"]), resolved=details["resolved"])
 
-    def _put(self, key: str, seen: Seen, more: dict[str, str], *, by: str) -> None:
-        details = {"starts_at": seen.starts_at.isoformat(), "resolved": seen.resolved, **more}
-        log.info(_TAKEN, extra={"alert": key, "by": by, **details})
+    def _put(self, action: str, key: str, details: Mapping[str, str | bool], *, by: str) -> None:
+        log.info(action, extra={"alert": key, "by": by, **details})
         self._service.store.append_audit(
-            AuditEntry(at=self._service.clock(), actor=by, action=_TAKEN, subject=key, details=details)
+            AuditEntry(at=self._service.clock(), actor=by, action=action, subject=key, details=dict(details))
         )
 
     def _act(self, rule: AlertRule, target: str, alert: Alert, key: str, *, by: str) -> tuple[str, str]:

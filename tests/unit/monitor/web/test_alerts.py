@@ -13,6 +13,7 @@ from monitor.hook_settings import AlertRule
 from monitor.web.alerts import Alert, Delivery, Fate, Seen, fate_of, key_of, rule_for, seen_after
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+LATER = NOW + timedelta(hours=9)
 RULE = AlertRule()
 
 
@@ -35,8 +36,8 @@ def alert(status: str = "firing", hours: int = 0, **labels: str) -> Alert:
     ],
 )
 def test_each_occurrence_is_acted_on_once(came: Alert, seen: Seen | None, fate: Fate) -> None:
-    assert fate_of(came, RULE, seen) is fate
-    assert fate_of(came, None, seen) is (Fate.UNMATCHED if fate is Fate.ACT else fate)
+    assert fate_of(came, RULE, seen, now=LATER) is fate
+    assert fate_of(came, None, seen, now=LATER) is (Fate.UNMATCHED if fate is Fate.ACT else fate)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["firing", "resolved"]), st.integers(0, 3)), max_size=30))
@@ -46,13 +47,19 @@ def test_in_whatever_order_they_come(came: list[tuple[str, int]]) -> None:
     over: set[int] = set()
     for status, hours in came:
         one = alert(status, hours)
-        if fate_of(one, RULE, seen) is Fate.ACT:
+        if fate_of(one, RULE, seen, now=LATER) is Fate.ACT:
             acted.append(hours)
             assert hours not in over
         if status == "resolved":
             over.add(hours)
         seen = seen_after(one, seen)
     assert acted == sorted(set(acted)), "each once, and never an older one"
+
+
+@pytest.mark.parametrize("status", ["firing", "resolved"])
+def test_what_has_yet_to_start_counts_for_nothing(status: str) -> None:
+    assert fate_of(alert(status), RULE, None, now=NOW - timedelta(minutes=6)) is Fate.AHEAD
+    assert fate_of(alert(status), RULE, None, now=NOW - timedelta(minutes=4)) is not Fate.AHEAD, "clocks differ a bit"
 
 
 def test_the_first_rule_that_matches_counts() -> None:

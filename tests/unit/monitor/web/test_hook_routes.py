@@ -43,7 +43,7 @@ async def api(world: World) -> AsyncIterator[Api]:
 
 
 def delivery(
-    name: str = "Complaints", *, status: str = "firing", at: str = "2026-01-01T03:00:00Z", **more: Any  # noqa: ANN401
+    name: str = "Complaints", *, status: str = "firing", at: str = "2025-12-31T23:00:00Z", **more: Any  # noqa: ANN401
 ) -> dict[str, Any]:  # fmt: skip
     """Return a delivery as Alertmanager 0.27 makes it."""
     alert = {
@@ -97,7 +97,7 @@ async def test_the_same_alert_does_nothing_twice(api: Api, world: World) -> None
     assert (await send(anew, delivery()))["outcome"] == "duplicate", "after a restart"
     await carry_on(world, api.service, api.service.store.load(first["incident"]))
     assert (await send(api, delivery()))["outcome"] == "duplicate"
-    assert (await send(api, delivery(at="2026-01-01T02:00:00Z")))["outcome"] == "older"
+    assert (await send(api, delivery(at="2025-12-31T22:00:00Z")))["outcome"] == "older"
     assert len(api.service.store.incidents()) == 2
 
 
@@ -110,7 +110,7 @@ async def test_an_alert_that_was_resolved_before_it_came_does_nothing(api: Api) 
 async def test_a_sweep_is_asked_for_once(api: Api) -> None:
     assert (await send(api, delivery("Anything")))["outcome"] == "acted"
     assert (await send(api, delivery("Anything")))["outcome"] == "duplicate"
-    assert (await send(api, delivery("Anything", at="2026-01-01T05:00:00Z")))["outcome"] == "acted"
+    assert (await send(api, delivery("Anything", at="2025-12-31T23:30:00Z")))["outcome"] == "acted"
     assert api.swept == ["prod", "prod"]
 
 
@@ -122,6 +122,47 @@ async def test_policy_rules(api: Api) -> None:
     api.service.store.pause(Pause(target="prod", until=now + timedelta(days=1), by="me", at=now))
     assert (await send(api, delivery("Anything")))["why"] == "target prod is paused"
     assert api.swept == []
+
+
+async def test_what_was_refused_is_acted_on_when_it_comes_again(api: Api) -> None:
+    store, now = api.service.store, api.service.clock()
+    store.pause(Pause(target="prod", until=None, by="me", at=now))
+    assert [(await send(api, delivery()))["why"] for _ in range(2)] == ["target prod is paused"] * 2
+    store.resume("prod", by="me", at=now)
+    assert (await send(api, delivery()))["outcome"] == "acted"
+    assert (await send(api, delivery()))["outcome"] == "duplicate"
+    assert len(store.audit_log(action="alert_refused")) == 2
+    assert len(store.audit_log(action="alert_taken")) == 1
+
+
+async def test_an_alert_outlives_an_open_incident(api: Api, world: World) -> None:
+    opened = await send(api, delivery())
+    assert (await send(api, delivery("Leak")))["why"] == "target prod has an open incident"
+    await carry_on(world, api.service, api.service.store.load(opened["incident"]))
+    assert (await send(api, delivery("Leak")))["outcome"] == "acted"
+
+
+async def test_an_alert_outlives_a_start(api: Api, tmp_path: Path) -> None:
+    fresh = World(folder=tmp_path / "fresh")
+    held = replace(api, service=fresh.service())
+    assert "was not probed yet" in (await send(held, delivery()))["why"]
+    await held.service.tick("prod")
+    assert (await send(held, delivery()))["outcome"] == "acted"
+    await held.service.aclose()
+
+
+async def test_an_alert_is_matched_by_a_rule_that_came_later(api: Api) -> None:
+    before = replace(api, hooks=HooksSettings())
+    assert (await send(before, delivery()))["outcome"] == "unmatched"
+    assert (await send(api, delivery()))["outcome"] == "acted"
+
+
+@pytest.mark.parametrize("status", ["firing", "resolved"])
+async def test_a_time_to_come_makes_no_alert_older(api: Api, status: str) -> None:
+    said = await send(api, delivery(status=status, at="2999-01-01T00:00:00Z"))
+    assert (said["outcome"], said["incident"]) == ("refused", None)
+    assert "2999-01-01T00:00:00+00:00 is in the future: it is 2026-01-01" in said["why"]
+    assert (await send(api, delivery()))["outcome"] == "acted"
 
 
 async def test_an_alert_of_nobodys_is_unmatched(api: Api) -> None:
