@@ -63,11 +63,11 @@ class IncidentStore(Protocol):
     def incidents(
         self, *, target: str = "", open_only: bool = False, limit: int | None = None
     ) -> tuple[Incident, ...]:
-        """List incidents, newest first; all of them where no limit is given."""
+        """List incidents, what was put down last first, whatever the clock said; all where no limit is given."""
         ...
 
     def newest_incidents(self) -> Mapping[str, Incident]:
-        """Return each target's newest incident."""
+        """Return the incident of each target that was put down last; where one is open, it is this."""
         ...
 
     def incident_counts(self) -> Mapping[str, Mapping[str, int]]:

@@ -74,10 +74,10 @@ def _check_incidents(one: Store, other: Store) -> None:
     _same(one.order_for("i1"), None, "a save takes the order that led to it off the book")
     one.create(second)
     for found, ids, what in (
-        (other.incidents(), ["i3", "i2", "i1"], "incidents are listed newest first"),
+        (other.incidents(), ["i2", "i3", "i1"], "incidents are listed newest first, as they were put down"),
         (other.incidents(target="t"), ["i2", "i1"], "incidents of a target"),
-        (other.incidents(open_only=True), ["i3", "i2"], "open incidents"),
-        (other.incidents(limit=1), ["i3"], "the newest incident"),
+        (other.incidents(open_only=True), ["i2", "i3"], "open incidents"),
+        (other.incidents(limit=1), ["i2"], "the newest incident"),
     ):
         _same([i.id for i in found], ids, what)
     newest = {target: incident.id for target, incident in other.newest_incidents().items()}

@@ -32,6 +32,11 @@ from monitor.stores.schema import EVENTS, INCIDENTS, ORDERS
 
 __all__ = ["SqlStore"]
 
+_PLACE = (
+    select(func.min(EVENTS.c.id)).where(EVENTS.c.incident == INCIDENTS.c.id).correlate(INCIDENTS).scalar_subquery()
+)
+"""Where an incident stands among all, by its first event: the clock may be set back, and an open one is the newest."""
+
 
 class SqlStore(
     SqlAuditBook, SqlProbeLog, SqlBooks, SqlRailBook, SqlJudgeBook, SqlLookBook, SqlLetterBook, SqlLiftBook
@@ -112,7 +117,7 @@ class SqlStore(
         self, *, target: str = "", open_only: bool = False, limit: int | None = None
     ) -> tuple[Incident, ...]:
         """List incidents, newest first."""
-        query = select(INCIDENTS.c.body).order_by(INCIDENTS.c.opened_at.desc()).limit(limit)
+        query = select(INCIDENTS.c.body).order_by(_PLACE.desc()).limit(limit)
         if target:
             query = query.where(INCIDENTS.c.target == target)
         if open_only:
@@ -122,11 +127,10 @@ class SqlStore(
 
     def newest_incidents(self) -> Mapping[str, Incident]:
         """Return each target's newest incident."""
-        last = select(INCIDENTS.c.target, func.max(INCIDENTS.c.opened_at).label("at")).group_by(INCIDENTS.c.target)
-        newest = last.subquery()
-        query = select(INCIDENTS.c.target, INCIDENTS.c.body).join(
-            newest, (INCIDENTS.c.target == newest.c.target) & (INCIDENTS.c.opened_at == newest.c.at)
-        )
+        placed = select(INCIDENTS.c.target, _PLACE.label("place")).subquery()
+        newest = select(func.max(placed.c.place)).group_by(placed.c.target)
+        query = select(INCIDENTS.c.target, INCIDENTS.c.body).join(EVENTS, EVENTS.c.incident == INCIDENTS.c.id)
+        query = query.where(EVENTS.c.id.in_(newest))
         with self._db.reading() as db:
             return {row.target: Incident.from_json(json.loads(row.body)) for row in db.execute(query)}
 

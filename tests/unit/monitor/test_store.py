@@ -91,6 +91,17 @@ def test_a_target_has_one_open_incident(store: SqlStore) -> None:
     assert {i.id for i in store.incidents(open_only=True)} == {"i2", "i3"}
 
 
+def test_the_newest_incident_is_the_one_put_down_last_though_the_clock_was_set_back(store: SqlStore) -> None:
+    for name in ("i9", "i2"):
+        store.create(incident(name))
+        store.save(advance(store.load(name), Outcome.CLEARED, now=NOW, note=""))
+    store.create(incident("i5", target="u"))
+    store.create(replace(incident("i1"), opened_at=NOW - timedelta(hours=1)))
+    assert [i.id for i in store.incidents()] == ["i1", "i5", "i2", "i9"]
+    assert [i.id for i in store.incidents(target="t", limit=1)] == ["i1"]
+    assert {target: i.id for target, i in store.newest_incidents().items()} == {"t": "i1", "u": "i5"}
+
+
 def test_unknown_incident(store: SqlStore) -> None:
     with pytest.raises(UnknownIncident, match="nope"):
         store.load("nope")
