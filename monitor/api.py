@@ -22,7 +22,7 @@ from monitor.web.access import CALLER, Access, require
 from monitor.web.body import Receive
 from monitor.web.calls import CallBook, CallRecord
 from monitor.web.guard import App, Guard, Send
-from monitor.web.guard import Scope as Connection
+from monitor.web.incoming import Scope as Connection
 from monitor.web.page import page_routes
 from monitor.web.sessions import Sessions
 

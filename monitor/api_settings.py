@@ -47,9 +47,11 @@ class ApiSettings(Section):
     session_minutes: float = Field(default=60.0, ge=1, le=1440)
     """Minutes that a session of the page lasts; an hour is one incident, and a stolen cookie is soon worth nothing."""
     requests_per_minute: int = Field(default=600, ge=1)
-    """Calls of one token, and of one address, in a minute; what is over is answered 429. An open page takes 30."""
+    """Calls of one token in a minute, and of all callers without a right one at one address; what is over is answered
+    429. An open page takes 30. Reads of /health, /healthz and open /metrics are not counted."""
     failures_per_minute: int = Field(default=10, ge=1)
-    """Calls of one address with a wrong token in a minute; then it is told to wait. Right tokens still pass."""
+    """Calls of one address with a wrong token or signature in a minute; then it is told to wait. Right ones still
+    pass."""
     protect_metrics: bool = False
     """Ask for a token with the scope read at /metrics, too; false, for Prometheus is often without one."""
 

@@ -7,28 +7,25 @@ import binascii
 import math
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from monitor.api_settings import Scope as Grant
 from monitor.web.access import ANONYMOUS, CALLER, Access, Caller, unauthorized, well_formed
 from monitor.web.body import Receive, read_whole, replayed
 from monitor.web.calls import PUT_DOWN, CallRecord
+from monitor.web.incoming import LOGIN, Call, Scope, malformed
 from monitor.web.limits import Limits
 from monitor.web.problems import MEDIA_TYPE, PROBLEM, Problem
 from monitor.web.sessions import Sessions, same
 from monitor.web.signature import SIGNATURE, TIMESTAMP, is_signed
 
-__all__ = ["Call", "Guard"]
+__all__ = ["Guard"]
 
-Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-_OPEN = frozenset({"/health", "/healthz"})
-_LOGIN = "/api/v1/session"
-_HOOK = "/api/v1/hooks/alertmanager"
+_OPEN, _METRICS = frozenset({"/health", "/healthz"}), "/metrics"
 _PATH_MAX = 200
 _NOT_REFUSED, _UNKNOWN = 404, 401
 _BODY_SECONDS = 10.0
@@ -44,62 +41,6 @@ _HEADERS = {
     "x-frame-options": "DENY",
 }
 _SECURE = {"strict-transport-security": "max-age=31536000"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """A call as it came in; header names in lower case, a header that came twice in two values."""
-
-    method: str
-    path: str
-    address: str
-    headers: dict[str, tuple[str, ...]] = field(default_factory=dict)
-
-    @staticmethod
-    def of(scope: Scope) -> Call:
-        """Read an ASGI scope."""
-        headers: dict[str, tuple[str, ...]] = {}
-        for name, value in scope["headers"]:
-            key = name.decode("latin-1").lower()
-            headers[key] = (*headers.get(key, ()), value.decode("latin-1"))
-        client = scope.get("client")
-        return Call(method=scope["method"], path=scope["path"], address=client[0] if client else "", headers=headers)
-
-    def one(self, name: str) -> str:
-        """Return a header's value, empty where it is not there.
-
-        Raises:
-            Problem: It is there twice: what reads the first and what reads the last would not agree.
-        """
-        values = self.headers.get(name, ())
-        if len(values) > 1:
-            raise _malformed(f"the header {name} is there {len(values)} times; send it once")
-        return values[0] if values else ""
-
-    @property
-    def changes(self) -> bool:
-        """Whether its method may change something."""
-        return self.method not in _SAFE
-
-    @property
-    def is_login(self) -> bool:
-        """Whether it shows its token in its body."""
-        return (self.method, self.path) == ("POST", _LOGIN)
-
-    @property
-    def shows_token(self) -> bool:
-        """Whether it may be a guess: a page that was left open without a session guesses nothing."""
-        return self.is_login or self.is_signed or "authorization" in self.headers
-
-    @property
-    def is_signed(self) -> bool:
-        """Whether it shows a signature in place of a token."""
-        return self.path == _HOOK and SIGNATURE in self.headers and "authorization" not in self.headers
-
-    @property
-    def of_api(self) -> bool:
-        """Whether it is for the API."""
-        return self.path.startswith("/api/")
 
 
 class Guard:
@@ -138,7 +79,7 @@ class Guard:
                 announced = call.one("content-length")
                 body = await read_whole(receive, announced=announced, seconds=_BODY_SECONDS)
                 if call.is_signed:
-                    caller = scope[CALLER] = self._signer(call, body)
+                    caller = scope[CALLER] = self._counted(call, partial(self._signer, call, body))
                 receive = replayed(body, receive)
             await self._app(scope, receive, answer)
         except Problem as problem:
@@ -161,7 +102,7 @@ class Guard:
             Problem: It is refused.
         """
         _check_form(call)
-        _check_pace(self._calls.take(f"address {call.address}"))
+        caller = ANONYMOUS if call.is_signed else self._counted(call, partial(self._caller, call))
         if call.is_login:
             _check_pace(self._failures.wait(call.address))
         if call.of_api and not self._access.knows(call.one("host")):
@@ -171,22 +112,41 @@ class Guard:
             )  # fmt: skip
         if call.changes:
             _check_origin(call)
-        caller = self._caller(call)
-        if caller.scopes and caller.name != ANONYMOUS.name:
-            _check_pace(self._calls.take(f"token {caller.name}"))
         wants_token = (call.of_api and not call.is_login and not call.is_signed) or (
-            call.path == "/metrics" and self._access.protect_metrics
+            call.path == _METRICS and self._access.protect_metrics
         )
         if wants_token and not caller.scopes:
             raise unauthorized("this call needs a token; send it as Authorization: Bearer …")
         return caller
+
+    def _counted(self, call: Call, found: Callable[[], Caller]) -> Caller:
+        """Return who calls. Who is known is counted by name: many callers may share a proxy's address.
+
+        Raises:
+            Problem: It is refused, or called too often.
+        """
+        try:
+            caller = found()
+        except Problem:
+            _check_pace(self._calls.take(f"address {call.address}"))
+            raise
+        if caller.name != ANONYMOUS.name:
+            _check_pace(self._calls.take(f"token {caller.name}"))
+        elif not self._is_free(call):
+            _check_pace(self._calls.take(f"address {call.address}"))
+        return caller
+
+    def _is_free(self, call: Call) -> bool:
+        """Whether strangers may call it as often as they like: else one of them keeps the pager from seeing."""
+        free = call.path in _OPEN or (call.path == _METRICS and not self._access.protect_metrics)
+        return free and not call.changes
 
     def _caller(self, call: Call) -> Caller:
         if call.path in _OPEN:
             return ANONYMOUS
         if shown := call.one("authorization"):
             return self._of_token(call, _token(shown))
-        if secret := _cookie(call, self._access.cookie):
+        if secret := call.cookie(self._access.cookie):
             return self._of_session(call, secret)
         return self._access.anonymous
 
@@ -200,10 +160,10 @@ class Guard:
             raise
 
     def _signer(self, call: Call, body: bytes) -> Caller:
-        _check_pace(self._failures.wait(call.address))
         secret, now = self._access.hook_secret, self._sessions.clock()
         shown, at = call.one(SIGNATURE), call.one(TIMESTAMP)
         if not secret or not is_signed(body, signature=shown, timestamp=at, secret=secret, now=now):
+            _check_pace(self._failures.wait(call.address))
             raise unauthorized(
                 "the signature is not right: sign with hooks.alertmanager.secret, and send the time as "
                 "X-Grafana-Alerting-Timestamp"
@@ -216,7 +176,7 @@ class Guard:
             if not call.of_api or call.is_login:
                 return self._access.anonymous
             raise unauthorized("the session has ended; sign in again")
-        if call.changes and call.path != _LOGIN and not same(call.one("x-csrf-token"), session.csrf):
+        if call.changes and call.path != LOGIN and not same(call.one("x-csrf-token"), session.csrf):
             raise Problem(
                 status=403, kind="csrf", title="Not from the page",
                 detail="a call that changes something must say the session's X-CSRF-Token; GET /api/v1/whoami has it",
@@ -246,7 +206,7 @@ def _check_pace(seconds: float) -> None:
 
 def _check_form(call: Call) -> None:
     if call.one("content-length") and call.one("transfer-encoding"):
-        raise _malformed("Content-Length and Transfer-Encoding exclude each other; send one of them")
+        raise malformed("Content-Length and Transfer-Encoding exclude each other; send one of them")
     has_body = call.one("content-length") not in {"", "0"} or bool(call.one("transfer-encoding"))
     if call.method in {"POST", "PUT", "PATCH"} and call.of_api and has_body:
         kind = call.one("content-type").partition(";")[0].strip().lower()
@@ -267,23 +227,8 @@ def _check_origin(call: Call) -> None:
         )  # fmt: skip
 
 
-def _cookie(call: Call, name: str) -> str:
-    pairs = (part.strip().partition("=") for part in call.one("cookie").split(";"))
-    found = [value for key, _, value in pairs if key == name]
-    if len(found) > 1:
-        raise _malformed(f"the cookie {name} is there {len(found)} times; send it once")
-    return found[0] if found else ""
-
-
 def _uncached(call: Call) -> list[tuple[bytes, bytes]]:
     return [(b"cache-control", b"no-store")] if call.of_api else []
-
-
-def _malformed(detail: str) -> Problem:
-    """Refuse, and close: what stands behind it on the connection may be a call that somebody smuggled in."""
-    return Problem(
-        status=400, kind="malformed", title="Not well formed", detail=detail, headers={"Connection": "close"}
-    )
 
 
 async def _refuse(problem: Problem, send: Send) -> None:

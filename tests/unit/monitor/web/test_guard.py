@@ -102,8 +102,35 @@ async def test_who_calls_too_often_waits(api: Api) -> None:
     few = replace(api, amend=lambda access: replace(access, requests_per_minute=4))
     client = few.client("reader")
     assert [(await client.get("/api/v1/whoami")).status_code for _ in range(5)] == [200] * 4 + [429]
-    answer = await few.client("operator").get("/api/v1/whoami")
-    assert (answer.status_code, answer.headers["retry-after"]) == (429, "15"), "of the same address"
+    answer = await client.get("/api/v1/whoami")
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "15")
+    assert (await few.client("operator").get("/api/v1/whoami")).status_code == 200, "behind the same proxy"
+
+
+async def test_strangers_take_nobody_elses_calls(api: Api) -> None:
+    few = replace(api, amend=lambda access: replace(access, requests_per_minute=3))
+    stranger = few.client()
+    assert [(await stranger.get("/static/nope")).status_code for _ in range(5)] == [404] * 3 + [429] * 2
+    assert (await few.client("reader").get("/api/v1/targets")).status_code == 200
+    for path in ("/metrics", "/health", "/healthz"):
+        assert [(await stranger.get(path)).status_code for _ in range(5)] == [200] * 5, path
+        assert (await stranger.post(path)).status_code == 429, "reading alone is free"
+
+
+@pytest.mark.parametrize("path", ["/api/v1/whoami", "/metrics", "/static/nope"])
+async def test_a_wrong_token_is_counted_wherever_it_is_shown(api: Api, path: str) -> None:
+    few = replace(api, amend=lambda access: replace(access, requests_per_minute=3, failures_per_minute=100))
+    wrong = few.client(Authorization=f"Bearer {new_token()}")
+    assert [(await wrong.get(path)).status_code for _ in range(4)] == [401] * 3 + [429]
+    slow = replace(api, amend=lambda access: replace(access, failures_per_minute=2))
+    wrong = slow.client(Authorization=f"Bearer {new_token()}")
+    assert [(await wrong.get(path)).status_code for _ in range(4)] == [401] * 2 + [429] * 2
+
+
+async def test_kept_metrics_are_counted(api: Api) -> None:
+    kept = replace(api, amend=lambda access: replace(access, protect_metrics=True, requests_per_minute=2))
+    assert [(await kept.client().get("/metrics")).status_code for _ in range(3)] == [401, 401, 429]
+    assert (await kept.client("reader").get("/metrics")).status_code == 200
 
 
 async def test_guesses_are_slowed_down_and_right_tokens_pass(api: Api) -> None:

@@ -215,6 +215,17 @@ async def test_grafana_signs(api: Api) -> None:
     assert (await signed(held, body)).json()["alerts"][0]["outcome"] == "duplicate", "played again"
 
 
+async def test_forged_deliveries_keep_no_real_one_out(api: Api) -> None:
+    bounds: dict[str, Any] = {"failures_per_minute": 2, "requests_per_minute": 4}
+    strict = replace(api, amend=lambda access: replace(access, hook_secret=SECRET.encode(), **bounds))
+    body = json.dumps(delivery()).encode()
+    forged = [(await signed(strict, body, secret="another-secret-of-16")).status_code for _ in range(4)]
+    assert forged == [401, 401, 429, 429]
+    assert (await strict.client().get("/nothing")).status_code == 429
+    assert (await signed(strict, body)).json()["alerts"][0]["outcome"] == "acted"
+    assert [(await signed(strict, body)).status_code for _ in range(4)] == [200, 200, 200, 429]
+
+
 @pytest.mark.parametrize("path", ["/api/v1/targets/prod/pause", "/api/v1/session", "/api/v1/hooks/flagger/event"])
 async def test_a_signature_opens_nothing_else(api: Api, path: str) -> None:
     held = replace(api, amend=lambda access: replace(access, hook_secret=SECRET.encode()))
