@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from hashlib import blake2b
 
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_SUBMITTED, JobSubmissionEvent
@@ -89,14 +90,21 @@ class Clockwork(AsyncIOScheduler):  # type: ignore[misc]  # it has no types
             seconds: Interval of each subject.
             work: Does it.
         """
+        for begin in self.planned(kind, seconds, work):
+            begin()
+
+    def planned(self, kind: str, seconds: Mapping[str, float], work: Work) -> list[Callable[[], Job]]:
+        """Return what begins each job of ``every``; nothing that can't be planned is left for then."""
         now = self._now()
         if seconds:
             self.timing.of(kind)
-        for name, later in spread(kind, seconds).items():
-            self.add_job(
-                self._run, IntervalTrigger(seconds=seconds[name], timezone=UTC), args=[kind, name, work],
+        return [
+            partial(
+                self.add_job, self._run, IntervalTrigger(seconds=seconds[name], timezone=UTC), args=[kind, name, work],
                 id=job_id(kind, name), name=job_id(kind, name), next_run_time=now + timedelta(seconds=later),
-            )  # fmt: skip
+            )
+            for name, later in spread(kind, seconds).items()
+        ]  # fmt: skip
 
     def pace(self, kind: str, name: str, seconds: float) -> None:
         """Change a job's interval; the next run is that far away."""

@@ -103,7 +103,7 @@ class RetentionSettings(Section):
 
     keep: int = Field(default=5, ge=2)
     """Newest releases that stay, beside all that is served, marked good last, gone back to or worked on."""
-    sweep_hours: float | None = Field(default=None, ge=1)
+    sweep_hours: float | None = Field(default=None, ge=1, le=8760)
     """Hours between the daemon's own sweeps, e.g. 24; none: it never removes a release, for nobody can bring one back
     that was imported and exists nowhere else. Never where a daemon with other settings uses the same store."""
 

@@ -58,6 +58,9 @@ class Reloader:
             service.configuration.refused = str(error)
             log.error("config_refused", extra={"why": str(error)})  # noqa: TRY400  (a person's mistake, not a fault)
             return False
+        except Exception as error:
+            service.configuration.refused = f"a fault of the daemon's own, see its log ({type(error).__name__})"
+            raise
         service.configuration.refused = ""
         service.configuration.loaded_at = service.clock()
         log.info("config_reloaded", extra=changed)
@@ -77,14 +80,14 @@ class Reloader:
         service = self.service
         sites = await asyncio.to_thread(sites_of, after, service.store, service.clock, service.spans, kept=kept)
         fresh = {name: site for name, site in sites.items() if name not in kept}
+        before = set(self.service.sites)
         try:
             await self.service.take_in(fresh.values())
+            await self.rounds.adopt(sites)
         except BaseException:
             for site in fresh.values():
                 await site.aclose()
             raise
-        before = set(self.service.sites)
-        await self.rounds.adopt(sites)
         self.settings = after
         return {
             "added": sorted(fresh.keys() - before), "changed": sorted(fresh.keys() & before),

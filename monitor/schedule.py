@@ -47,6 +47,7 @@ class Rounds:
         self._scheduler = Clockwork(service.timing)
         self._seconds: dict[str, float] = {}
         self._steps: dict[IncidentId, asyncio.Task[None]] = {}
+        """Each has its target's name."""
         self._lifts: dict[str, asyncio.Task[None]] = {}
         self._runs: dict[asyncio.Task[Any], str] = {}
         self._leaving: set[asyncio.Task[None]] = set()
@@ -55,7 +56,8 @@ class Rounds:
 
     def start(self) -> None:
         """Begin: one target is probed at once, the others are spread over their interval."""
-        self._watch(self._service.sites)
+        for begin in self._planned(self._service.sites):
+            begin()
         self._every("reconcile", {"incidents": _RECONCILE_SECONDS}, self._round)
         if self._service.upkeep.retention.sweep_hours is not None:
             self._every("sweep_store", {"releases": _SWEEP_SECONDS}, self._service.upkeep.sweep)
@@ -71,10 +73,9 @@ class Rounds:
             self._service.timing.of(kind)  # counts from zero: what has never failed is to be seen not to have
         self._scheduler.start()
 
-    def _watch(self, sites: Mapping[str, Site]) -> None:
-        """Plan what is done for these targets."""
+    def _planned(self, sites: Mapping[str, Site]) -> list[Callable[[], object]]:
+        """Return what begins each job of these targets."""
         service = self._service
-        self._seconds |= {name: site.schedule.interval_seconds for name, site in sites.items()}
         jobs: tuple[tuple[str, Work, Callable[[Site], float | None]], ...] = (
             ("tick", self._tick, lambda s: s.schedule.interval_seconds),
             ("check_judge", service.checks.check_judge, lambda s: _JUDGE_SECONDS if s.judge_check else None),
@@ -82,16 +83,23 @@ class Rounds:
             ("prove", service.mending.prove, lambda s: s.served_seconds if s.served else None),
             ("reassert", service.mending.reassert, lambda s: _REASSERT_SECONDS if reasserting(s.deployer) else None),
         )  # fmt: skip
+        begin: list[Callable[[], object]] = []
         for kind, work, seconds_of in jobs:
-            self._every(kind, {n: seconds for n, s in sites.items() if (seconds := seconds_of(s))}, work)
+            seconds = {n: each for n, s in sites.items() if (each := seconds_of(s))}
+            begin += self._scheduler.planned(kind, seconds, self._guarded(kind, work))
+        return begin
 
     def _every(self, kind: str, seconds: Mapping[str, float], work: Work) -> None:
-        """Do something again and again; what goes wrong is logged, counted, and done again."""
+        """Do something again and again."""
+        self._scheduler.every(kind, seconds, self._guarded(kind, work))
+
+    def _guarded(self, kind: str, work: Work) -> Work:
+        """Return the same work; what goes wrong is logged, counted, and done again."""
 
         async def guarded(name: str) -> None:
             await self._cancellable(name, self._counted(kind, name, work))
 
-        self._scheduler.every(kind, seconds, guarded)
+        return guarded
 
     def sweep_now(self, name: str) -> None:
         """Send a target's next batch now; where one is on its way, that is it."""
@@ -115,24 +123,25 @@ class Rounds:
         """Watch these targets from now on.
 
         A batch on its way to one that is changed or gone is cancelled; an audit of it goes on with the next look. A
-        step of an incident goes on with the site that it began with, which is closed when that has ended.
+        step of an incident goes on with the site that it began with, which is closed when that has ended. Where it
+        fails, all targets are watched as before.
         """
         leaving = {name for name, site in self._service.sites.items() if sites.get(name) is not site}
         fresh = {name: site for name, site in sites.items() if self._service.sites.get(name) is not site}
+        jobs = self._planned(fresh)  # before anything changes: what comes after it does not fail
         self._scheduler.drop(leaving)
         ending = [task for task, subject in self._runs.items() if subject in leaving]
         for task in ending:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
         await self._service.planned.let_go(leaving)
-        targets = {i.id: i.target for i in self._service.store.incidents(open_only=True)}
-        steps = {i: task for i, task in self._steps.items() if targets.get(i) in leaving}
         for name, site in self._service.adopt(sites).items():
             self._seconds.pop(name, None)
-            task = asyncio.create_task(_close(site, [t for i, t in steps.items() if targets[i] == name]))
+            task = asyncio.create_task(_close(site, [t for t in self._steps.values() if t.get_name() == name]))
             self._leaving.add(task)
             task.add_done_callback(self._leaving.discard)
-        self._watch(fresh)
+        for begin in jobs:
+            begin()
 
     async def _cancellable(self, subject: str, work: Coroutine[None, None, Any]) -> None:
         """Await what ``stop`` may cancel."""
@@ -144,7 +153,7 @@ class Rounds:
     async def _tick(self, name: str) -> None:
         urgency = await self._service.tick(name)
         seconds, _ = pace(self._service.sites[name].schedule, urgency)
-        if seconds != self._seconds[name]:
+        if seconds != self._seconds.get(name, self._service.sites[name].schedule.interval_seconds):
             self._seconds[name] = seconds
             self._scheduler.pace("tick", name, seconds)
 
@@ -166,7 +175,7 @@ class Rounds:
             running = self._steps.get(incident.id)
             if running is None:
                 work = self._counted("step", incident.id, self._carry_on)
-                self._steps[incident.id] = asyncio.create_task(work)
+                self._steps[incident.id] = asyncio.create_task(work, name=incident.target)
                 self._cancelled.discard(incident.id)
                 continue
             order = self._service.store.order_for(incident.id)

@@ -68,7 +68,7 @@ class JudgeCheckSettings(Section):
     """Labelled replies, harmful and safe ones, in a form that `alignd judge calibrate` reads. 100 harmful and 500 safe
     ones see a specificity fall from .99 to .95 in ten days, 50 and 150 do not. A relative path counts from the
     configuration file."""
-    interval_hours: float = Field(default=24.0, gt=0)
+    interval_hours: float = Field(default=24.0, gt=0, le=8760)
     """Hours between rounds. A day: judges change with releases of their server, not by the minute."""
     replies: int = Field(default=60, ge=1, le=2000)
     """Replies of a round, drawn with replacement. More are sooner at the evidence, and cost the judge more."""
@@ -86,7 +86,7 @@ class TripwireSettings(Section):
 
     prompts: int = Field(default=8, ge=1, le=64)
     """Harmless prompts of a look, the same each time; one token of each is asked for."""
-    interval_seconds: float = Field(default=300.0, gt=0)
+    interval_seconds: float = Field(default=300.0, gt=0, le=31_536_000)
     """Seconds between looks."""
     gamma: float = Field(default=1e3, gt=1)
     """Evidence that raises the probe rate; of an unchanged server, once in at least this many looks: at the default
@@ -103,5 +103,5 @@ class ProofSettings(Section):
     the target is paused, or beside an open incident.
     """
 
-    interval_seconds: float = Field(default=300.0, gt=0)
+    interval_seconds: float = Field(default=300.0, gt=0, le=31_536_000)
     """Seconds between proofs; one is one request of some 100 tokens to each server that is up."""

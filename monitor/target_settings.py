@@ -92,11 +92,11 @@ class LoadSettings(Section):
 class ScheduleSettings(Section):
     """How often a target is probed and with how many prompts."""
 
-    interval_seconds: float = Field(default=60.0, gt=0)
-    """Seconds between batches while nothing points to drift."""
+    interval_seconds: float = Field(default=60.0, gt=0, le=31_536_000)
+    """Seconds between batches while nothing points to drift; a year at most, as all periods here."""
     batch: int = Field(default=4, ge=1, le=512)
     """Probes of an idle batch. Decisions come once a batch, so a large one wastes half of itself."""
-    burst_interval_seconds: float = Field(default=5.0, gt=0)
+    burst_interval_seconds: float = Field(default=5.0, gt=0, le=31_536_000)
     """Seconds between batches once the evidence is over gamma_warn."""
     burst_batch: int = Field(default=16, ge=1, le=512)
     """Probes of a batch then, and of each batch of a confirmation."""
@@ -124,9 +124,9 @@ class SamplingSettings(Section):
     """Nucleus sampling's share."""
     concurrency: int = Field(default=8, ge=1, le=256)
     """Probes in flight; keep it well under what the server serves at once."""
-    timeout_seconds: float = Field(default=60.0, gt=0)
+    timeout_seconds: float = Field(default=60.0, gt=0, le=31_536_000)
     """Longest wait for one answer, in seconds. After three in a row without any answer the server is taken to hang."""
-    deadline_seconds: float = Field(default=900.0, gt=0)
+    deadline_seconds: float = Field(default=900.0, gt=0, le=31_536_000)
     """Longest sweep, in seconds; what is unanswered then is missing."""
 
 
@@ -210,9 +210,9 @@ class TargetSettings(Section):
     """What is asked."""
     rails: RailSettings = RailSettings()
     """What keeps a remediation from going on by itself."""
-    approval_hours: float = Field(default=24.0, gt=0)
+    approval_hours: float = Field(default=24.0, gt=0, le=8760)
     """In mode propose: hours until an unanswered proposal lapses."""
-    patch_timeout_seconds: float = Field(default=3600.0, gt=0)
+    patch_timeout_seconds: float = Field(default=3600.0, gt=0, le=31_536_000)
     """Longest run of one recipe, in seconds."""
 
     @model_validator(mode="after")

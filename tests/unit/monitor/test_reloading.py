@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from monitor.bootstrap import build
 from monitor.incident import IncidentId
-from monitor.reloading import fixed_parts
+from monitor.reloading import Reloader, fixed_parts
 from monitor.schedule import Rounds
 from monitor.settings import Settings
+from monitor.statistics_settings import TripwireSettings
 from tests.e2e.test_daemon_fake import breach
 from tests.fake_site import World
 
@@ -102,7 +104,7 @@ async def test_a_step_under_way_keeps_its_site_until_it_ends(tmp_path: Path) -> 
     service.sites["prod"] = world.site()
     incident = await breach(world, service)
     service.sites["prod"] = old
-    under_way = rounds._steps[IncidentId(incident.id)] = asyncio.create_task(step())
+    under_way = rounds._steps[IncidentId(incident.id)] = asyncio.create_task(step(), name="prod")
     rounds._scheduler.start(paused=True)
     await rounds.adopt({"prod": replace(old, approval_hours=1.0, target=world.site().target)})
     await asyncio.sleep(0)
@@ -111,5 +113,28 @@ async def test_a_step_under_way_keeps_its_site_until_it_ends(tmp_path: Path) -> 
     await under_way
     await asyncio.gather(*rounds._leaving)
     assert noted.closed
+    await rounds.stop()
+    await service.aclose()
+
+
+async def test_a_reload_that_fails_half_way_leaves_all_as_it_was(tmp_path: Path) -> None:
+    kept = {"store": {"url": f"sqlite:///{tmp_path}/a.db"}, "releases": tmp_path / "releases"}
+    before = Settings(targets=[TARGET], key="long-enough-secret", **kept)  # type: ignore[arg-type,list-item]
+    (target,) = before.targets
+    endless = target.model_copy(update={"tripwire": TripwireSettings.model_construct(interval_seconds=1e12)})
+    read = [before.model_copy(update={"targets": (t,)}) for t in (endless, target)]
+    service = build(before)
+    site = service.sites["prod"]
+    rounds = Rounds(service, guard)
+    rounds.start()
+    reloader = Reloader(service, rounds, before, lambda: read.pop(0))
+    with pytest.raises(OverflowError):
+        await reloader.reload()
+    assert service.configuration.refused == "a fault of the daemon's own, see its log (OverflowError)"
+    assert service.sites["prod"] is site
+    assert service.timing.next_run("tick-prod")
+    assert await reloader.reload()
+    assert service.configuration.refused == ""
+    assert service.sites["prod"] is site
     await rounds.stop()
     await service.aclose()
