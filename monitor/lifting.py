@@ -21,6 +21,9 @@ __all__ = ["Lifting"]
 
 log = logging.getLogger("alignd")
 
+_PLACE_SECONDS = 5.0
+"""For so long a person waits to hear whether users are in quarantine."""
+
 
 class Lifting:
     """Kept in memory is only what was done and seen already; doing it again does no harm."""
@@ -44,14 +47,14 @@ class Lifting:
 
         Raises:
             ConfigError: There is no such target, or nothing is quarantined.
-            DeployerUnavailable: The serving side does not answer: nobody knows.
+            DeployerUnavailable: The serving side does not answer, or not in time: nobody knows, and nothing is noted.
         """
         if name not in self._sites:
             raise unknown_target(name, self._sites)
         site = self._sites[name]
         if quarantining(site.deployer) is None:
             raise ConfigError(f"target {name}: its deployer can't quarantine; there is nothing to lift")
-        found = (await site.deployer.state()).quarantine
+        found = (await site.state_within(_PLACE_SECONDS)).quarantine
         if found is None:
             raise ConfigError(f"target {name} is not quarantined; there is nothing to lift")
         incident = next((i.id for i in self._store.incidents(target=name, limit=1)), "")
@@ -101,4 +104,5 @@ class Lifting:
         self._seen[name] = incident.version
 
     def _see(self, name: str, state: DeploymentState) -> None:
-        self._prober.views[name] = replace(self._prober.views[name], deployment=state)
+        if view := self._prober.views.get(name):  # a reload may have removed the target meanwhile
+            self._prober.views[name] = replace(view, deployment=state)

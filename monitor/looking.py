@@ -36,8 +36,6 @@ async def look_at_deployments(service: Service, *, seconds: float = _SECONDS) ->
 
 async def _state_of(site: Site, seconds: float) -> DeploymentState | str:
     try:
-        return await asyncio.wait_for(site.deployer.state(), seconds)
-    except TimeoutError:
-        return f"the serving side did not answer within {seconds:g} s"
+        return await site.state_within(seconds)
     except DeployerUnavailable as error:
         return str(error)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.checkpoint import Release
-from deploy.deployer import Deployer
+from deploy.deployer import Deployer, DeploymentState
+from deploy.errors import DeployerUnavailable
 from deploy.offers import closing
 from monitor.executor import Executor
 from monitor.gate_looks import GateLooks
@@ -112,6 +114,19 @@ class Site:
         if not self.steered and self.containment is not Containment.HOLD:
             return f"deployer {self.deployed_by} can't contain it, and containment is not hold"
         return ""
+
+    async def state_within(self, seconds: float) -> DeploymentState:
+        """Ask what is in service, for so long at most: a person waits for the answer.
+
+        Raises:
+            DeployerUnavailable: The serving side does not answer, or not in time.
+        """
+        try:
+            return await asyncio.wait_for(self.deployer.state(), seconds)
+        except TimeoutError:
+            raise DeployerUnavailable(
+                f"target {self.name}: the serving side did not answer within {seconds:g} s"
+            ) from None
 
     async def aclose(self) -> None:
         """Close its connections."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -58,6 +59,9 @@ def stack(
             print(path)
     except StageError as error:
         raise ConfigError(str(error)) from error
+    if "://" not in runbooks:
+        print(f"alerts link to {runbooks}/…, which leads nowhere from a pager; --runbooks says where it is published",
+              file=sys.stderr)  # fmt: skip
 
 
 def _cadences(settings: Settings) -> tuple[Cadence, ...]:

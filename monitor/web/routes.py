@@ -62,7 +62,7 @@ _REFUSALS = {
     404: "There is no such thing.", 409: "It means nothing in its present state.", 413: "The body is too large.",
     408: "The body came too slowly.", 415: "The body is no JSON.", 422: "A field can't be taken.",
     421: "The host is no name of the daemon.", 429: "Too many calls; Retry-After says when to call again.",
-    503: "It can't be read now.",
+    503: "It can't be read or found out now.",
 }  # fmt: skip
 _ALWAYS = (400, 401, 403, 421, 422, 429)
 _WITH_BODY = (408, 413, 415)
@@ -155,7 +155,7 @@ def _add_changes(router: APIRouter, service: Service, views: Views, sweep: Sweep
         service.store.resume(name, by=caller.name, at=service.clock())
         return views.paused(name)
 
-    @router.post("/targets/{name}/quarantine/lift", status_code=202, **asks(Scope.OPERATE, 404, 409, body=True))
+    @router.post("/targets/{name}/quarantine/lift", status_code=202, **asks(Scope.OPERATE, 404, 409, 503, body=True))
     async def lift_quarantine(name: TargetName, body: models.LiftBody, caller: Who) -> models.LiftPlaced:
         """Let users have the release again that a quarantine keeps from them; the daemon does it within seconds."""
         views.require(name)

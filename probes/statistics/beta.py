@@ -13,6 +13,7 @@ _TINY = 1e-300
 _STEPS_MAX = 100_000
 _NEWTON_MAX = 200
 _EPSILON = 3e-16
+_LOG_LEAST, _P_LEAST = -700.0, 1e-290
 
 
 def betainc(a: float, b: float, x: float) -> float:
@@ -44,18 +45,19 @@ def betaincinv(a: float, b: float, p: float) -> float:
     Args:
         a: At least 1; below that the density is not log-concave.
         b: At least 1.
-        p: In (0, 1).
+        p: From 1e-290 to below 1.
 
     Raises:
         ValueError: One is out of its range.
     """
-    if not (a >= 1 and b >= 1 and 0 < p < 1):
-        raise ValueError(f"quantile {p} of Beta({a}, {b}): a and b must be at least 1, p must lie between 0 and 1")
+    if not (a >= 1 and b >= 1 and _P_LEAST <= p < 1):
+        raise ValueError(f"quantile {p} of Beta({a}, {b}): a and b must be at least 1, p must lie in [{_P_LEAST}, 1)")
     wanted, at = math.log(p), math.log(a / (a + b))
     for step in range(_NEWTON_MAX):
         y = -math.expm1(at)
         value, front = _log_betainc(a, b, math.exp(at), y)
-        after = min(at - (value - wanted) * y * math.exp(value - front), at / 2)
+        after = at - (value - wanted) * y * math.exp(value - front)
+        after = max(_LOG_LEAST, min(after, at / 2))
         if step and after <= at:
             break
         at = after
@@ -76,13 +78,13 @@ def _log_front(a: float, b: float, x: float, y: float) -> float:
     """Log of x^a y^b / B(a, b), from how far x lies from the mean: large logs that cancel are never formed."""
     n = a + b
     far = x * n - a if a <= b else b - y * n
-    near = a * _log_less(far / a, x * n / a) + b * _log_less(-far / b, y * n / b)
+    near = a * _log_less(far / a, x, n / a) + b * _log_less(-far / b, y, n / b)
     return near + 0.5 * math.log(a * b / n) - _HALF_LOG_2PI - _stirling(a) - _stirling(b) + _stirling(n)
 
 
-def _log_less(e: float, ratio: float) -> float:
-    """Log of a ratio 1 + e, less e."""
-    return (math.log1p(e) if e > -0.5 else math.log(ratio)) - e
+def _log_less(e: float, part: float, times: float) -> float:
+    """Log of ``part`` times ``times``, which is 1 + e, less e."""
+    return (math.log1p(e) if e > -0.5 else math.log(part) + math.log(times)) - e
 
 
 def _stirling(z: float) -> float:

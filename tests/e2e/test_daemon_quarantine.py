@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from deploy.deployer import DeploymentState
 from deploy.errors import DeployerUnavailable
 from deploy.testing import FakeDeployer
 from monitor.errors import ConfigError
@@ -131,7 +133,13 @@ class Unable(FakeDeployer):
     quarantine = None  # type: ignore[assignment]
 
 
-async def test_a_lift_is_refused_where_it_means_nothing(tmp_path: Path) -> None:
+class Hanging(FakeDeployer):
+    async def state(self) -> DeploymentState:
+        await asyncio.Event().wait()
+        raise AssertionError("nobody waits so long")
+
+
+async def test_a_lift_is_refused_where_it_means_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     service = a_world(tmp_path / "a", MEND).service()
     with pytest.raises(ConfigError, match="no target 'prd'; there are: prod"):
         await service.lifting.place("prd", by="ann", why="x")
@@ -146,6 +154,12 @@ async def test_a_lift_is_refused_where_it_means_nothing(tmp_path: Path) -> None:
     with pytest.raises(DeployerUnavailable):
         await service.lifting.place("prod", by="ann", why="x")
     assert not service.store.lifts()
+    await service.aclose()
+    monkeypatch.setattr("monitor.lifting._PLACE_SECONDS", 0.01)
+    service = a_world(tmp_path / "d", MEND, deployer=Hanging()).service()
+    with pytest.raises(DeployerUnavailable, match=r"prod: the serving side did not answer within 0\.01 s"):
+        await service.lifting.place("prod", by="ann", why="x")
+    assert not service.store.lifts(), "who gave up has said nothing"
     await service.aclose()
 
 

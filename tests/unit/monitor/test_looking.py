@@ -60,5 +60,5 @@ async def test_a_serving_side_that_is_away_is_named_beside_what_the_store_knows(
 async def test_one_that_hangs_is_waited_for_no_longer_than_said(tmp_path: Path) -> None:
     world = World(folder=tmp_path, deployer=Hanging())
     target, shown = await seen(world, seconds=0.01)
-    assert target["why"] == "the serving side did not answer within 0.01 s"
+    assert target["why"] == "target prod: the serving side did not answer within 0.01 s"
     assert target["why"] in shown
