@@ -89,7 +89,9 @@ class Lookout:
         elif self._checks.judge(name) is not None:
             yield _Seen(condition=frozen, holds=False)
         view, away = self._prober.views[name], Condition(target=name, kind=Kind.TARGET_UNREACHABLE)
-        if view != View() and (view.up or not pause_in_force(self._store, name, now)):
+        if not view.up and (view.quarantine or pause_in_force(self._store, name, now)):
+            self._since.pop(away, None)  # nobody is asked; the count begins anew when somebody is
+        elif view != View():
             yield _Seen(condition=away, holds=not view.up, text=view.why)
         if (served := self._mending.served.get(name)) is not None:
             wrong = {s.replica: f"{s.replica}: {s.mismatch}" for s in served if s.mismatch}

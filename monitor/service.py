@@ -203,9 +203,9 @@ class Service:
         return view_of(self.prober.past.sweep(name), now=self.clock(), interval_seconds=interval_seconds)
 
     def _answers(self, name: str) -> bool | None:
-        """Say whether a target answers its probes; ``None`` where it was not asked yet."""
+        """Say whether a target answers its probes; ``None`` where it was not asked yet, or serves nobody."""
         view = self.view(name)
-        return view.up if view.last_sweep_at else None
+        return view.up if view.last_sweep_at and not view.quarantine else None
 
     def _teller(self, name: str) -> Say:
         """Return what keeps a target's activity current."""

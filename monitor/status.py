@@ -184,8 +184,7 @@ def _target(service: Service, name: str, stored: _Stored, series: int) -> dict[s
 
 def _quarantine(view: View, lift: Lift | None) -> dict[str, Any] | None:
     """Say why users are kept out, what a lift gives them, and whether a person has said so."""
-    found = view.deployment.quarantine if view.deployment else None
-    if found is None:
+    if (found := view.quarantine) is None:
         return None
     said = {"by": lift.by, "at": lift.at.isoformat(), "why": lift.why} if lift else None
     return {"why": found.why, "release": found.release, "lift": said}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from deploy.deployer import DeploymentState
+from deploy.deployer import DeploymentState, Quarantine
 
 if TYPE_CHECKING:  # so that `alignd --help` stays quick
     from monitor.store import SweepSummary
@@ -71,6 +71,11 @@ class View:
     missing: int = 0
     last_probes: int = 0
     last_missing: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def quarantine(self) -> Quarantine | None:
+        """Why nobody is served; nothing where users are."""
+        return self.deployment.quarantine if self.deployment else None
 
     def newest_sweep(self) -> dict[str, Any] | None:
         """Return the last sweep's counts in plain values; nothing where none came yet."""

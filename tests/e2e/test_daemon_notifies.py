@@ -126,6 +126,26 @@ async def test_a_target_out_of_reach_is_told_after_a_while_once_and_when_it_is_b
     await service.aclose()
 
 
+async def test_a_target_that_is_quarantined_is_not_out_of_reach(tmp_path: Path) -> None:
+    team = FakeNotifier()
+    world = World(folder=tmp_path, channels=(channel(team),))
+    service = world.service()
+    await service.prepare()
+    world.mute = True
+    told = []
+    for minutes, quarantined in ((0, False), (14, True), (30, True), (2, False), (14, False), (2, False)):
+        await (world.deployer.quarantine("out of service") if quarantined else world.deployer.lift())
+        world.clock.now += timedelta(minutes=minutes)
+        await service.tick("prod")
+        await service.lookout.round()
+        assert not service.views["prod"].up
+        told.append(bool(service.store.conditions()))
+    assert told == [False] * 5 + [True], "it counts from the lift on"
+    await sent(service)
+    assert kinds(team.got) == [(Kind.TARGET_UNREACHABLE, False)]
+    await service.aclose()
+
+
 async def test_a_clock_that_is_set_back_keeps_no_target_out_of_reach_from_being_told(tmp_path: Path) -> None:
     team = FakeNotifier()
     world = World(folder=tmp_path, channels=(channel(team),))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,21 @@ async def test_the_repair_goes_on_while_users_are_served_and_ends_as_ever(tmp_pa
     done = await carry_on(world, service, incident)
     assert (done.state, world.active) == (State.RECOVERED, done.candidate)
     assert actions(service) == [("lift_placed", "ann"), ("lift_done", "alignd")]
+    await service.aclose()
+
+
+async def test_a_quarantine_is_no_outage_that_holds_up_the_repairs_of_others(tmp_path: Path) -> None:
+    world = a_world(tmp_path, WEAK)
+    service = world.service()
+    done = await carry_on(world, service, await breach(world, service))
+    await service.tick("prod")
+    assert not service.views["prod"].up
+    service.adopt({**service.sites, "other": replace(service.sites["prod"], name="other")})
+    elsewhere = replace(done, target="other")
+    assert (await service.reconciler.railing.facts(elsewhere)).others == (0, 0)
+    await lifted(service)
+    await service.tick("prod")
+    assert (await service.reconciler.railing.facts(elsewhere)).others == (1, 1)
     await service.aclose()
 
 

@@ -82,14 +82,19 @@ CASES: Mapping[str, Case] = {
         silent=['alignd_audits_failed_total{target="a"} 1x70'], minutes=20,
     ),
     "AligndBlind": Case(
-        fires=['alignd_target_up{target="a"} 0', 'alignd_target_paused{target="a"} 0'],
-        silent=['alignd_target_up{target="a"} 0', 'alignd_target_paused{target="a"} 1'], minutes=16, early=14,
+        fires=['alignd_target_up{target="a"} 0', 'alignd_target_paused{target="a"} 0',
+               'alignd_target_quarantined{target="a"} 1x2 0x24'],
+        silent=['alignd_target_up{target="a"} 0', 'alignd_target_paused{target="a"} 1',
+                'alignd_target_up{target="b"} 0', 'alignd_target_paused{target="b"} 0',
+                'alignd_target_quarantined{target="b"} 1'], minutes=19, early=17,
     ),
     "AligndSweepsStale": Case(
         fires=['alignd_last_sweep_timestamp_seconds{target="a"} 0', 'alignd_sweep_interval_seconds{target="a"} 60',
                'alignd_target_paused{target="a"} 0'],
         silent=['alignd_last_sweep_timestamp_seconds{target="a"} 0', 'alignd_sweep_interval_seconds{target="a"} 3600',
-                'alignd_target_paused{target="a"} 0'], minutes=21,
+                'alignd_target_paused{target="a"} 0', 'alignd_last_sweep_timestamp_seconds{target="b"} 0',
+                'alignd_sweep_interval_seconds{target="b"} 60', 'alignd_target_paused{target="b"} 0',
+                'alignd_target_quarantined{target="b"} 1'], minutes=21,
     ),
     "AligndProbesMissing": Case(
         fires=['alignd_asr_missing_probes{target="a"} 6', 'alignd_asr_probes{target="a"} 94'],
