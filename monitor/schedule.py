@@ -20,6 +20,8 @@ __all__ = ["Guard", "Rounds"]
 Guard = Callable[[str, str, Awaitable[None]], Coroutine[None, None, bool]]
 """Awaits an action, logging under its name and subject what goes wrong; says whether it went well."""
 
+_OWN_FAULT = "the daemon's own fault, see its log; is its disk full?"
+_STORE_FAULT = "the store takes no change: locked, away, or its disk full; the daemon's log says which"
 _RECONCILE_SECONDS = 1.0
 _FAULT_PAUSE_SECONDS = 10.0
 _ALIVE_SECONDS = 30.0
@@ -212,7 +214,7 @@ class Rounds:
         if kind in {"step", "lift"}:
             await asyncio.sleep(_FAULT_PAUSE_SECONDS)
         elif kind == "tick":
-            self._service.prober.unseen(subject, "the daemon's own fault, see its log; is its disk full?")
+            self._service.prober.unseen(subject, _OWN_FAULT if self._service.store.writable else _STORE_FAULT)
 
 
 async def _close(site: Site, steps: Sequence[asyncio.Task[None]]) -> None:

@@ -167,7 +167,10 @@ async def test_a_tick_that_fails_by_itself_is_no_sweep(tmp_path: Path) -> None:
     assert status["schedule"]["jobs"]["tick"]["failures"] == 1
     (target,) = status["targets"]
     assert (target["up"], target["sweeps_failed"], target["verdict"]) == (False, 1, "inconclusive")
-    assert "disk full" in target["why"]
+    assert target["why"] == "the daemon's own fault, see its log; is its disk full?"
+    service.store._db.writable = False  # type: ignore[attr-defined]
+    await Rounds(service, Guard(asyncio.Event()))._counted("tick", "prod", full)
+    assert status_json(service)["targets"][0]["why"].startswith("the store takes no change: locked, away, or its disk")
     await service.aclose()
 
 
