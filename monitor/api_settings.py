@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from itertools import combinations
 from typing import Self
 
 from pydantic import AwareDatetime, Field, model_validator
@@ -28,7 +29,7 @@ class TokenSettings(Section):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,40}$")
     """Whose it is: lower-case letters, digits, dots, dashes. It stands in the audit log and beside orders."""
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", repr=False)
     """SHA-256 of the token, 64 hexadecimal digits. The token itself is kept nowhere."""
     scopes: tuple[Scope, ...] = Field(default=(Scope.READ,), min_length=1)
     """What it may do: read, operate (sweep, pause, webhooks), approve (orders on incidents). None holds another."""
@@ -57,7 +58,9 @@ class ApiSettings(Section):
 
     @model_validator(mode="after")
     def _told_apart(self) -> Self:
-        for what, found in (("name", [t.name for t in self.tokens]), ("sha256", [t.sha256 for t in self.tokens])):
-            if doubled := sorted({f for f in found if found.count(f) > 1}):
-                raise ValueError(f"two tokens have the same {what} {doubled[0]!r}; each must have its own")
+        for one, other in combinations(self.tokens, 2):
+            if one.name == other.name:
+                raise ValueError(f"two tokens have the same name {one.name!r}; each must have its own")
+            if one.sha256 == other.sha256:
+                raise ValueError(f"tokens {one.name} and {other.name} have the same sha256; each must have its own")
         return self

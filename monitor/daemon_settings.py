@@ -19,7 +19,7 @@ __all__ = [
 class StoreSettings(Section):
     """Where the monitor remembers."""
 
-    url: str = Field(default="sqlite:///alignd.db", pattern=r"^(sqlite:///|postgresql(\+psycopg)?://).+")
+    url: str = Field(default="sqlite:///alignd.db", pattern=r"^(sqlite:///|postgresql(\+psycopg)?://).+", repr=False)
     """SQLAlchemy URL: sqlite:///PATH, where a relative path counts from the configuration file, or
     postgresql+psycopg://USER@HOST/DATABASE, which needs the extra postgres; see docs/howto/store.md."""
 

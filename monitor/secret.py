@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
-from pydantic import BeforeValidator, SecretStr
+from pydantic import BaseModel, BeforeValidator, SecretStr
 
-__all__ = ["Secret", "anchored", "masked"]
+__all__ = ["Secret", "anchored", "masked", "may_hold_secret"]
 
 _WAYS = {"env", "file"}
 
@@ -52,3 +52,13 @@ def masked(value: Any) -> Any:  # noqa: ANN401  (options are whatever a plugin t
     if isinstance(value, list):
         return [masked(v) for v in value]
     return "**********" if isinstance(value, str) else value
+
+
+def may_hold_secret(annotation: Any) -> bool:  # noqa: ANN401  (annotations have no type)
+    """Whether a field of this type is a secret, or may have one in it: options of plugins are whatever they take.
+
+    A field that is no ``Secret`` and yet not to be shown says so by ``repr=False``.
+    """
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return any(not f.repr or may_hold_secret(f.annotation) for f in annotation.model_fields.values())
+    return annotation is SecretStr or annotation is Any or any(may_hold_secret(a) for a in get_args(annotation))

@@ -17,4 +17,4 @@ class Section(BaseModel):
 
 def masked_url(url: str) -> str:
     """Return a URL without the password that it may hold."""
-    return re.sub(r"(://[^:/@]*:)[^@]*@", r"\1***@", url)
+    return re.sub(r"(://[^:/@]*:).*@", r"\1***@", url)

@@ -12,6 +12,7 @@ from typing import Any, Self, get_args
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
@@ -30,7 +31,7 @@ from monitor.hook_settings import HooksSettings
 from monitor.notify_settings import NotificationSettings
 from monitor.policy import Mode
 from monitor.rail_settings import FleetSettings
-from monitor.secret import Secret, anchored
+from monitor.secret import Secret, anchored, may_hold_secret
 from monitor.section import masked_url
 from monitor.target_settings import GateSettings, PluginSettings, SuiteSettings, TargetSettings
 from probes.suites.sources import names_a_file
@@ -148,6 +149,9 @@ def load_settings(path: Path) -> Settings:
         raise ConfigError(f"{path}: no such file; `alignd init` writes one") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: can't be read ({error})") from error
+    except yaml.MarkedYAMLError as error:  # whose text quotes the line: a secret may stand there
+        at = f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{path}: no valid YAML: {error.problem} ({at})") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: no valid YAML: {error}") from error
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
@@ -249,29 +253,30 @@ def _anchored_path(plugin: PluginSettings | None, folder: Path) -> PluginSetting
 
 
 def _fault(loc: tuple[int | str, ...], message: str, given: object) -> str:
-    """Say which key is wrong, how, and what the key is."""
+    """Say which key is wrong, how, and what the key is; what was given only where it can't be a secret."""
     parts = [p for p in loc if p != "function-before[_named(), PluginSettings]"]
     key = re.sub(r"\.(\d+)", r"[\1]", ".".join(map(str, parts))) or "settings"
     said = message.removeprefix("Value error, ")
     said = "unknown key" if message == "Extra inputs are not permitted" else said[:1].lower() + said[1:]
+    if (field := _field_at(parts)) is None:
+        return f"{key}: {said}"
     plain = masked_url(given) if isinstance(given, str) else given
-    shown = f" (given: {plain!r})" if isinstance(plain, str | int | float) and "key" not in key else ""
-    about = _about(parts)
-    return f"{key}: {said}{shown}" + (f" - {about}" if about else "")
+    told = isinstance(plain, str | int | float) and field.repr and not may_hold_secret(field.annotation)
+    about = " ".join((field.description or "").split())
+    return f"{key}: {said}" + (f" (given: {plain!r})" if told else "") + (f" - {about}" if about else "")
 
 
-def _about(parts: list[int | str]) -> str:
-    """Return the docstring of the field that a fault is in, if it is in one."""
-    model: Any = Settings
-    text = ""
+def _field_at(parts: list[int | str]) -> FieldInfo | None:
+    """Return the field that a fault is in, if it is in one."""
+    model, field = Settings, None
     for part in parts:
         if isinstance(part, int):
             continue
-        field = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
-        if field is None:
-            return ""
-        text, model = field.description or "", _inner(field.annotation)
-    return " ".join(text.split())
+        known = model.model_fields if isinstance(model, type) and issubclass(model, BaseModel) else {}
+        if (field := known.get(part)) is None:
+            return None
+        model = _inner(field.annotation)
+    return field
 
 
 def _inner(annotation: Any) -> Any:  # noqa: ANN401  (annotations have no type)
