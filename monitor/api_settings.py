@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from enum import StrEnum
 from itertools import combinations
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
+from monitor.audit import NOBODYS
 from monitor.section import Section
 
 __all__ = ["ApiSettings", "Scope", "TokenSettings"]
@@ -24,10 +25,17 @@ class Scope(StrEnum):
     """Approve, abort and roll back."""
 
 
+def _somebodys(name: str) -> str:
+    if name in NOBODYS:
+        others = ", ".join(sorted(NOBODYS))
+        raise ValueError(f"the audit log calls no person {name}; a token may be named anything but {others}")
+    return name
+
+
 class TokenSettings(Section):
     """One token; `alignd token new` makes it and prints these lines."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,40}$")
+    name: Annotated[str, AfterValidator(_somebodys)] = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,40}$")
     """Whose it is: lower-case letters, digits, dots, dashes. It stands in the audit log and beside orders."""
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", repr=False)
     """SHA-256 of the token, 64 hexadecimal digits. The token itself is kept nowhere."""

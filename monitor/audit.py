@@ -13,10 +13,17 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-__all__ = ["BEFORE_ALL", "DAEMON", "AuditEntry", "SealedEntry", "Verdict", "canonical", "sealed", "verify"]
+__all__ = [
+    "BEFORE_ALL", "DAEMON", "NOBODYS", "SIGNED", "STRANGER", "AuditEntry", "SealedEntry", "Verdict", "canonical",
+    "sealed", "verify",
+]  # fmt: skip
 
 DAEMON = "alignd"
 """The actor of what the daemon does by itself."""
+STRANGER, SIGNED = "anonymous", "signed-webhook"
+"""The actors of calls without a token, and of deliveries that a signature vouches for."""
+NOBODYS = frozenset({DAEMON, STRANGER, SIGNED})
+"""Actors that no token may be named like."""
 BEFORE_ALL = "0" * 64
 """What the first entry follows."""
 

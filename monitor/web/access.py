@@ -13,6 +13,7 @@ from datetime import datetime
 from urllib.parse import urlsplit
 
 from monitor.api_settings import ApiSettings, Scope, TokenSettings
+from monitor.audit import STRANGER
 from monitor.daemon_settings import ListenSettings
 from monitor.hook_settings import HooksSettings
 from monitor.web.problems import Problem
@@ -71,7 +72,7 @@ class Caller:
     session: str = ""
 
 
-ANONYMOUS = Caller(name="anonymous")
+ANONYMOUS = Caller(name=STRANGER)
 CALLER = "alignd.caller"
 """Where the scope of a call keeps who calls."""
 
@@ -132,7 +133,7 @@ class Access:
     @property
     def anonymous(self) -> Caller:
         """Return who calls without a token."""
-        return Caller(name="anonymous", scopes=frozenset({Scope.READ})) if self.open_to_read else ANONYMOUS
+        return Caller(name=STRANGER, scopes=frozenset({Scope.READ})) if self.open_to_read else ANONYMOUS
 
     def caller_of(self, token: str, now: datetime) -> Caller:
         """Return whose token it is; the time that takes does not depend on how much of it is right.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from monitor.audit import AuditEntry
+from monitor.audit import STRANGER, AuditEntry
 from monitor.errors import StoreError
 from monitor.store import AuditBook
 from monitor.web.limits import Limits
@@ -65,7 +65,7 @@ class CallBook:
         Whoever refuses a call, or cuts a connection off, is not to be kept from it.
         """
         log.info(call.action, extra=asdict(call))
-        if call.caller == "anonymous" and self._strangers.take(""):
+        if call.caller == STRANGER and self._strangers.take(""):
             return
         details = {k: v for k, v in asdict(call).items() if k not in {"caller", "path"}}
         entry = AuditEntry(

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from monitor.api_settings import Scope as Grant
+from monitor.audit import SIGNED
 from monitor.web.access import ANONYMOUS, CALLER, Access, Caller, unauthorized, well_formed
 from monitor.web.body import Receive, read_whole, replayed
 from monitor.web.calls import PUT_DOWN, CallRecord
@@ -168,7 +169,7 @@ class Guard:
                 "the signature is not right: sign with hooks.alertmanager.secret, and send the time as "
                 "X-Grafana-Alerting-Timestamp"
             )
-        return Caller(name="signed-webhook", scopes=frozenset({Grant.OPERATE}))
+        return Caller(name=SIGNED, scopes=frozenset({Grant.OPERATE}))
 
     def _of_session(self, call: Call, secret: str) -> Caller:
         session = self._sessions.find(secret)

@@ -13,6 +13,7 @@ from typing import Any, cast
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from monitor.audit import STRANGER
 from monitor.errors import ConfigError
 from monitor.web.calls import CallRecord
 
@@ -102,7 +103,7 @@ class DeadlineProtocol(H11Protocol):
 
     def _put_down(self, problem: str, status: int) -> None:
         self._record(CallRecord(
-            caller="anonymous", address=self._address, method="", path="", status=status, problem=problem
+            caller=STRANGER, address=self._address, method="", path="", status=status, problem=problem
         ))  # fmt: skip
 
 

@@ -33,6 +33,19 @@ def test_a_token_reads_for_good_where_nothing_else_is_said(call: Alignd) -> None
     assert (kept.scopes, kept.expires) == ((Scope.READ,), None)
 
 
+@pytest.mark.parametrize("name", ["alignd", "anonymous", "signed-webhook"])
+def test_a_token_is_not_named_like_the_daemons_own_actors(call: Alignd, name: str) -> None:
+    code, out, err = call("new", name)
+    assert (code, out) == (2, "")
+    assert "the audit log calls no person so" in err
+
+
+def test_a_token_ends_within_a_century(call: Alignd) -> None:
+    code, out, err = call("new", "a", "--days", "99999999")
+    assert (code, out) == (2, "")
+    assert "36500" in err
+
+
 def test_a_name_that_the_settings_would_refuse_is_refused(call: Alignd) -> None:
     code, out, err = call("new", "On Call")
     assert (code, out) == (2, "")
