@@ -107,21 +107,35 @@ class Archive:
 
     def unfinished(self) -> tuple[AuditRequest, ...]:
         """Return the audits that were begun and are not done, oldest first."""
-        found = []
-        for path in sorted((self.folder / _WORK).glob(f"*/{REQUEST}")):
-            try:
-                found.append(AuditRequest.from_json(json.loads(path.read_text(encoding="utf-8"))))
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                raise ConfigError(f"{path.parent} is no audit that was begun; remove it") from error
-        return tuple(sorted(found, key=lambda r: r.began_at))
+        found = (self._begun(path) for path in sorted((self.folder / _WORK).glob(f"*/{REQUEST}")))
+        return tuple(sorted((r for r in found if r), key=lambda r: r.began_at))
 
-    def begin(self, request: AuditRequest) -> Path:
-        """Put an audit's request down, and return where it is made; one that was begun goes on there."""
-        work = self.folder / _WORK / request.id
-        work.mkdir(mode=0o700, exist_ok=True)
-        write_whole(work / REQUEST, canonical(request.to_json()), private=True)
-        return work
+    def begin(self, request: AuditRequest) -> AuditRequest:
+        """Put an audit's request down; one that was begun goes on.
+
+        Returns:
+            The request under the name that it has now: names count seconds, and another audit may have had its own.
+        """
+        while (found := self._begun(self.work(request) / REQUEST)) != request and (
+            found or self.place(request.id).exists()
+        ):
+            request = request.anew(request.began_at)
+        self.work(request).mkdir(mode=0o700, exist_ok=True)
+        write_whole(self.work(request) / REQUEST, canonical(request.to_json()), private=True)
+        return request
+
+    def work(self, request: AuditRequest) -> Path:
+        """Return where an audit is made."""
+        return self.folder / _WORK / request.id
 
     def drop(self, request: AuditRequest) -> None:
         """Forget an audit that was begun, with all that was answered."""
-        shutil.rmtree(self.folder / _WORK / request.id, ignore_errors=True)
+        shutil.rmtree(self.work(request), ignore_errors=True)
+
+    def _begun(self, path: Path) -> AuditRequest | None:
+        try:
+            return AuditRequest.from_json(json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ConfigError(f"{path.parent} is no audit that was begun; remove it") from error

@@ -8,7 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import Container, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -46,6 +46,7 @@ class PlannedAudits:
     _asked: str = ""
     """The target of the audit under way."""
     _not_before: dict[str, datetime] = field(default_factory=dict)
+    """For each plan and target: one plan's fault holds up no other."""
 
     async def look(self, _: str = "") -> None:
         """Put down what is due, and begin the next audit where none is under way."""
@@ -96,19 +97,35 @@ class PlannedAudits:
         """Write down each audit that is due before its moment is crossed off: a kill between the two loses nothing."""
         now, archive = self.audits.clock(), self.audits.archive
         book = self._book()
-        entries = {f"{p.name}/{t}": (p, t) for p in self.audits.rules.plans for t in self._targets(p)}
+        entries = {_key(p.name, t): (p, t) for p in self.audits.rules.plans for t in self._targets(p)}
         crossed = {k: book.get(k, now) for k in entries}
         due = [k for k, (p, _) in entries.items() if newest_due(p.cron, p.time_zone, since=crossed[k], now=now)]
-        if not due and crossed == book:
+        begun = {r: _key(r.scheduled, r.target) for r in archive.unfinished() if r.scheduled}
+        strayed = [
+            r for r, key in begun.items()
+            if r.target in self.audits.sites and (key not in entries or entries[key][0].suites != r.suites)
+        ]  # fmt: skip
+        if not due and not strayed and crossed == book:
             return
         with archive.alone():
+            for request in strayed:
+                self._set_right(request, *entries.get(begun[request], ()))
             for key in due:
                 plan, target = entries[key]
-                if not any(r.target == target for r in archive.unfinished()):
+                if key not in begun.values():
                     archive.begin(self.audits.request(target, suites=plan.suites, scheduled=plan.name))
                 crossed[key] = now
             path = archive.folder / ".work" / _BOOK
             write_whole(path, canonical({k: at.isoformat() for k, at in crossed.items()}), private=True)
+
+    def _set_right(self, request: AuditRequest, plan: AuditPlan | None = None, _: str = "") -> None:
+        """Drop what a plan began that is gone or asks something else by now, in favour of what it asks."""
+        archive = self.audits.archive
+        if plan:
+            archive.begin(replace(request, suites=plan.suites).anew(self.audits.clock()))
+        archive.drop(request)
+        why = f"plan {request.scheduled} " + ("asks other suites now" if plan else "is gone")
+        log.info("audit_dropped", extra={"target": request.target, "audit": request.id, "why": why})
 
     def _book(self) -> dict[str, datetime]:
         try:
@@ -122,7 +139,9 @@ class PlannedAudits:
         now, store = self.audits.clock(), self.audits.store
         for request in self.audits.archive.unfinished():
             name = request.target
-            if not request.scheduled or name not in self.audits.sites or now < self._not_before.get(name, now):
+            if not request.scheduled or name not in self.audits.sites:
+                continue
+            if now < self._not_before.get(_key(request.scheduled, name), now):
                 continue
             if pause_in_force(store, name, now) or store.incidents(target=name, open_only=True):
                 continue
@@ -137,7 +156,7 @@ class PlannedAudits:
         except _FAULTS as error:
             self.failed[name] += 1
             self.why[name] = str(error)
-            self._not_before[name] = self.audits.clock() + _AGAIN
+            self._not_before[_key(request.scheduled, name)] = self.audits.clock() + _AGAIN
             log.warning("audit_failed", extra={"target": name, "audit": request.id, "why": str(error)})
             if isinstance(error, MixedReleaseError | RecordError) and not isinstance(error, RecordLost):
                 self._begin_anew(request)
@@ -171,3 +190,7 @@ class PlannedAudits:
 
     def _note_newest(self) -> None:
         self.newest = self.audits.archive.newest()
+
+
+def _key(plan: str, target: str) -> str:
+    return f"{plan}/{target}"

@@ -89,7 +89,8 @@ class Audits:
         """Return a new request, or the unfinished one that asks the same.
 
         Raises:
-            ConfigError: There is no such target, or an audit of it is unfinished that asks something else.
+            ConfigError: There is no such target, or an audit of it is unfinished that asks something else; a plan's
+                audits and those that people make do not mind each other.
         """
         if target not in self.sites:
             raise unknown_target(target, self.sites)
@@ -99,7 +100,7 @@ class Audits:
             period=period, scheduled=scheduled, by=by,
         )  # fmt: skip
         for begun in self.archive.unfinished():
-            if begun.target != target:
+            if (begun.target, begun.scheduled) != (target, scheduled):
                 continue
             if begun.asked != fresh.asked:
                 raise ConfigError(
@@ -110,10 +111,15 @@ class Audits:
         return fresh
 
     def drop_unfinished(self, target: str) -> None:
-        """Forget what was begun of a target."""
-        for begun in self.archive.unfinished():
-            if begun.target == target:
-                self.archive.drop(begun)
+        """Forget what people began of a target; what a plan began is the daemon's to end.
+
+        Raises:
+            StoreInUse: An audit is under way.
+        """
+        with self.archive.alone():
+            for begun in self.archive.unfinished():
+                if begun.target == target and not begun.scheduled:
+                    self.archive.drop(begun)
 
     async def run(self, request: AuditRequest, say: Say = lambda _what, _share: None) -> Written:
         """Do an audit, or go on with it.
@@ -131,7 +137,8 @@ class Audits:
         sections = sections_of(site.measure, _suites(site, request.suites))
         self._require_before(request)
         with self.archive.alone():
-            work = self.archive.begin(request)
+            request = self.archive.begin(request)
+            work = self.archive.work(request)
             if not (work / AUDIT).exists():
                 await site.target.ready()
                 sweeps = await ask_sections(request, sections, site.measure.in_full, site.target, work, say=say)
@@ -223,10 +230,11 @@ class Audits:
         return tuple(json.loads(out)["notes"])
 
     def _since_last(self, request: AuditRequest) -> Period:
-        """Return the time since the last audit's period, or the last month."""
+        """Return the time since the last audit's period, for a plan since its own last one's, or the last month."""
         for audit in self.archive.ids(request.target):
-            end = Period.from_json(self.archive.read(audit)["period"]).end
-            if end < request.began_at:
+            document = self.archive.read(audit)
+            end = Period.from_json(document["period"]).end
+            if end < request.began_at and (not request.scheduled or document["scheduled"] == request.scheduled):
                 return Period(begin=end, end=request.began_at)
         return Period(begin=request.began_at - _FIRST_PERIOD, end=request.began_at)
 

@@ -61,7 +61,8 @@ def test_what_was_begun_is_found_again_and_can_be_dropped(tmp_path: Path) -> Non
     archive = Archive(tmp_path / "audits")
     assert archive.unfinished() == ()
     with archive.alone():
-        work = archive.begin(REQUEST)
+        assert archive.begin(REQUEST) == REQUEST
+        work = archive.work(REQUEST)
         assert archive.unfinished() == (REQUEST,)
         assert work.stat().st_mode & 0o077 == 0, "its owner's alone"
         with pytest.raises(StoreInUse), archive.alone():

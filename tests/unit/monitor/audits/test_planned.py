@@ -201,6 +201,68 @@ async def test_a_persons_audit_is_waited_for_and_a_stop_cancels(tmp_path: Path) 
     await service.aclose()
 
 
+async def test_what_a_person_left_unfinished_holds_up_no_plan_and_the_other_way_round(tmp_path: Path) -> None:
+    world = world_of(tmp_path)
+    service = world.service()
+    await looked(service)
+    left = service.audits.request("prod", seed=7, by="ann")
+    with service.audits.archive.alone():
+        service.audits.archive.begin(left)
+    world.clock.now += timedelta(days=1)
+    (made,) = await looked(service)
+    assert service.audits.archive.read(made)["scheduled"] == "daily"
+    assert service.audits.archive.unfinished() == (left,)
+    world.clock.now += timedelta(days=1)
+    service.planned._put_down()
+    *_, planned = service.audits.archive.unfinished()
+    service.audits.drop_unfinished("prod")
+    assert service.audits.archive.unfinished() == (planned,), "a person drops what people began"
+    assert service.audits.request("prod", seed=8, by="ann").id
+    assert await looked(service) == (planned.id, made)
+    await service.aclose()
+
+
+async def test_plans_that_are_due_at_once_are_made_one_after_the_other(tmp_path: Path) -> None:
+    monthly = AuditPlan(name="monthly", cron="0 6 1 * *", suites=("harm",))
+    world = world_of(tmp_path, DAILY, monthly)
+    service = world.service()
+    await looked(service)
+    for _ in range(2):
+        world.clock.now = (world.clock.now + timedelta(days=31)).replace(day=1, hour=7)
+        await looked(service)
+        await looked(service)
+    read = service.audits.archive.read
+    made = [read(a) for a in service.audits.archive.ids()]
+    assert [m["scheduled"] for m in made] == ["monthly", "daily"] * 2
+    assert made[0]["period"]["from"] == made[2]["period"]["to"], "since the plan's own last one"
+    await service.aclose()
+
+
+async def test_what_a_plan_began_goes_with_the_plan(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "alignd")
+    world = world_of(tmp_path, replace(DAILY, suites=("nothing-of-this-name",)))
+    service = world.service()
+    await looked(service)
+    world.clock.now += timedelta(days=1)
+    assert await looked(service) == ()
+    assert "nothing-of-this-name" in service.planned.why["prod"]
+    await service.aclose()
+    world.audits = AuditRules(plans=(DAILY,))
+    service = world.service()
+    (made,) = await looked(service)
+    assert [s["suite"] for s in service.audits.archive.read(made)["sections"]] == ["harm"]
+    world.clock.now += timedelta(days=1)
+    service.planned._put_down()
+    await service.aclose()
+    world.audits = AuditRules(plans=(replace(DAILY, name="other"),))
+    service = world.service()
+    assert await looked(service) == (made,)
+    assert service.audits.archive.unfinished() == ()
+    dropped = [getattr(r, "why", "") for r in caplog.records if r.getMessage() == "audit_dropped"]
+    assert dropped == ["plan daily asks other suites now", "plan daily is gone"]
+    await service.aclose()
+
+
 async def test_the_daemon_looks_at_its_plans_only_where_it_has_some(tmp_path: Path) -> None:
     bare = World(folder=tmp_path / "bare")
     for service, planned in ((world_of(tmp_path / "planned").service(), True), (bare.service(), False)):
