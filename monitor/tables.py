@@ -73,7 +73,7 @@ def status_tables(found: Mapping[str, Any]) -> tuple[RenderableType, ...]:
         shown = "-" if asr["value"] is None else f"{asr['value']:.3f} [{asr['lower']:.3f}, {asr['upper']:.3f}]"
         cells = (t["name"], t["mode"], t["verdict"], shown, asr["n"], _clock(t["next_sweep_at"], found["at"]))
         targets.add_row(*map(_cell, cells))
-        releases.add_row(*map(_cell, (t["name"], t["release"] or "-", _last_good(t) or "-")))
+        releases.add_row(*map(_cell, (t["name"], _in_service(t) or "-", _last_good(t) or "-")))
     whys = [_line(f"{t['name']}: {news}") for t in found["targets"] for news in _news(t)]
     whys += [_line(f"channel {c['channel']}: {news}") for c in found["notifications"] if (news := _unsent(c))]
     if not found["incidents"]:
@@ -95,6 +95,12 @@ def _table(title: str, *columns: str) -> Table:
         long = column in {"target", "in service", "last known good", "last note"}
         table.add_column(column, no_wrap=not long, overflow="fold", justify="right" if column == "n" else "left")
     return table
+
+
+def _in_service(target: Mapping[str, Any]) -> str:
+    """Name the release that users get."""
+    served: str = target["release"]
+    return "nobody (503)" if target["quarantine"] else served
 
 
 def _last_good(target: Mapping[str, Any]) -> str:

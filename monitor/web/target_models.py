@@ -109,6 +109,8 @@ class Target(Answer):
     """Null where users are served, or where nobody has looked yet."""
     incident: str | None
     """Id of its open incident."""
+    held_since: datetime | None
+    """Since when rails have held that; null where it goes on."""
     action_needed: bool
     """Whether only a person can end what it is in."""
     asr: Estimate | None

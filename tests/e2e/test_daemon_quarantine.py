@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.table import Table
 
 from deploy.deployer import DeploymentState
 from deploy.errors import DeployerUnavailable
@@ -41,6 +42,11 @@ async def lifted(service: Service, by: str = "ann", why: str = "a false alarm") 
     await service.lifting.carry_on("prod")
 
 
+def in_service(said: Sequence[object]) -> list[str]:
+    (releases,) = (t for t in said if isinstance(t, Table) and str(t.title) == "releases")
+    return [str(cell) for cell in releases.columns[1].cells]
+
+
 def actions(service: Service) -> list[tuple[str, str]]:
     return [(e.action, e.actor) for e in service.store.audit_log(subject="prod") if e.action.startswith("lift")]
 
@@ -54,12 +60,15 @@ async def test_who_is_left_out_by_an_escalated_incident_is_served_again(tmp_path
     assert target["quarantine"] == {
         "why": f"out of service: incident {done.id}", "release": world.drifted.id, "lift": None,
     }  # fmt: skip
-    assert "`alignd quarantine lift` ends that" in " ".join(str(line) for line in status_tables(status_json(service)))
+    said = status_tables(status_json(service))
+    assert "`alignd quarantine lift` ends that" in " ".join(str(line) for line in said)
+    assert in_service(said) == ["nobody (503)"]
     await service.lifting.place("prod", by="ann", why="a false alarm")
     assert status_json(service)["targets"][0]["quarantine"]["lift"]["by"] == "ann"
     await service.lifting.carry_on("prod")
     assert world.active == world.drifted.id
     assert status_json(service)["targets"][0]["quarantine"] is None
+    assert in_service(status_tables(status_json(service))) == [world.drifted.id]
     after = service.store.load(done.id)
     assert (after.state, after.events[-1].note) == (State.ESCALATED, "ann ordered: lift the quarantine, a false alarm")
     assert (after.ended_at, after.to_json()["state"]) == (done.ended_at, "ESCALATED"), "it ended when it did"

@@ -78,13 +78,15 @@ function summary(targets, incidents) {
   const found = targets.map((t) => groupOf(t, incidents).id);
   const count = (id) => found.filter((f) => f === id).length;
   const open = incidents.filter((i) => !i.closed).length;
+  const out = targets.filter((t) => t.quarantine).length;
   const people = count("person");
   const parts = [
     people ? `${people} ${people === 1 ? "needs" : "need"} a person` : "none needs a person",
     ...Object.entries(COUNTED).filter(([id]) => count(id)).map(([id, words]) => `${count(id)} ${words}`),
   ];
   const of = `${targets.length} target${targets.length === 1 ? "" : "s"}`;
-  return `${of}: ${parts.join(", ")}; ${open} open incident${open === 1 ? "" : "s"}.`;
+  const kept = out ? `; users of ${out} get 503` : "";
+  return `${of}: ${parts.join(", ")}; ${open} open incident${open === 1 ? "" : "s"}${kept}.`;
 }
 
 function groups(targets, incidents) {
@@ -105,6 +107,7 @@ function targetRow(target, incidents) {
   return row(`target-${target.name}`, COLUMNS, [
     [
       toTarget(target.name),
+      target.quarantine ? badge({ word: "Users get 503", tone: "bad", icon: "down" }) : null,
       h("span", { class: "why" }, whyOf(target)),
     ],
     asrCell(target.asr),

@@ -23,7 +23,7 @@ export const GROUPS = [
 export function groupOf(target, incidents) {
   const last = incidents.find((i) => i.target === target.name);
   const found = () => {
-    if (target.action_needed || (target.quarantine && !target.incident) ||
+    if (target.action_needed || (target.quarantine && (target.held_since || !target.incident)) ||
       (last?.state === "ESCALATED" && last.release === target.release)) return "person";
     if (target.incident) return "handled";
     if (target.paused) return "paused";

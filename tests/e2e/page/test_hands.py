@@ -150,7 +150,10 @@ async def test_a_quarantine_is_lifted_by_who_types_the_target_and_says_why(site:
     await deployer.quarantine("out of service: <b>")
     await site.service.tick(CALM)
     async with browser.tab() as tab:
-        await enter(tab, site, f"/targets/{CALM}", who="operate")
+        await enter(tab, site, who="operate")
+        assert await tab.text(f"[data-key=target-{CALM}] .badge") == "Users get 503"
+        assert "users of 1 get 503." in await tab.text(".lead")
+        await tab.go(f"{site.url}/targets/{CALM}", until=READY)
         assert "Quarantined, users get 503: out of service: <b>." in await tab.text()
         assert await tab.text("h1 + .badge") == "Needs a person", "nothing else ends it"
         await tab.click("[data-action=lift]")

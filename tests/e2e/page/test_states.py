@@ -41,6 +41,21 @@ async def test_a_large_fleet_can_be_filtered(site: Site, browser: Chromium) -> N
         await look_again(tab, f"{rows} == 10 && document.activeElement.value == '{CALM}-04'")
 
 
+@pytest.mark.parametrize(("held", "group"), [(None, "handled"), ("2026-01-01T00:00:00Z", "person")])
+async def test_a_quarantine_whose_repair_is_held_needs_a_person(
+    site: Site, browser: Chromium, held: str | None, group: str
+) -> None:
+    async with browser.tab() as tab:
+        await enter(tab, site)
+        said = await tab.js(f"fetch('{TARGETS}').then(r => r.json())")
+        out = {"quarantine": {"why": "w", "release": "r", "lift": None}, "incident": "i", "held_since": held}
+        targets = [{**t, **out} if t["name"] == CALM else t for t in said["targets"]]
+        await tab.answer(TARGETS, (200, {**said, "targets": targets}))
+        await tab.go(f"{site.url}/", until=READY)
+        row = f"document.querySelector('[data-key=target-{CALM}]')"
+        assert await tab.js(f"{row}.closest('tbody').dataset.key") == group
+
+
 async def test_a_fault_is_told_and_old_figures_stay(site: Site, browser: Chromium) -> None:
     async with browser.tab() as tab:
         await enter(tab, site)
