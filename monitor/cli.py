@@ -9,6 +9,7 @@ import os
 import secrets
 import signal
 import sys
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -97,6 +98,7 @@ console = Console()
 def main() -> None:
     """Run the command line; an expected error is one line and an exit code."""
     try:
+        _check_words(sys.argv[1:])
         app()
     except (ConfigError, PluginError, StoreBusy, UnknownIncident) as error:
         _fail(str(error), USAGE)
@@ -110,6 +112,15 @@ def main() -> None:
         _fail(str(error), USAGE)
     except (MonitorError, DeployError) as error:
         _fail(str(error), CRASH)
+
+
+def _check_words(words: Sequence[str]) -> None:
+    """Refuse what can't be printed or kept: bytes that are not UTF-8 come as half surrogates."""
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise ConfigError(f"argument {word!r} is not UTF-8") from None
 
 
 def _fail(message: str, code: int) -> NoReturn:

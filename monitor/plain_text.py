@@ -1,9 +1,11 @@
-"""Texts of somebody else, made fit for a terminal and a page."""
+"""Texts of somebody else: made fit for a terminal and a page, or refused."""
 
 from __future__ import annotations
 
-__all__ = ["plain"]
+__all__ = ["ONE_LINE", "REASON_MAX", "plain"]
 
+ONE_LINE, REASON_MAX = r"^[^\x00-\x1f\x7f]*$", 200
+"""What a person's reason may be, and its most characters: it stands in logs, messages and on the page."""
 _WIDE = 80
 
 

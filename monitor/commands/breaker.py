@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from monitor.commands.options import reason
 from monitor.commands.serving import CONFIG, ConfigFile, with_service
 from monitor.settings import load_settings
 
@@ -31,6 +32,7 @@ def reset(
     why: Annotated[str, typer.Option(help="What was found and put right; kept for the audit.")],
 ) -> None:
     """Close a target's breaker. Failures of before count no more; an incident that waits for it goes on."""
+    why = reason(why)
 
     async def ask(service: Service) -> None:
         service.reset_breaker(target, by=getpass.getuser(), why=why)

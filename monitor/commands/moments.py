@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from monitor.errors import ConfigError
+from monitor.moments import bounded
 
 __all__ = ["moment_of"]
 
@@ -13,10 +14,13 @@ def moment_of(text: str, option: str) -> datetime:
     """Read a day, which is its first moment, or a time; in UTC where it names no offset.
 
     Raises:
-        ConfigError: It is neither; the message names the option.
+        ConfigError: It is neither, or too far away; the message names the option.
     """
     try:
         found = datetime.fromisoformat(text)
     except ValueError as error:
         raise ConfigError(f"{option} {text}: give a day or a time, e.g. 2026-01-31 or 2026-01-31T12:00Z") from error
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    try:
+        return bounded(found if found.tzinfo else found.replace(tzinfo=UTC))
+    except ValueError as error:
+        raise ConfigError(f"{option} {text}: {error}") from error

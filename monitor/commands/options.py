@@ -1,13 +1,28 @@
-"""Options that are given as JSON."""
+"""Options that are JSON, or a person's reason."""
 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from monitor.errors import ConfigError
+from monitor.plain_text import ONE_LINE, REASON_MAX
 
-__all__ = ["json_object"]
+__all__ = ["json_object", "reason"]
+
+
+def reason(why: str, *, needed: bool = True) -> str:
+    """Return a ``--why`` that the API would take, too.
+
+    Raises:
+        ConfigError: It is empty where it is needed, too long, or more than one line.
+    """
+    if needed and not why:
+        raise ConfigError("--why: say what was found; it is kept for the audit")
+    if len(why) > REASON_MAX or not re.fullmatch(ONE_LINE, why):
+        raise ConfigError(f"--why: write one line of at most {REASON_MAX} characters, none of them a control character")
+    return why
 
 
 def json_object(text: str, option: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from monitor.commands.options import reason
 from monitor.commands.serving import CONFIG, ConfigFile
 from monitor.errors import ConfigError, unknown_target
 from monitor.pausing import pause_words
@@ -35,7 +36,7 @@ def pause(
 
     now = utc_now()
     until = now + _length(duration) if duration else None
-    paused = Pause(target=target, until=until, by=getpass.getuser(), at=now, why=why)
+    paused = Pause(target=target, until=until, by=getpass.getuser(), at=now, why=reason(why, needed=False))
     store = _store(load_settings(config), target)
     try:
         store.pause(paused)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from monitor.commands.options import reason
 from monitor.commands.serving import CONFIG, ConfigFile, with_service
 from monitor.settings import load_settings
 
@@ -37,6 +38,7 @@ def lift(
 
     Exit code: 0 it is noted, 2 there is no such target or nothing is quarantined, 4 the serving side is away.
     """
+    why = reason(why)
 
     async def ask(service: Service) -> tuple[str, tuple[Incident, ...]]:
         _, release = await service.lifting.place(target, by=getpass.getuser(), why=why)

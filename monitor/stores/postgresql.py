@@ -50,6 +50,8 @@ class PostgresqlBackend:
             url, connect_args=given, pool_pre_ping=True, isolation_level="REPEATABLE READ"
         ).execution_options(postgresql_readonly=True)
         self.writer = create_engine(url, connect_args=given, pool_pre_ping=True, pool_size=1, max_overflow=0)
+        for engine in (self.engine, self.writer):
+            event.listen(engine, "connect", _take_texts)
         event.listen(self.writer, "connect", self._connected)
         event.listen(self.writer, "begin", _begun)
 
@@ -102,7 +104,6 @@ class PostgresqlBackend:
 
     def _connected(self, connection: Any, _: ConnectionPoolEntry) -> None:  # noqa: ANN401  (SQLAlchemy's wrapper)
         """Prepare what writes, and take the lock first where this process is to have it."""
-        connection.adapters.register_dumper(str, _Text)
         with connection.cursor() as cursor:
             cursor.execute(f"SET lock_timeout = '{_WAIT_SECONDS}s'")
             if self._held:
@@ -115,8 +116,12 @@ class PostgresqlBackend:
         connection.commit()
 
 
+def _take_texts(connection: Any, _: ConnectionPoolEntry) -> None:  # noqa: ANN401  (SQLAlchemy's wrapper)
+    connection.adapters.register_dumper(str, _Text)
+
+
 class _Text(StrDumper):
-    """Texts of servers may hold NUL, which PostgreSQL keeps in no text."""
+    """Texts of servers and of callers may hold NUL, which PostgreSQL keeps in no text; asked for as it is kept."""
 
     def dump(self, obj: str) -> bytes:
         return obj.replace("\0", "\ufffd").encode("utf-8", "replace")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ from monitor.web.sessions import Sessions
 from monitor.web.transcript_routes import make_transcript_router
 
 __all__ = ["make_app"]
+
+log = logging.getLogger("alignd")
 
 _ABOUT = (
     "Watches served language models for safety drift. A token is sent as `Authorization: Bearer …`; "
@@ -108,7 +111,7 @@ def _add_refusals(app: FastAPI) -> None:
     say(UnknownIncident, lambda e: Problem(status=404, kind="unknown-incident", title="Not found", detail=f"{e}"))
     say(ConfigError, lambda e: Problem(status=409, kind="conflict", title="It means nothing now", detail=f"{e}"))
     say(LogFault, lambda e: Problem(status=409, kind="log-fault", title="The log can't be read", detail=f"{e}"))
-    say(StoreError, lambda e: Problem(status=503, kind="store", title="The store can't do it now", detail=f"{e}"))
+    say(StoreError, _of_store)
     say(DeployerUnavailable, lambda e: Problem(
         status=503, kind="deployer", title="The serving side does not answer", detail=f"{e}"))  # fmt: skip
     say(Exception, lambda _: Problem(
@@ -138,6 +141,15 @@ def _fault(error: dict[str, Any]) -> Fault:
     return Fault(
         field=".".join(map(str, error["loc"])), problem=error["msg"][:1].lower() + error["msg"][1:],
         allowed=allowed.removeprefix("expected "),
+    )  # fmt: skip
+
+
+def _of_store(error: StoreError) -> Problem:
+    """Say what to do. What went wrong names the store's host and user, which are the log's business."""
+    log.warning("api_without_store", extra={"why": str(error)})
+    return Problem(
+        status=503, kind="store", title="The store can't do it now",
+        detail="the store is away, locked or full, or somebody was quicker; call again, the daemon's log says more",
     )  # fmt: skip
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from monitor.web.problems import Problem
 
-__all__ = ["BODY_MAX", "Receive", "read_whole", "replayed"]
+__all__ = ["BODY_MAX", "Receive", "check_text", "read_whole", "replayed"]
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
@@ -45,6 +46,27 @@ async def read_whole(receive: Receive, *, announced: str, seconds: float) -> byt
             status=408, kind="slow", title="Too slow", detail=f"the body was not here after {seconds:g} s",
             headers={"Connection": "close"},
         ) from None  # fmt: skip
+
+
+def check_text(body: bytes) -> None:
+    """Refuse JSON whose texts can't be written again: Python takes the escape of half a character, and UTF-16.
+
+    Raises:
+        Problem: It is not UTF-8, or not once its escapes are read.
+    """
+    try:
+        text = body.decode()
+        whole = "\0" not in text
+        if whole and "\\ud" in text.lower():
+            json.dumps(json.loads(text), ensure_ascii=False).encode()
+    except UnicodeError:
+        whole = False
+    except (ValueError, RecursionError):
+        return  # no JSON, which the application says
+    if not whole:
+        raise Problem(
+            status=400, kind="no-text", title="Not UTF-8", detail="the body holds bytes or escapes that are no UTF-8"
+        )
 
 
 def replayed(body: bytes, receive: Receive) -> Receive:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pydantic import AwareDatetime, Field
 
 from monitor.api_settings import Scope
+from monitor.plain_text import ONE_LINE, REASON_MAX
 from monitor.policy import Order
 from monitor.web.shapes import Answer, Body
 
@@ -29,14 +30,14 @@ class PauseBody(Body):
 
     until: AwareDatetime | None = Field(default=None, strict=False)
     """When it ends by itself, with a time zone; null: never."""
-    reason: str = Field(default="", max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
+    reason: str = Field(default="", max_length=REASON_MAX, pattern=ONE_LINE)
     """Why, one line."""
 
 
 class LiftBody(Body):
     """Why users are to be served again."""
 
-    reason: str = Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
+    reason: str = Field(min_length=1, max_length=REASON_MAX, pattern=ONE_LINE)
     """What was found, one line; kept for the audit."""
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from monitor.api_settings import Scope as Grant
 from monitor.audit import SIGNED
 from monitor.web.access import ANONYMOUS, CALLER, Access, Caller, unauthorized, well_formed
-from monitor.web.body import Receive, read_whole, replayed
+from monitor.web.body import Receive, check_text, read_whole, replayed
 from monitor.web.calls import PUT_DOWN, CallRecord
 from monitor.web.incoming import LOGIN, Call, Scope, malformed
 from monitor.web.limits import Limits
@@ -81,6 +81,7 @@ class Guard:
                 body = await read_whole(receive, announced=announced, seconds=_BODY_SECONDS)
                 if call.is_signed:
                     caller = scope[CALLER] = self._counted(call, partial(self._signer, call, body))
+                check_text(body)
                 receive = replayed(body, receive)
             await self._app(scope, receive, answer)
         except Problem as problem:

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from monitor.api_settings import Scope
+from monitor.moments import bounded
 from monitor.service import Service
 from monitor.status import verdict_json
 from monitor.store import Pause
@@ -145,7 +146,11 @@ def _add_changes(router: APIRouter, service: Service, views: Views, sweep: Sweep
         at = service.clock()
         if body.until and body.until <= at:
             raise invalid(Fault(field="body.until", problem="lies in the past", allowed="a later time, or null"))
-        service.store.pause(Pause(target=name, until=body.until, by=caller.name, at=at, why=body.reason))
+        try:
+            until = bounded(body.until) if body.until else None
+        except ValueError as error:
+            raise invalid(Fault(field="body.until", problem=f"{error}", allowed="null, for good")) from None
+        service.store.pause(Pause(target=name, until=until, by=caller.name, at=at, why=body.reason))
         return views.paused(name)
 
     @router.delete("/targets/{name}/pause", **asks(Scope.OPERATE, 404))

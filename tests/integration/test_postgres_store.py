@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Connection, inspect, text
 
 from monitor.audit import AuditEntry, verify
-from monitor.errors import StoreBusy, StoreError, StoreLost, StoreUnavailable, StoreVersion
+from monitor.errors import StoreBusy, StoreError, StoreLost, StoreUnavailable, StoreVersion, UnknownIncident
 from monitor.incident import Incident, IncidentId, Outcome, Wait, advance, noted, open_incident
 from monitor.stores.database import Database
 from monitor.stores.sql import SqlStore
@@ -53,6 +53,15 @@ def schema_of(db: Connection) -> dict[str, object]:
         },
         "triggers": [tuple(row) for row in triggers], "indices": [tuple(row) for row in indices],
     }  # fmt: skip
+
+
+def test_what_no_text_may_hold_is_asked_for_as_it_is_kept(url: str) -> None:
+    with closing(SqlStore(url)) as store:
+        store.append_audit(AuditEntry(at=NOW, actor="ann", action="wrote", subject="a\0b"))
+        assert [e.subject for e in store.audit_log(subject="a\0b")] == ["a\ufffdb"]
+        assert store.incidents(target="\0") == ()
+        with pytest.raises(UnknownIncident):
+            store.load("\0")
 
 
 def test_it_keeps_the_port(url: str) -> None:

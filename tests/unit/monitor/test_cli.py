@@ -201,3 +201,40 @@ def test_an_option_that_is_not_there_is_a_fault_of_use(alignd: Alignd) -> None:
     code, out, err = alignd("--versions")
     assert (code, out) == (cli.USAGE, "")
     assert "--version" in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("quarantine", "lift", "prod", "--why"), ("pause", "prod", "--why"), ("breaker", "reset", "prod", "--why"),
+        ("explain",), ("report",), ("plan",), ("approve",), ("audit", "log", "--subject"), ("audit", "log", "--actor"),
+    ],
+)  # fmt: skip
+def test_an_argument_that_is_not_utf_8_is_refused(site: Alignd, words: tuple[str, ...]) -> None:
+    assert site(*words, "a\udcff") == (cli.USAGE, "", "alignd: argument 'a\\udcff' is not UTF-8\n")
+
+
+@pytest.mark.parametrize("words", [("quarantine", "lift"), ("pause",), ("breaker", "reset")])
+@pytest.mark.parametrize("why", ["a\nb", "a\n", "\x1b[31mred", "\x7f", "x" * 201])
+def test_a_reason_is_one_line_as_the_api_has_it(site: Alignd, words: tuple[str, ...], why: str) -> None:
+    code, out, err = site(*words, "prod", "--why", why)
+    assert (code, out) == (cli.USAGE, "")
+    assert err == "alignd: --why: write one line of at most 200 characters, none of them a control character\n"
+
+
+@pytest.mark.parametrize("words", [("quarantine", "lift"), ("breaker", "reset")])
+def test_what_is_kept_for_the_audit_needs_a_reason(site: Alignd, words: tuple[str, ...]) -> None:
+    code, out, err = site(*words, "prod", "--why", "")
+    assert (code, out, err) == (cli.USAGE, "", "alignd: --why: say what was found; it is kept for the audit\n")
+
+
+@pytest.mark.parametrize(
+    "far",
+    [
+        ("audit", "log", "--since", "0001-01-01T00:00:00+23:59"),
+        ("audit", "run", "prod", "--from", "9999-12-31", "--to", "9999-12-31"),
+    ],
+)  # fmt: skip
+def test_a_time_too_far_away_is_a_fault_of_use(site: Alignd, far: tuple[str, ...]) -> None:
+    code, _, err = site(*far)
+    assert (code, "must lie in the years 1900 to 9998" in err) == (cli.USAGE, True), err

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from monitor.web.body import BODY_MAX, Receive, read_whole, replayed
+from monitor.web.body import BODY_MAX, Receive, check_text, read_whole, replayed
 from monitor.web.problems import Problem
 
 
@@ -56,3 +56,23 @@ async def test_what_is_cut_off_slow_or_too_large_is_refused(receive: Receive, an
 
 async def test_the_largest_is_taken() -> None:
     assert len(await read_whole(sent(b"x" * BODY_MAX), announced=str(BODY_MAX), seconds=1)) == BODY_MAX
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        rb'{"a": "\ud800"}', rb'{"\uDFFF": 1}', rb'["\ud83d\ud83d"]', b'"\xed\xa0\x80"', b'"\xff"',
+        '{"a": "\\ud800"}'.encode("utf-16"), '{"a": "\\ud800"}'.encode("utf-16-le"), b'"\0\\ud"',
+    ],
+)  # fmt: skip
+def test_half_a_character_is_no_text(body: bytes) -> None:
+    with pytest.raises(Problem) as caught:
+        check_text(body)
+    assert (caught.value.status, caught.value.kind) == (400, "no-text")
+
+
+@pytest.mark.parametrize(
+    "body", [b"", rb'{"a": "\ud83d\ude00"}', rb'"\\ud800"', '"é😀"'.encode(), rb'{"\ud8', rb'["\ud8"' + b"[" * 99_999]
+)
+def test_whole_characters_and_what_is_no_json_go_on(body: bytes) -> None:
+    check_text(body)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from deploy.testing import FakeDeployer
+from monitor.errors import StoreUnavailable
 from monitor.incident import IncidentId
 from monitor.policy import Mode
 from tests.fake_site import World
@@ -205,6 +206,8 @@ async def test_each_call_needs_its_scope(api: Api, who: str, method: str, path: 
         ("/incidents/x/orders", {"order": "abort", "by": "root"}, "body.by", ""),
         ("/targets/prod/pause", {"until": "2030-01-01T00:00:00"}, "body.until", ""),
         ("/targets/prod/pause", {"until": "1999-01-01T00:00:00Z"}, "body.until", "a later time, or null"),
+        ("/targets/prod/pause", {"until": "9999-12-31T23:59:59-23:59"}, "body.until", "null, for good"),
+        ("/targets/prod/pause", {"until": "0001-01-01T00:00:00+23:59"}, "body.until", "a later time, or null"),
         ("/targets/prod/pause", {"reason": "a\nb"}, "body.reason", "pattern"),
         ("/targets/prod/pause", {"reason": 3}, "body.reason", ""),
         ("/targets/prod/pause", [], "body", ""),
@@ -222,6 +225,7 @@ async def test_a_refusal_names_the_field(api: Api, path: str, body: object, fiel
 @pytest.mark.parametrize(
     ("method", "path", "status", "kind"),
     [
+        ("GET", "/incidents/%00", 404, "unknown-incident"), ("GET", "/incidents/%00/plan", 404, "unknown-incident"),
         ("GET", "/targets/nobody", 404, "unknown-target"), ("GET", "/incidents/none", 404, "unknown-incident"),
         ("GET", "/incidents?target=nobody", 404, "unknown-target"), ("GET", "/nothing", 404, "not-found"),
         ("PUT", "/targets", 405, "method"), ("GET", "/verdict?target=nobody", 404, "unknown-target"),
@@ -233,6 +237,30 @@ async def test_refusals_are_problem_details(api: Api, method: str, path: str, st
     said = answer.json()
     assert (answer.status_code, said["status"], said["type"]) == (status, status, f"urn:alignd:problem:{kind}")
     assert said["detail"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/session", r'{"token": "\ud800"}'), ("/targets/prod/pause", r'{"reason": "\ud800"}'),
+        ("/hooks/alertmanager", r'{"version": "4", "groupKey": "\ud800", "alerts": []}'),
+        ("/hooks/flagger/event", r'{"name": "a", "namespace": "b", "metadata": {"target": "\ud800"}}'),
+    ],
+)  # fmt: skip
+async def test_half_a_character_is_refused_everywhere(api: Api, path: str, body: str) -> None:
+    json = {"Content-Type": "application/json"}
+    answer = await api.client("all").post(f"{API}{path}", content=body, headers=json)
+    assert (answer.status_code, answer.json()["type"]) == (400, "urn:alignd:problem:no-text")
+
+
+async def test_a_store_that_is_away_is_not_shown(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(_: str) -> None:
+        raise StoreUnavailable("store postgresql://alignd:***@db.internal/alignd can't be used now")
+
+    monkeypatch.setattr(api.service.store, "load", away)
+    answer = await api.client("reader").get(f"{API}/incidents/i1")
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:alignd:problem:store")
+    assert "db.internal" not in answer.text
 
 
 async def test_a_fault_of_its_own_says_nothing_of_its_inside(api: Api) -> None:
