@@ -20,10 +20,11 @@ from monitor.policy import due, outcome_of, waits_for_person
 from monitor.quarantine import tell, told
 from monitor.railing import Railing
 from monitor.rails import Hold
-from monitor.site import Say, Site
+from monitor.site import Site
 from monitor.spans import Spans
 from monitor.steps import let_go, take_step
 from monitor.store import PlacedOrder, Store
+from monitor.view import Activities
 
 __all__ = ["Reconciler"]
 
@@ -37,13 +38,13 @@ class Reconciler:
 
     def __init__(
         self, *, sites: Mapping[str, Site], store: Store, clock: Callable[[], datetime], checks: Checks,
-        teller: Callable[[str], Say], up: Callable[[str], bool | None], outbox: Outbox, spans: Spans,
+        activities: Activities, up: Callable[[str], bool | None], outbox: Outbox, spans: Spans,
     ) -> None:  # fmt: skip
-        """Take the watched targets, the store, what freezes repairs, what tells people, who answers, and spans."""
+        """Take the targets, the store, what freezes repairs, what is shown, who answers, who is told, and spans."""
         self._sites = sites
         self._store = store
         self._clock = clock
-        self._teller = teller
+        self._activities = activities
         self.railing = Railing(sites=sites, store=store, clock=clock, checks=checks, up=up)
         self._outbox = outbox
         self._spans = spans
@@ -85,9 +86,9 @@ class Reconciler:
 
     async def _step(self, loaded: Incident, site: Site) -> Incident:
         """Do the effect of the state that an incident is in."""
-        say = self._teller(site.name)
-        say(loaded.state.value.lower(), 0.0)
-        effect = await take_step(loaded, site, self._store, say)
+        with self._activities.under_way(site.name) as say:
+            say(loaded.state.value.lower(), 0.0)
+            effect = await take_step(loaded, site, self._store, say)
         if effect.outcome is None or isinstance(effect.outcome, Wait):
             waiting = noted(effect.incident, now=self._clock(), note=effect.note, waits_for=effect.outcome)
             return loaded if waiting == loaded else self._save(waiting, None)

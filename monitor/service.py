@@ -37,7 +37,7 @@ from monitor.steps import clear_left, configured_good
 from monitor.store import BreakerReset, Store
 from monitor.timing import Timing
 from monitor.upkeep import Retention, Upkeep
-from monitor.view import Activity, Configuration, View, view_of
+from monitor.view import Activities, Configuration, View, view_of
 from monitor.watch import Phase, Watch
 from probes.errors import MixedReleaseError, TargetError
 
@@ -64,7 +64,7 @@ class Service:
         self.sites = sites
         self.store = store
         self.clock = clock
-        self.activities: dict[str, Activity] = {}
+        self.activities = Activities(clock)
         self.timing = Timing()
         self.configuration = Configuration(loaded_at=clock())
         self.checks = Checks(sites=sites, clock=clock)
@@ -75,7 +75,7 @@ class Service:
         self.spans = spans
         self.outbox = outbox or Outbox(channels=(), book=store, clock=clock)
         self.reconciler = Reconciler(
-            sites=sites, store=store, clock=clock, checks=self.checks, teller=self._teller, up=self._answers,
+            sites=sites, store=store, clock=clock, checks=self.checks, activities=self.activities, up=self._answers,
             outbox=self.outbox, spans=spans,
         )
         self.prober = Prober(sites=sites, store=store, clock=clock, checks=self.checks)
@@ -108,7 +108,8 @@ class Service:
             ConfigError: One can't be found or is no whole checkpoint.
         """
         for site in sites:
-            await retire_left(Step(site=site, store=self.store, say=self._teller(site.name)))
+            with self.activities.under_way(site.name) as say:
+                await retire_left(Step(site=site, store=self.store, say=say))
             await asyncio.to_thread(clear_left, site, self.store)
             if not site.last_known_good:
                 continue
@@ -178,16 +179,14 @@ class Service:
         if release not in good or self.store.incidents(target=site.name, open_only=True):
             return
         self._got_to_know.add((site.name, release))
-        step = Step(site=site, store=self.store, say=self._teller(site.name))
-        if release in known_profiles(step):
-            return
         try:
-            async with self._profiling:
-                await measured(release, step)
+            with self.activities.under_way(site.name) as say:
+                step = Step(site=site, store=self.store, say=say)
+                if release not in known_profiles(step):
+                    async with self._profiling:
+                        await measured(release, step)
         except (DeployError, MixedReleaseError, NotMeasured, TargetError) as error:
             log.warning("not_profiled", extra={"target": site.name, "release": release, "why": str(error)})
-        finally:
-            self.activities.pop(site.name, None)
 
     @property
     def views(self) -> Mapping[str, View]:
@@ -207,16 +206,6 @@ class Service:
         view = self.view(name)
         return view.up if view.last_sweep_at and not view.quarantine else None
 
-    def _teller(self, name: str) -> Say:
-        """Return what keeps a target's activity current."""
-
-        def say(what: str, share: float) -> None:
-            before = self.activities.get(name)
-            since = before.since if before and before.stage == what else self.clock()
-            self.activities[name] = Activity(stage=what, share=share, since=since)
-
-        return say
-
     async def reconcile(self, incident: str) -> Incident:
         """Carry an incident one step on.
 
@@ -226,8 +215,6 @@ class Service:
         after = await self.reconciler.reconcile(incident)
         if after.target in self.sites:
             await self.lifting.look(after)
-        if after.closed:
-            self.activities.pop(after.target, None)
         return after
 
     def order(self, incident: str, order: Order, *, by: str) -> Incident:

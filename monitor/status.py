@@ -135,7 +135,7 @@ def _target(service: Service, name: str, stored: _Stored, series: int) -> dict[s
     view = service.view(name)  # after the watch, whose reading finds a damaged log
     figures = service.figures.of(name, current)
     opened, newest, known = stored.opened(name), stored.newest.get(name), stored.known.get(name, ())
-    doing, pause = service.activities.get(name), in_force(stored.pauses.get(name), stored.now)
+    doing, pause = service.activities.of(name), in_force(stored.pauses.get(name), stored.now)
     urgency = service.prober.urgency_beside(name, opened)
     return {
         "name": name,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from deploy.deployer import DeploymentState, Quarantine
 
 if TYPE_CHECKING:  # so that `alignd --help` stays quick
+    from monitor.site import Say
     from monitor.store import SweepSummary
 
-__all__ = ["UNDER_WAY", "Activity", "Configuration", "View", "counted", "view_of"]
+__all__ = ["UNDER_WAY", "Activities", "Activity", "Configuration", "View", "counted", "view_of"]
 
 UNDER_WAY = "the first batch is under way"
 """Why there is no sweep of a target that takes its time; one that hangs takes minutes."""
@@ -28,6 +30,33 @@ class Activity:
     stage: str
     share: float
     since: datetime
+
+
+class Activities:
+    """What is being done for each target; nothing is said of what is over, however it ended."""
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        """Take what tells since when."""
+        self._clock = clock
+        self._present: dict[str, Activity] = {}
+
+    def of(self, name: str) -> Activity | None:
+        """Return what is being done for a target, nothing where it waits."""
+        return self._present.get(name)
+
+    @contextmanager
+    def under_way(self, name: str) -> Iterator[Say]:
+        """Give what keeps a target's activity current while something is done for it."""
+
+        def say(what: str, share: float) -> None:
+            before = self._present.get(name)
+            since = before.since if before and before.stage == what else self._clock()
+            self._present[name] = Activity(stage=what, share=share, since=since)
+
+        try:
+            yield say
+        finally:
+            self._present.pop(name, None)
 
 
 @dataclass(slots=True, kw_only=True)

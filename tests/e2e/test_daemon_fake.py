@@ -89,7 +89,7 @@ async def test_a_good_release_is_measured_once_before_anything_happens(tmp_path:
     assert known.profile is not None
     assert known.profile["asr"]["value"] == 0.0
     assert world.profiled == [world.good.id]
-    assert not service.activities
+    assert service.activities.of("prod") is None
     done = await carry_on(world, service, await breach(world, service))
     assert world.profiled == [world.good.id, world.drifted.id, done.candidate]
     await service.aclose()

@@ -99,6 +99,22 @@ async def test_the_repair_goes_on_while_users_are_served_and_ends_as_ever(tmp_pa
     await service.aclose()
 
 
+async def test_a_quarantine_that_is_over_is_not_said_to_be_under_way(tmp_path: Path) -> None:
+    world, seen = a_world(tmp_path, MEND), list[str]()
+    service = world.service()
+    incident = await breach(world, service)
+
+    def look(_: str) -> None:
+        (target,) = status_json(service)["targets"]
+        seen.append((target["activity"] or {"stage": "none"})["stage"])
+
+    world.hook = look
+    await until(service, incident, State.PATCHING)
+    assert set(seen) == {"quarantine"}
+    assert status_json(service)["targets"][0]["activity"] is None
+    await service.aclose()
+
+
 async def test_a_quarantine_is_no_outage_that_holds_up_the_repairs_of_others(tmp_path: Path) -> None:
     world = a_world(tmp_path, WEAK)
     service = world.service()
