@@ -43,9 +43,7 @@ class IncidentStore(Protocol):
         """
         ...
 
-    def save(
-        self, incident: Incident, *, done: PlacedOrder | None = None, letters: Sequence[Letter] = ()
-    ) -> Incident:
+    def save(self, incident: Incident, *, done: PlacedOrder | None = None, letters: Sequence[Letter] = ()) -> Incident:
         """Write an incident over the version it was loaded with, in one transaction with all that belongs to it.
 
         Args:
@@ -60,9 +58,7 @@ class IncidentStore(Protocol):
         """
         ...
 
-    def incidents(
-        self, *, target: str = "", open_only: bool = False, limit: int | None = None
-    ) -> tuple[Incident, ...]:
+    def incidents(self, *, target: str = "", open_only: bool = False, limit: int | None = None) -> tuple[Incident, ...]:
         """List incidents, what was put down last first, whatever the clock said; all where no limit is given."""
         ...
 
