@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -53,13 +53,10 @@ from monitor.errors import (
     UnknownIncident,
 )
 from monitor.policy import Mode
-from monitor.settings import Settings, load_settings
+from monitor.settings import load_settings
 from monitor.target_settings import faults_of_folders
 from probes.errors import MixedReleaseError, RecordError, RecordLost, SuiteError, TargetError
 from remediation.patch import Form
-
-if TYPE_CHECKING:  # so that `--help` and `config check` stay quick
-    from monitor.service import Service
 
 __all__ = ["app", "main"]
 
@@ -158,8 +155,7 @@ def init(
 def config_check(config: ConfigFile = _CONFIG) -> None:
     """Say whether the configuration can be used, plugins included."""
     settings = load_settings(config)
-    _build(settings).store.close()
-    for warning in importlib.import_module("monitor.ladder_check").check_ladders(settings):
+    for warning in importlib.import_module("monitor.config_check").check_config(settings):
         print(f"alignd: {config}: {warning}", file=sys.stderr)
     use = ""
     for target in settings.targets:
@@ -251,8 +247,3 @@ def demo(
     folder = cache or Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "alignd"
     run_demo = importlib.import_module("monitor.demo.main").run_demo
     raise typer.Exit(run_demo(keep=keep, from_scratch=from_scratch, out=out, cache=folder))
-
-
-def _build(settings: Settings) -> Service:
-    built: Service = importlib.import_module("monitor.bootstrap").build(settings)
-    return built

@@ -16,6 +16,7 @@ from functools import partial
 from monitor import __version__
 from monitor.api import make_api
 from monitor.audit import DAEMON, AuditEntry
+from monitor.audit_check import check_audits
 from monitor.bootstrap import build
 from monitor.daemon_settings import ListenSettings
 from monitor.errors import ConfigError, StoreUnavailable
@@ -70,12 +71,14 @@ async def run(settings: Settings, *, read: Callable[[], Settings], hung_up: asyn
 
     Raises:
         StoreBusy: Another daemon runs on the store, or took it over meanwhile.
-        ConfigError: A last known good release is not there, a recipe refuses its options, or the port is taken.
+        ConfigError: A last known good release is not there, a recipe refuses its options, what audits need
+            can't be used, or the port is taken.
     """
     service = build(settings, hold=True)
     try:
         for warning in await asyncio.to_thread(check_ladders, settings):
             log.warning("recipes_not_checked", extra={"why": warning})
+        await asyncio.to_thread(check_audits, service.audits)
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for sig in (signal.SIGTERM, signal.SIGINT):

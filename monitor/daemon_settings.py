@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, field_serializer, model_validator
+from pydantic import Field, field_serializer, field_validator, model_validator
 
 from monitor.secret import Secret
 from monitor.section import Section, masked_url
@@ -22,6 +22,13 @@ class StoreSettings(Section):
     url: str = Field(default="sqlite:///alignd.db", pattern=r"^(sqlite:///|postgresql(\+psycopg)?://).+", repr=False)
     """SQLAlchemy URL: sqlite:///PATH, where a relative path counts from the configuration file, or
     postgresql+psycopg://USER@HOST/DATABASE, which needs the extra postgres; see docs/howto/store.md."""
+
+    @field_validator("url")
+    @classmethod
+    def _lasts(cls, url: str) -> str:
+        if url == "sqlite:///:memory:":
+            raise ValueError("give a file, sqlite:///PATH; what is in memory alone is lost with the daemon")
+        return url
 
     @field_serializer("url", when_used="json")
     def _masked(self, url: str) -> str:

@@ -36,7 +36,7 @@ from probes.profile import ReleaseProfile
 from probes.result import SweepResult
 from probes.suites.sources import open_suite
 
-__all__ = ["AuditRules", "Audits", "Written"]
+__all__ = ["AuditRules", "Audits", "Written", "suites_of"]
 
 log = logging.getLogger("alignd")
 
@@ -134,7 +134,8 @@ class Audits:
         site = self.sites[request.target]
         if pause := pause_in_force(self.store, site.name, self.clock()):
             raise NotMeasured(f"target {site.name} is {pause_words(pause)}; `alignd resume {site.name}` ends that")
-        sections = sections_of(site.measure, _suites(site, request.suites))
+        where = f"audits.plans: {request.scheduled}: suites" if request.scheduled else "--suites"
+        sections = sections_of(site.measure, suites_of(site, request.suites, where=where))
         self._require_before(request)
         with self.archive.alone():
             request = self.archive.begin(request)
@@ -239,8 +240,15 @@ class Audits:
         return Period(begin=request.began_at - _FIRST_PERIOD, end=request.began_at)
 
 
-def _suites(site: Site, names: tuple[str, ...]) -> tuple[Suite, ...]:
-    """Read suites by name or path; ``harm``, ``benign`` and ``task`` are the target's own of that kind."""
+def suites_of(site: Site, names: tuple[str, ...], *, where: str) -> tuple[Suite, ...]:
+    """Read suites by name or path; ``harm``, ``benign`` and ``task`` are the target's own of that kind.
+
+    Args:
+        where: What names them, for messages.
+
+    Raises:
+        ConfigError: One can't be used.
+    """
     measure = site.measure
     own = {
         "harm": (measure.harm,), "benign": measure.benign, "task": (measure.task,) if measure.task else (),
@@ -248,13 +256,13 @@ def _suites(site: Site, names: tuple[str, ...]) -> tuple[Suite, ...]:
     found: list[Suite] = []
     for name in names:
         if name == SuiteKind.TASK and not measure.task:
-            raise ConfigError(f"target {site.name} has no task; set suites.task, or leave task out of --suites")
+            raise ConfigError(f"{where}: target {site.name} has no task; set suites.task, or leave task out")
         try:
             found += own[name] if name in own else (open_suite(name, None).suite,)
         except SuiteError as error:
-            raise ConfigError(f"--suites: {error}") from error
+            raise ConfigError(f"{where}: {error}") from error
     if doubled := sorted({s.name for s in found if [f.name for f in found].count(s.name) > 1}):
-        raise ConfigError(f"--suites: suite {doubled[0]} is there twice; name each once")
+        raise ConfigError(f"{where}: suite {doubled[0]} is there twice; name each once")
     return tuple(found)
 
 

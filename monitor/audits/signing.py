@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -94,3 +95,10 @@ def _private(path: Path) -> Ed25519PrivateKey:
 
 def _public(key: Ed25519PrivateKey) -> str:
     return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+if __name__ == "__main__":
+    try:
+        public_key_of(Path(sys.argv[1]))
+    except ConfigError as error:
+        sys.exit(str(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import sqlite3
 from pathlib import Path
 from typing import IO
@@ -13,13 +14,27 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from monitor.errors import StoreBusy, StoreError, StoreUnavailable
 
-__all__ = ["SqliteBackend"]
+__all__ = ["SqliteBackend", "will_be_made"]
 
 _WAIT_SECONDS = 10
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
 _NO_RIGHT = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}
+
+
+def will_be_made(url: str) -> bool:
+    """Whether a URL names a file that is not there yet.
+
+    Raises:
+        StoreError: It could not be made.
+    """
+    if not url.startswith("sqlite:///") or os.access(file := Path(url.removeprefix("sqlite:///")), os.F_OK):
+        return False
+    above = next(folder for folder in file.absolute().parents if os.access(folder, os.F_OK))
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise StoreError(f"store {file} can't be opened; check the folder and its rights")
+    return True
 
 
 class SqliteBackend:

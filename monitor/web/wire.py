@@ -17,7 +17,7 @@ from monitor.audit import STRANGER
 from monitor.errors import ConfigError
 from monitor.web.calls import CallRecord
 
-__all__ = ["DeadlineProtocol", "make_server", "renew_certificate"]
+__all__ = ["DeadlineProtocol", "check_certificate", "make_server", "renew_certificate"]
 
 _HEADER_SECONDS = 10.0
 _WRITE_SECONDS = 30.0
@@ -120,7 +120,7 @@ def make_server(
         ConfigError: The certificate or its key can't be used.
     """
     if certificate:
-        _check_tls(certificate, key)
+        check_certificate(certificate, key)
     protocol = cast("type[asyncio.Protocol]", partial(DeadlineProtocol, record=record))
     return uvicorn.Server(uvicorn.Config(
         app, http=protocol, ws="none", lifespan="off", log_config=None, log_level="error", access_log=False,
@@ -140,11 +140,16 @@ def renew_certificate(server: uvicorn.Server) -> None:
     if not config.ssl_certfile or not config.loaded or not config.ssl:
         return
     certificate, key = Path(config.ssl_certfile), Path(config.ssl_keyfile) if config.ssl_keyfile else None
-    _check_tls(certificate, key)  # on its own first: a key that does not fit would leave half of it in force
+    check_certificate(certificate, key)  # on its own first: a key that does not fit would leave half of it in force
     config.ssl.load_cert_chain(certificate, key, password=_no_password)
 
 
-def _check_tls(certificate: Path, key: Path | None) -> None:
+def check_certificate(certificate: Path, key: Path | None) -> None:
+    """Look whether TLS can be spoken with a certificate; without a key it stands in the same file.
+
+    Raises:
+        ConfigError: It can't.
+    """
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=_no_password)
     except (OSError, ValueError) as error:  # a fault of TLS is an OSError, too

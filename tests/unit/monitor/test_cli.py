@@ -15,6 +15,7 @@ from monitor.stores.sql import SqlStore
 from tests.unit.monitor.command_line import Alignd, called_in
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+BARE = "key: long-enough-secret\ntargets: [{name: prod, endpoint: 'http://127.0.0.1:9/v1', model: m}]\n"
 
 
 @pytest.fixture
@@ -173,6 +174,30 @@ def test_check_names_a_checkpoint_that_is_not_there(site: Alignd, tmp_path: Path
     code, _, err = site("config", "check")
     assert code == cli.USAGE
     assert "checkpoint: /x" in err
+
+
+@pytest.mark.parametrize(("part", "words"), [
+    ("audits: {private_key: nope.pem}", "audits.private_key: {0}/nope.pem can't be read"),
+    ("audits: {private_key: alignd.yaml}", "audits.private_key: {0}/alignd.yaml is no PEM key"),
+    ("audits: {plans: [{name: daily, cron: '0 6 * * *', suites: [x]}]}", "plans: daily: suites: no built-in suite 'x'"),
+    ("audits: {plans: [{name: daily, cron: '0 6 * * *', suites: [task]}]}", "daily: suites: target prod has no task"),
+    ("listen: {tls_certificate: nope}", "listen.tls_certificate, listen.tls_key: can't be used"),
+    ("store: {url: 'sqlite:///alignd.yaml/a.db'}", "store {0}/alignd.yaml/a.db can't be opened"),
+])  # fmt: skip
+def test_check_refuses_what_the_daemon_could_not_start_with(
+    alignd: Alignd, tmp_path: Path, part: str, words: str
+) -> None:
+    (tmp_path / "alignd.yaml").write_text(BARE + part)
+    code, out, err = alignd("config", "check")
+    assert (code == 0, out) == (False, "")
+    assert words.format(tmp_path) in err
+
+
+def test_check_makes_nothing(alignd: Alignd, tmp_path: Path) -> None:
+    (tmp_path / "alignd.yaml").write_text(BARE + "store: {url: 'sqlite:///deep/down/a.db'}")
+    before = set(tmp_path.rglob("*"))
+    assert alignd("config", "check")[0] == 0
+    assert set(tmp_path.rglob("*")) == before
 
 
 def test_a_suite_by_path_is_read_and_a_bad_one_is_named_with_its_key(site: Alignd, tmp_path: Path) -> None:
