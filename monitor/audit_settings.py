@@ -20,7 +20,7 @@ class AuditPlanSettings(Section):
     """Name in audits and commands: lower-case letters, digits, dashes."""
     cron: str
     """Minute, hour, day, month, weekday (0 and 7 are Sunday), e.g. `0 6 1 * *`, the first of each month at 6:00; hourly
-    at most."""
+    at most. A day of the month and a weekday must both hold, where the cron of Unix takes either."""
     time_zone: str = "UTC"
     """Whose hours these are, e.g. Europe/Berlin; changes to summer time and back are kept."""
     targets: tuple[str, ...] = ()

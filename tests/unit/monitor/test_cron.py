@@ -50,6 +50,11 @@ def test_what_can_not_be_used_is_told(expression: str, zone: str, message: str) 
         check_cron(expression, zone)
 
 
+def test_a_day_of_the_month_and_a_weekday_must_both_hold() -> None:
+    found = next_times("0 6 1-7 * mon", "UTC", after=at(2026, 1, 1), count=3)
+    assert found == (at(2026, 1, 5, 6), at(2026, 2, 2, 6), at(2026, 3, 2, 6)), "first Mondays"
+
+
 def test_of_many_missed_moments_the_newest_is_due_once() -> None:
     due = newest_due("0 6 * * *", "UTC", since=at(2026, 1, 1, 7), now=at(2026, 1, 9, 6, 30))
     assert due == at(2026, 1, 9, 6)
