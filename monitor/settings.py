@@ -10,7 +10,6 @@ import re
 from pathlib import Path
 from typing import Any, Self, get_args
 
-import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
@@ -18,6 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from monitor.api_settings import ApiSettings
 from monitor.audit_settings import AuditSettings
+from monitor.config_file import read_config
 from monitor.daemon_settings import (
     ListenSettings,
     RetentionSettings,
@@ -141,21 +141,9 @@ def load_settings(path: Path) -> Settings:
     """Read a configuration file; variables of the environment win over it.
 
     Raises:
-        ConfigError: It is missing, no YAML, or says what can't be; each fault names its key.
+        ConfigError: It is missing, no YAML, gives a key twice, or says what can't be; each fault names its key.
     """
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such file; `alignd init` writes one") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: can't be read ({error})") from error
-    except yaml.MarkedYAMLError as error:  # whose text quotes the line: a secret may stand there
-        at = f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}" if error.problem_mark else ""
-        raise ConfigError(f"{path}: no valid YAML: {error.problem} ({at})") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: no valid YAML: {error}") from error
-    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
-        raise ConfigError(f"{path}: must be a mapping with the key targets; `alignd init` writes an example")
+    data = read_config(path)
 
     class _FromFile(Settings):
         @classmethod

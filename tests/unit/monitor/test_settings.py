@@ -137,6 +137,13 @@ def test_the_environment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert settings.key.get_secret_value() == "another-long-secret"
 
 
+def test_a_key_that_is_merged_in_may_be_given_anew(tmp_path: Path) -> None:
+    one = GOOD.replace("- {name", "- &one {name")
+    more = "- &two {<<: *one, name: two, model: n}\n- {<<: *two, name: three}\n"
+    found = load_settings(written(tmp_path, one + more)).targets
+    assert [(t.name, t.model) for t in found] == [("prod", "m"), ("two", "n"), ("three", "n")]
+
+
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="alignd init"):
         load_settings(tmp_path / "none.yaml")
