@@ -14,7 +14,7 @@ from monitor.store import BreakerReset
 from monitor.stores.audit_book import put_down
 from monitor.stores.database import Database
 from monitor.stores.rows import iso, time_of
-from monitor.stores.schema import BREAKER_RESETS, INCIDENTS
+from monitor.stores.schema import BREAKER_RESETS, INCIDENTS, PLACE
 
 __all__ = ["SqlRailBook"]
 
@@ -25,12 +25,12 @@ class SqlRailBook:
     _db: Database
 
     def history(self, since: datetime) -> tuple[Remediation, ...]:
-        """List what was done about incidents since then, newest first."""
+        """List what was done about incidents since then, what was put down last first."""
         i = INCIDENTS.c
         query = (
             select(i.id, i.target, i.state, i.opened_at, i.base, i.began_at, i.ended_at)
             .where(or_(i.opened_at >= iso(since), i.closed.is_(False)))
-            .order_by(i.opened_at.desc())
+            .order_by(PLACE.desc())
         )
         with self._db.reading() as db:
             rows = list(db.execute(query))

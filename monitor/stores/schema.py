@@ -18,6 +18,8 @@ from sqlalchemy import (
     Table,
     Text,
     event,
+    func,
+    select,
     text,
 )
 
@@ -25,8 +27,8 @@ from monitor.stores.append_only import append_only
 
 __all__ = [
     "AUDIT", "BASELINES", "BREAKER_RESETS", "CONDITIONS", "EPOCHS", "EVENTS", "FILLER", "HOLDERS", "INCIDENTS",
-    "IN_AN_EPOCH", "JUDGED", "LETTERS", "LIFTS", "LOOKS", "META", "ORDERS", "PAUSES", "PROBES", "RELEASES", "SPENDING",
-    "VERSION",
+    "IN_AN_EPOCH", "JUDGED", "LETTERS", "LIFTS", "LOOKS", "META", "ORDERS", "PAUSES", "PLACE", "PROBES",
+    "RELEASES", "SPENDING", "VERSION",
 ]  # fmt: skip
 
 META = MetaData()
@@ -171,3 +173,8 @@ def _keep(table: Table, connection: Connection, **_: object) -> None:
 
 for _table in (AUDIT, BREAKER_RESETS, EVENTS, HOLDERS, JUDGED, LOOKS, PROBES):
     event.listen(_table, "after_create", _keep)
+
+PLACE = (
+    select(func.min(EVENTS.c.id)).where(EVENTS.c.incident == INCIDENTS.c.id).correlate(INCIDENTS).scalar_subquery()
+)
+"""Where an incident stands among all, by its first event: the clock may be set back, and an open one is the newest."""

@@ -28,14 +28,9 @@ from monitor.stores.look_book import SqlLookBook
 from monitor.stores.probe_log import SqlProbeLog
 from monitor.stores.rail_book import SqlRailBook
 from monitor.stores.rows import iso, time_of
-from monitor.stores.schema import EVENTS, INCIDENTS, ORDERS
+from monitor.stores.schema import EVENTS, INCIDENTS, ORDERS, PLACE
 
 __all__ = ["SqlStore"]
-
-_PLACE = (
-    select(func.min(EVENTS.c.id)).where(EVENTS.c.incident == INCIDENTS.c.id).correlate(INCIDENTS).scalar_subquery()
-)
-"""Where an incident stands among all, by its first event: the clock may be set back, and an open one is the newest."""
 
 
 class SqlStore(
@@ -117,7 +112,7 @@ class SqlStore(
         self, *, target: str = "", open_only: bool = False, limit: int | None = None
     ) -> tuple[Incident, ...]:
         """List incidents, newest first."""
-        query = select(INCIDENTS.c.body).order_by(_PLACE.desc()).limit(limit)
+        query = select(INCIDENTS.c.body).order_by(PLACE.desc()).limit(limit)
         if target:
             query = query.where(INCIDENTS.c.target == target)
         if open_only:
@@ -127,7 +122,7 @@ class SqlStore(
 
     def newest_incidents(self) -> Mapping[str, Incident]:
         """Return each target's newest incident."""
-        placed = select(INCIDENTS.c.target, _PLACE.label("place")).subquery()
+        placed = select(INCIDENTS.c.target, PLACE.label("place")).subquery()
         newest = select(func.max(placed.c.place)).group_by(placed.c.target)
         query = select(INCIDENTS.c.target, INCIDENTS.c.body).join(EVENTS, EVENTS.c.incident == INCIDENTS.c.id)
         query = query.where(EVENTS.c.id.in_(newest))
