@@ -109,7 +109,7 @@ class PlannedAudits:
             return
         with archive.alone():
             for request in strayed:
-                self._set_right(request, *entries.get(begun[request], ()))
+                self._set_right(request, entries[begun[request]][0] if begun[request] in entries else None)
             for key in due:
                 plan, target = entries[key]
                 if key not in begun.values():
@@ -118,7 +118,7 @@ class PlannedAudits:
             path = archive.folder / ".work" / _BOOK
             write_whole(path, canonical({k: at.isoformat() for k, at in crossed.items()}), private=True)
 
-    def _set_right(self, request: AuditRequest, plan: AuditPlan | None = None, _: str = "") -> None:
+    def _set_right(self, request: AuditRequest, plan: AuditPlan | None) -> None:
         """Drop what a plan began that is gone or asks something else by now, in favour of what it asks."""
         archive = self.audits.archive
         if plan:

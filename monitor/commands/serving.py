@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from monitor.errors import ConfigError
+from monitor.errors import ConfigError, unknown_target
 from monitor.plugins import takes_option
 from monitor.settings import Settings
 
@@ -59,7 +59,8 @@ def target_of(settings: Settings, name: str) -> str:
     names = [t.name for t in settings.targets]
     if not name and len(names) == 1:
         return names[0]
+    if not name:
+        raise ConfigError(f"--target is needed; there are: {', '.join(names)}")
     if name not in names:
-        what = f"no target {name!r}" if name else "--target is needed"
-        raise ConfigError(f"{what}; there are: {', '.join(names)}")
+        raise unknown_target(name, names)
     return name

@@ -20,7 +20,7 @@ _ROWS = 1000
 
 
 def copy_store(source: Database, target: Database, *, entry: AuditEntry) -> Mapping[str, int]:
-    """Copy every record; the source is held meanwhile, so that no daemon writes to it, and is left as it is.
+    """Copy every record; the source is held meanwhile, so that no daemon writes to it; its records stay.
 
     Args:
         source: Brought to the newest version first.
