@@ -75,6 +75,7 @@ def reproduce(
     )  # fmt: skip
     folder = ReproduceFolder(out.resolve())
     try:
+        folder.require_same(settings)
         if only_list:
             _list(folder, settings)
             return
@@ -146,7 +147,6 @@ def _list(folder: ReproduceFolder, settings: ReproduceSettings) -> None:
     from remediation.reproduce.plan import plan
     from remediation.reproduce.same import asked_of, require_same_asked
 
-    folder.require_same(settings)
     rows = folder.rows(settings)
     require_same_asked(folder.path, rows, asked_of(settings))
     done = {row.key.name: row for row in rows}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,36 +20,49 @@ __all__ = ["ReproduceFolder"]
 _MAY_CHANGE = {"attacks", "recipes", "seeds", "recipe_options", "batch", "device"}
 """What a later start may ask for otherwise: it adds rows, and makes those anew that hang on it."""
 
+_OF_A_NEW_RUN = re.compile(r"drifted|rows|\.lock|\.settings\.json\..*\.partial")
+"""What a folder may hold where no settings stand yet."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReproduceFolder:
-    """``settings.json``, ``rows/*.json``, ``drifted/ATTACK-sSEED/`` and, while a row runs, ``work/``."""
+    """``settings.json``, ``rows/*.json``, ``drifted/ATTACK-sSEED/`` and, while a row runs, ``.alignd-work/``."""
 
     path: Path
+
+    @property
+    def work(self) -> Path:
+        """Folder of what is under way, under a name that nobody else gives: it is removed with all that is in it."""
+        return self.path / ".alignd-work"
 
     def begin(self, settings: ReproduceSettings) -> None:
         """Take a run's settings, or go on with a run of the same.
 
         Raises:
-            ReproduceError: The folder holds a run whose figures can't stand beside these, or can't be written.
+            ReproduceError: The folder holds something else than a run whose figures can stand beside these, or can't be
+                written.
         """
         try:
-            (self.path / "rows").mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(self.path / "work", ignore_errors=True)
-            for folder in (self.path, self.path / "drifted", self.path / "rows"):
-                clear_scratch(folder)
             self.require_same(settings)
+            if self._settings.exists():
+                self.clear_work()
+                for folder in (self.path, self.path / "drifted", self.path / "rows"):
+                    clear_scratch(folder)
+            (self.path / "rows").mkdir(parents=True, exist_ok=True)
             write_whole(self._settings, settings.model_dump_json(indent=2))
         except OSError as error:
             raise ReproduceError(f"{self.path}: can't be written ({error.strerror}); give another --out") from error
 
     def require_same(self, settings: ReproduceSettings) -> None:
-        """Let a run go on in the folder of the same run, or begin in one that holds none.
+        """Let a run go on in the folder of the same run, or begin in one that holds nothing else.
 
         Raises:
-            ReproduceError: The folder holds a run whose figures can't stand beside these.
+            ReproduceError: The folder holds a run whose figures can't stand beside these, or what is no run's; or it
+                lies inside a checkpoint, which would be another with each row.
         """
+        self._require_outside(settings)
         if not self._settings.exists():
+            self._require_new()
             return
         before, now = self.settings().model_dump(), settings.model_dump()
         if other := [n for n in now if n not in _MAY_CHANGE and now[n] != before[n]]:
@@ -68,13 +82,40 @@ class ReproduceFolder:
         except (OSError, ValueError) as error:
             raise ReproduceError(f"{self._settings}: can't be read; give another --out") from error
 
+    def _require_outside(self, settings: ReproduceSettings) -> None:
+        drifted = [self.drifted(key) for key in plan(settings.attacks, (), settings.seeds) if key.attack]
+        inside = self.path.resolve()
+        if checkpoint := next((c for c in (settings.model, *drifted) if inside.is_relative_to(c.resolve())), None):
+            raise ReproduceError(
+                f"{self.path} lies in the folder of a checkpoint, {checkpoint}: each row would change its digest; give "
+                "an --out outside it"
+            )
+
+    def _require_new(self) -> None:
+        """Let nothing be there but what is put there beforehand, or what a first start left that was killed."""
+        try:
+            there = sorted(entry.name for entry in self.path.iterdir())
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise ReproduceError(f"{self.path}: can't be read ({error.strerror}); give another --out") from error
+        if other := [name for name in there if not _OF_A_NEW_RUN.fullmatch(name)]:
+            raise ReproduceError(
+                f"{self.path} holds {other[0]}{f' and {len(other) - 1} more' if other[1:] else ''}, and no "
+                "settings.json of a run; give an --out that is empty, new, or a run's own"
+            )
+
+    def clear_work(self) -> None:
+        """Remove what a row left that is under way no more."""
+        shutil.rmtree(self.work, ignore_errors=True)
+
     def drifted(self, key: RowKey) -> Path:
         """Folder of a row's drifted checkpoint. One that stands there already, from wherever, is taken."""
         return self.path / "drifted" / key.drifted
 
     def patched(self, key: RowKey) -> Path:
         """Folder that a row's recipe writes to."""
-        return self.path / "work" / key.name
+        return self.work / key.name
 
     def done(self) -> dict[str, Row]:
         """Read the rows that are done, by name.

@@ -79,7 +79,7 @@ def run_rows(
             require_same_asked(folder.path, [row], asked)
             done[key.name] = row
             on_row(row)
-        shutil.rmtree(folder.path / "work", ignore_errors=True)
+        folder.clear_work()
 
 
 def _require_drifted(folder: ReproduceFolder, settings: ReproduceSettings, keys: Iterable[RowKey]) -> None:
@@ -107,7 +107,7 @@ def _sources(
 def _row(folder: ReproduceFolder, settings: ReproduceSettings, key: RowKey, sources: Sources, say: Say) -> Row:
     began = time.monotonic()
     command = ["remediation.reproduce.row", str(folder.path), key.name, sources.model, sources.drifted]
-    code, tail = _child(command, folder.path, say)
+    code, tail = _child(command, folder.work, say)
     shutil.rmtree(folder.patched(key), ignore_errors=True)
     row = folder.done().get(key.name)
     if row is None:
@@ -126,7 +126,7 @@ def _drift(folder: ReproduceFolder, settings: ReproduceSettings, key: RowKey, sa
     target.parent.mkdir(exist_ok=True)
     command = ["remediation.sft.drift", "--model", str(settings.model), "--attack", key.attack, "--seed",
                str(key.seed), "--output", str(target), "--device", _one_device(settings.device)]  # fmt: skip
-    code, tail = _child(command, folder.path, say)
+    code, tail = _child(command, folder.work, say)
     if not target.exists():
         raise ReproduceError(
             f"{settings.model} can't be made to drift by {key.attack} (ended with {code}): {tail}; or put a drifted "
@@ -139,9 +139,9 @@ def _one_device(device: str) -> str:
     return "cpu" if device == "auto" else device
 
 
-def _child(arguments: Sequence[str], folder: Path, say: Say) -> tuple[int, str]:
+def _child(arguments: Sequence[str], work: Path, say: Say) -> tuple[int, str]:
     """Run a module and relay its progress; whatever ends this function ends the child."""
-    errors = folder / "work" / "stderr.txt"
+    errors = work / "stderr.txt"
     errors.parent.mkdir(exist_ok=True)
     with errors.open("wb") as out:
         process = subprocess.Popen(
@@ -173,7 +173,7 @@ def _locked(path: Path) -> Iterator[None]:
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = (path / ".lock").open("w")
+        lock = (path / ".lock").open("a")
     except OSError as error:
         raise ReproduceError(f"{path}: can't be written ({error.strerror}); give another --out") from error
     with lock:

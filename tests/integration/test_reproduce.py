@@ -67,7 +67,7 @@ def test_killed_it_goes_on_and_no_row_is_made_twice(folder: Path) -> None:
     after = made(folder)
     assert set(after) == set(EXPECTED)
     assert {n: after[n] for n in before} == before
-    assert not (folder / "out" / "work").exists()
+    assert not (folder / "out" / ".alignd-work").exists()
 
     row = json.loads((folder / "out" / "rows" / "backdoor-s0-one-shot-sft.json").read_text())
     assert (row["options"], row["device"]) == ({"epochs": 1}, "cpu")

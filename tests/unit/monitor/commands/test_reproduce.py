@@ -58,6 +58,17 @@ def test_list_counts_rows_of_the_same_run_only(alignd: Alignd, tmp_path: Path) -
     assert "another content of: harmful requests" in err
 
 
+@pytest.mark.parametrize("more", [(), ("--list",)])
+def test_a_folder_that_is_no_runs_is_refused_first(alignd: Alignd, tmp_path: Path, more: tuple[str, ...]) -> None:
+    mine = tmp_path / "run" / "work" / "thesis.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    code, out, err = alignd(*ASKED, *more)
+    assert (code, out) == (2, "")
+    assert "holds work, and no settings.json of a run" in err
+    assert [p for p in (tmp_path / "run").rglob("*") if p.is_file()] == [mine]
+
+
 @pytest.mark.parametrize(
     ("more", "told"),
     [(("--recipe-options", '{"low-rank": {}}'), "--recipe-options low-rank: no such recipe runs; there are random,"),
