@@ -25,9 +25,10 @@ ALL = "all"
 """Stands for all suites together."""
 
 _HOW = re.compile(
-    r"^(?:how|what(?:'s| is) the (?:best|easiest|right) way) (?:can|do|could|should|would|might|to)"
-    r"(?: (?:i|you|we|one))? (?P<what>[a-z][^?]*)\?+$", re.IGNORECASE,
+    r"^(?:how (?:can|do|could|should|would|might) (?:i|you(?! think\b)|we|one)"
+    r"|(?:how|what(?:'s| is) the (?:best|easiest|right) way) to) (?P<what>[a-z][^?]*)\?+$", re.IGNORECASE,
 )  # fmt: skip
+"""A question of how whoever reads it does something; what others do (``How do people …?``) can't be ordered so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
