@@ -121,14 +121,19 @@ def capture(
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
-        if not layerwise:
-            return capture(chat, examples, targets=targets, weights=weights, loss=loss, layerwise=True)
-        tokens = sum(len(e.prompt) + len(e.answer) for e in examples)
-        held = sum(sum(m.shape) * m.dtype.itemsize for m in chosen.values()) * tokens
-        raise PatchFailed(
-            f"out of memory at {tokens} tokens: the factors of {len(chosen)} matrices alone take {held / 1e9:.1f} GB "
-            "beside one layer of the model; give fewer examples or targets, or load the model with offload"
-        ) from error
+        if layerwise:
+            raise _too_large(examples, chosen) from error
+    # outside of the handler: the error's traceback keeps all that the first attempt made
+    return capture(chat, examples, targets=targets, weights=weights, loss=loss, layerwise=True)
+
+
+def _too_large(examples: Sequence[Example], chosen: Mapping[str, Matrix]) -> PatchFailed:
+    tokens = sum(len(e.prompt) + len(e.answer) for e in examples)
+    held = sum(sum(m.shape) * m.dtype.itemsize for m in chosen.values()) * tokens
+    return PatchFailed(
+        f"out of memory at {tokens} tokens: the factors of {len(chosen)} matrices alone take {held / 1e9:.1f} GB "
+        "beside one layer of the model; give fewer or shorter examples or fewer modules, or use a larger machine"
+    )
 
 
 def gradient_factors(chat: ChatModel, prompt: Sequence[int], answer: Sequence[int]) -> tuple[float, dict[str, Factors]]:
@@ -212,6 +217,7 @@ def _captured(
             stack.enter_context(_recomputed(chat.body))
         stack.callback(chat.embedding.register_forward_hook(lambda _, __, out: out.requires_grad_()).remove)
         stack.enter_context(tapped(chosen, taken.tap))
+        stack.callback(taken.let_go)
         each = _losses(chat, examples, loss)
         total = torch.stack([w * one for w, one in zip(weights, each, strict=True)]).sum()
         said = tuple(one.item() for one in each)
@@ -250,6 +256,10 @@ class _Taken:
             kept = tokens if self._real is None else tokens[self._real[tokens]]
             self.origins[name] = self._flat_origin[kept]
         out.register_hook(partial(self._came_back, name, tokens))  # type: ignore[no-untyped-call]
+
+    def let_go(self) -> None:
+        """Forget the graph, whose hooks hold this one: Python can't see such a circle and would never free it."""
+        self._last = None
 
     def _came_back(self, name: str, tokens: Tensor | None, gradient: Tensor) -> None:
         self.gradients[name] = self._rows(gradient, tokens)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -114,8 +116,29 @@ def test_out_of_memory_goes_layer_by_layer_and_then_says_what_is_needed(monkeypa
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory")
 
     monkeypatch.setattr(capture_module, "_captured", none)
-    with pytest.raises(PatchFailed, match=r"18 tokens.*14 matrices.*offload"):
+    with pytest.raises(PatchFailed, match=r"18 tokens.*14 matrices.*fewer modules"):
         capture(chat, EXAMPLES)
+
+
+def test_what_the_first_attempt_made_is_gone_when_the_second_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[weakref.ref[object]] = []
+
+    class Watched(capture_module._Taken):
+        def __init__(self, *given: Tensor) -> None:
+            super().__init__(*given)
+            made.append(weakref.ref(self))
+
+    def loss(_: int, logits: Tensor) -> Tensor:
+        gc.collect()
+        if len(made) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        assert made[0]() is None
+        return logits.square().mean()
+
+    monkeypatch.setattr(capture_module, "_Taken", Watched)
+    assert capture(chat_of(tiny_model("llama-gqa")), EXAMPLES, loss=loss).factors
+    gc.collect()
+    assert [one() for one in made] == [None, None]
 
 
 def test_another_loss_and_fewer_targets() -> None:
