@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import glob
 import importlib
 import json
 import os
@@ -27,6 +26,7 @@ from typing import Any
 
 from deploy.adapter import check_whole, full_checkpoint
 from deploy.checkpoint import require_digest, require_same_architecture
+from deploy.durable import clear_scratch
 from deploy.errors import CheckpointError
 from deploy.parent import die_with_parent
 from deploy.weights import parameters_of
@@ -57,7 +57,7 @@ async def run_patch(
         PatchFailed: The recipe can't repair this checkpoint, or took too long.
         WorkerDied: The worker ended without a result.
     """
-    await asyncio.to_thread(_remove_partial, request.output)
+    await asyncio.to_thread(clear_scratch, request.output.parent, of=request.output.name)
     ours = not request.output.exists()
     with tempfile.TemporaryFile() as result:
         process = await asyncio.create_subprocess_exec(
@@ -74,7 +74,7 @@ async def run_patch(
                     await process.wait()
             finally:
                 await _end(process)
-                _remove_partial(request.output)
+                clear_scratch(request.output.parent, of=request.output.name)
         except TimeoutError as error:
             _remove(request.output, ours=ours)
             raise PatchFailed(
@@ -200,11 +200,6 @@ def _remove(output: Path, *, ours: bool) -> None:
     """Remove what a worker wrote that ended before it could say so."""
     if ours:
         shutil.rmtree(output, ignore_errors=True)
-
-
-def _remove_partial(output: Path) -> None:
-    for scratch in output.parent.glob(f".{glob.escape(output.name)}.*.partial"):
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _epitaph(request: PatchRequest, code: int | None, tail: str) -> str:

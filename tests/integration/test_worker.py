@@ -17,6 +17,7 @@ import pytest
 
 from deploy.checkpoint import check_checkpoint
 from deploy.digest import folder_digest
+from deploy.durable import held
 from deploy.errors import CheckpointError, DigestMismatch
 from monitor.executors.local import LocalExecutor
 from remediation.errors import PatchFailed, WorkerDied
@@ -75,15 +76,18 @@ async def test_what_a_killed_watcher_left_is_cleared_by_the_next_run(asked: Patc
     """A watcher that is killed takes its worker along, and nobody is there to tidy up."""
     stale = asked.output.with_name(f".{asked.output.name}.0123abcd.partial")
     others = asked.output.with_name(".other.0123abcd.partial")
-    for folder in (stale, others):
+    filled = asked.output.with_name(f".{asked.output.name}.2.0123abcd.partial")
+    for folder in (stale, others, filled):
         folder.mkdir(parents=True)
         (folder / "model.safetensors").write_bytes(b"half")
     with pytest.raises(CheckpointError):
         check_checkpoint(stale)
-    await run_patch(asked, timeout_seconds=300, on_progress=lambda *_: None)
+    with held(filled, alone=False, what="scratch"):
+        await run_patch(asked, timeout_seconds=300, on_progress=lambda *_: None)
     assert check_checkpoint(asked.output) == "LlamaForCausalLM"
     assert not stale.exists()
     assert others.exists(), "another run may be at work there"
+    assert filled.exists(), "another run fills it, to an output whose name begins like this one's"
 
 
 async def test_a_long_line_does_not_end_the_worker(asked: PatchRequest) -> None:
