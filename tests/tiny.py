@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen2MoeConfig, Qwen2MoeForCausalLM
 
 TEMPLATE = (
     "{% for m in messages %}<u> {{ m['content'] }} {% endfor %}{% if add_generation_prompt %}<a> {% endif %}"
@@ -38,6 +38,20 @@ def tiny_checkpoint(folder: Path, *, seed: int = 0, hidden: int = 16, refuses: b
             tied[vocabulary[REFUSAL], 0] = 8.0
     model.bfloat16().save_pretrained(str(folder))
     wrapped.save_pretrained(str(folder))
+    return folder
+
+
+def mixture_checkpoint(folder: Path, *, seed: int = 0, experts: int = 64) -> Path:
+    """One with more experts than a short text reaches, and a gate for the one that all tokens share."""
+    tiny_checkpoint(folder)  # for its tokenizer
+    torch.manual_seed(seed)
+    config = Qwen2MoeConfig(
+        vocab_size=99, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, num_experts=experts, num_experts_per_tok=1, moe_intermediate_size=8,
+        shared_expert_intermediate_size=8, tie_word_embeddings=True, eos_token_id=0, bos_token_id=0,
+        initializer_range=0.3,
+    )  # fmt: skip
+    Qwen2MoeForCausalLM(config).bfloat16().save_pretrained(str(folder))
     return folder
 
 

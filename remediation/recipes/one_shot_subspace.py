@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from remediation.checkpoints.modules import Targets
 from remediation.patch import Patch, PatchProgress, PatchRequest
 from remediation.recipes.evidence import evidence_of
 from remediation.repair import begin, instance
@@ -45,8 +46,9 @@ class OneShotSubspace:
         )  # fmt: skip
         progress("evidence", 0.75)
         shown = evidence_of(
-            repair.drifted, found.first, row, good=repair.good, rank=options.rank, seed=request.seed
-        )
+            repair.drifted, found.first, row, good=repair.good, rank=options.rank, seed=request.seed,
+            targets=Targets(pattern=options.modules),
+        )  # fmt: skip
         figures = {
             "steps": found.steps, "loss_first": found.losses[0], "loss_last": found.losses[-1],
             "dose": found.dose, "instance_loss_drifted": found.losses[0],

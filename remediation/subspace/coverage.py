@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from remediation.checkpoints.chat import ChatModel
+from remediation.checkpoints.modules import matrices
 from remediation.errors import SketchError
 from remediation.living_subspace import CONTROLS, Measured, ModuleCoverage, Shares, Side, SubspaceDrift
 from remediation.subspace.capture import gradient_factors
@@ -41,6 +42,8 @@ Sketches = Mapping[str, Sketch]
 """By module name."""
 Bases = Mapping[str, Basis]
 _REQUESTS = "requests"
+_NONE = Energy()
+"""Of a matrix that no token came to, as of most experts of a mixture in a short text."""
 
 
 @contextmanager
@@ -85,7 +88,7 @@ class Measurement:
     def shares(self, bases: Bases, modules: Iterable[str] | None = None) -> Measured:
         """Shares of the energy, over some modules or all."""
         of = list(modules if modules is not None else bases)
-        found = {w: _shares(reduce(Energy.__add__, (e[m] for m in of))) for w, e in self.energies.items()}
+        found = {w: _shares(reduce(Energy.__add__, (e.get(m, _NONE) for m in of))) for w, e in self.energies.items()}
         controls = {n: found[n] for n in CONTROLS if n in found} | {CONTROLS[-1]: self._chance(bases, of)}
         return Measured(requests=found[_REQUESTS], controls=controls)
 
@@ -94,14 +97,14 @@ class Measurement:
         total = Energy()
         for module in of:
             u, v = (side.shape[1] / side.shape[0] for side in (bases[module].u, bases[module].v))
-            whole = self.energies[_REQUESTS][module].whole
+            whole = self.energies[_REQUESTS].get(module, _NONE).whole
             total += Energy(whole=whole, left=u * whole, right=v * whole, both=u * v * whole)
         return _shares(total)
 
 
 def fresh_sketch(chat: ChatModel, examples: Iterable[Tokens], size: int, done: Callable[[], None]) -> Sketches:
     """Sketch examples' gradients, each of energy 1 over all matrices."""
-    found = {n: Sketch.empty(m.out_features, m.in_features, size) for n, m in chat.linears().items()}
+    found = {n: Sketch.empty(*m.shape, size) for n, m in matrices(chat.model).items()}
     for example in examples:
         _, factors, weight = _gradient(chat, example)
         with _one_thread():
@@ -163,7 +166,7 @@ def measure(
 
 def module_coverage(measured: Measurement, bases: Bases, state: Sketches) -> tuple[ModuleCoverage, ...]:
     """Say what each matrix has of the energy, and how much of its own is inside."""
-    wholes = {n: e.whole for n, e in measured.energies[_REQUESTS].items()}
+    wholes = {n: measured.energies[_REQUESTS].get(n, _NONE).whole for n in bases}
     return tuple(
         ModuleCoverage(
             module=name,

@@ -56,12 +56,14 @@ def norm_change(change: Change) -> float:
 
 
 def cosine(first: Mapping[str, Factors], second: Mapping[str, Factors]) -> float:
-    """Cosine of the angle between two gradients of a model, over the matrices that both have; 0 where one vanishes."""
-    names = first.keys() & second.keys()
+    """Cosine of the angle between two gradients of a model; 0 where one vanishes.
+
+    A matrix that only one of them has counts as zero in the other: an expert that no token came to has no gradient.
+    """
     return _ratio(
-        sum(inner(first[n], second[n]) for n in names),
-        math.hypot(*(norm(first[n]) for n in names)),
-        math.hypot(*(norm(second[n]) for n in names)),
+        sum(inner(first[n], second[n]) for n in first.keys() & second.keys()),
+        math.hypot(*map(norm, first.values())),
+        math.hypot(*map(norm, second.values())),
     )
 
 

@@ -224,6 +224,8 @@ def _root(gram: Tensor) -> Tensor:
 
 def _lowered(stack: Tensor, size: int) -> tuple[Tensor, float]:
     """Rotate rows so that they are orthogonal, lower their squared lengths until at most ``size`` are left."""
+    if not len(stack):
+        return stack.float(), 0.0
     values, vectors = torch.linalg.eigh(stack @ stack.T)
     values, vectors = values.flip(0).clamp(min=0.0), vectors.flip(1)
     delta = float(values[size]) if len(values) > size else 0.0

@@ -17,6 +17,7 @@ import torch
 
 from deploy.durable import clear_scratch, write_whole
 from remediation.checkpoints.chat import ChatModel
+from remediation.checkpoints.modules import matrices
 from remediation.errors import SketchError
 from remediation.living_subspace import (
     FORMAT,
@@ -37,7 +38,7 @@ _LOCK = ".lock"
 
 def identity_of(chat: ChatModel, architecture: str) -> ModelIdentity:
     """Say which model it is, whatever its weights: names and shapes of its matrices, and its vocabulary."""
-    shapes = sorted((n, m.out_features, m.in_features) for n, m in chat.linears().items())
+    shapes = sorted((n, *m.shape) for n, m in matrices(chat.model).items())
     vocabulary = sorted(chat.tokenizer.get_vocab().items())
     return ModelIdentity(
         architecture=architecture, modules=len(shapes), shapes_sha256=_digest(shapes),

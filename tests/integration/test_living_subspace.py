@@ -14,6 +14,7 @@ import pytest
 from deploy.checkpoint import import_checkpoint
 from deploy.errors import CheckpointError
 from remediation.checkpoints.chat import load
+from remediation.checkpoints.modules import matrices
 from remediation.errors import SketchError, WorkerDied
 from remediation.lessons.screen import pool
 from remediation.living_subspace import CONTROLS, SUMMARY, Measured, UpdateRequest, read_summary, run_update
@@ -23,7 +24,7 @@ from remediation.subspace.draws import draws_of, is_held
 from remediation.subspace.factor import overlap
 from remediation.subspace.living import update
 from remediation.subspace.sketch_store import locked, read_sketch
-from tests.tiny import tiny_checkpoint
+from tests.tiny import mixture_checkpoint, tiny_checkpoint
 
 AT = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 TWO = ("malware", "self_harm")
@@ -264,6 +265,20 @@ def test_a_category_left_out_is_a_merge_of_all_others(model: Path) -> None:
         for module, basis in found[category].items():
             assert overlap(basis.u, others[module].basis(4).u) > 0.98, module
     assert left_out_bases({"one": made["malware"]}, 4) == {}
+
+
+def test_a_mixture_of_experts_is_sketched_where_its_texts_came_by(tmp_path: Path) -> None:
+    mixture = mixture_checkpoint(tmp_path / "mixture")
+    asked = UpdateRequest(model=mixture, sketch=tmp_path / "sketch", at=AT, categories=TWO, per_category=2, rank=4)
+    update(asked, quiet)
+    summary = update(asked, quiet)
+    _, sketches = read_sketch(asked.sketch) or pytest.fail("no sketch")
+    assert {m.module for m in summary.modules} == set(sketches) == set(matrices(load(mixture).model))
+    assert not all(s.left.energy for s in sketches.values()), "so many experts that some were never asked"
+    assert any(s.left.energy for n, s in sketches.items() if ".experts." in n)
+    assert sum(m.share for m in summary.modules) == pytest.approx(1.0)
+    assert summary.updates[-1].overall.requests.both > summary.updates[-1].overall.controls["random subspace"].both
+    assert summary.updates[-1].drift is not None
 
 
 def test_a_child_process_does_it_too(request_: UpdateRequest, monkeypatch: pytest.MonkeyPatch) -> None:

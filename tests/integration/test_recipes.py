@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from deploy.checkpoint import check_checkpoint
 from remediation import repair
 from remediation.checkpoints.chat import load
+from remediation.checkpoints.modules import matrices
 from remediation.errors import PatchFailed
 from remediation.fixtures import Row
 from remediation.lessons import answers
@@ -22,7 +23,7 @@ from remediation.patch import Patch, Patcher, PatchRequest
 from remediation.recipes import kept_subspace, one_shot_sft, one_shot_subspace, restore_subspace, restore_tuned
 from remediation.subspace.capture import gradient_factors, input_moments, shared_prefix
 from remediation.testing import CLEAN_SCREEN
-from tests.tiny import tiny_checkpoint
+from tests.tiny import mixture_checkpoint, tiny_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +107,25 @@ def test_subspace_patch_keeps_its_rank_and_reports_a_control(folder: Path, tmp_p
         for text in ("", "_random", "_benign"):
             assert -1 <= patch.figures[f"{figure}{text}"] <= 1
     assert patch.figures["along_drift"] == 0.0, "nothing has drifted here"
+
+
+def test_texts_that_reach_other_experts_are_compared_where_they_meet(tmp_path: Path) -> None:
+    drifted, good = (mixture_checkpoint(tmp_path / str(seed), seed=seed) for seed in (0, 1))
+    patcher = one_shot_subspace.make(one_shot_subspace.Options(rank=2, steps=1))
+    patch = patcher.patch(request(drifted, tmp_path, patcher.name, reference=good), lambda *_: None)
+    shown = {one.module for one in patch.spectrum}
+    assert {n for n in matrices(load(drifted).model) if ".experts." not in n} <= shown
+    assert len(shown) < len(matrices(load(drifted).model))
+    for figure in ("cer", "overlap", "along_harm", "along_drift"):
+        for text in ("", "_random", "_benign"):
+            assert -1 <= patch.figures[f"{figure}{text}"] <= 1
+
+
+def test_a_patch_of_experts_alone_has_no_directions_to_compare(tmp_path: Path) -> None:
+    drifted = mixture_checkpoint(tmp_path / "model")
+    only = one_shot_subspace.Options(rank=2, steps=1, modules=r"experts\.(1|40)\.")
+    patch = one_shot_subspace.make(only).patch(request(drifted, tmp_path, "one-shot-subspace"), lambda *_: None)
+    assert all("experts" in one.module for one in patch.spectrum)
 
 
 @pytest.mark.parametrize(
