@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +17,7 @@ from monitor.errors import ConfigError
 
 if TYPE_CHECKING:  # so that `--help` stays quick
     from remediation.reproduce.folder import ReproduceFolder
-    from remediation.reproduce.plan import ReproduceSettings, Row
+    from remediation.reproduce.plan import ReproduceSettings, Row, RowKey
 
 __all__ = ["reproduce"]
 
@@ -89,11 +90,9 @@ def reproduce(
 
 
 def _run(folder: ReproduceFolder, settings: ReproduceSettings, *, again: bool) -> None:
-    from remediation.reproduce.plan import plan
     from remediation.reproduce.run import run_rows
 
     signal.signal(signal.SIGTERM, _interrupt)
-    planned = len(plan(settings.attacks, settings.recipes, settings.seeds))
     told: tuple[str, float] = ("", 0.0)
 
     def say(stage: str, share: float) -> None:
@@ -103,12 +102,12 @@ def _run(folder: ReproduceFolder, settings: ReproduceSettings, *, again: bool) -
             print(f"  {share:4.0%} {stage}", file=sys.stderr, flush=True)
 
     def on_row(row: Row) -> None:
-        _write(folder, settings, planned)
+        _write(folder, settings)
         how = f"failed: {row.error}" if row.error else f"{row.seconds:.1f} s, {_asr(row)}"
         print(f"{row.key.name}: {how}", flush=True)
 
     run_rows(folder, settings, on_row=on_row, say=say, again=again)
-    _write(folder, settings, planned)
+    _write(folder, settings)
     print(f"wrote {', '.join(str(folder.path / f'tables.{e}') for e in ('csv', 'md', 'svg'))}")
 
 
@@ -125,11 +124,12 @@ def _asr(row: Row) -> str:
     return "ASR " + ", ".join(f"{'too much missing' if v is None else f'{v:.2f}'} ({j})" for j, v in values.items())
 
 
-def _write(folder: ReproduceFolder, settings: ReproduceSettings, planned: int) -> None:
+def _write(folder: ReproduceFolder, settings: ReproduceSettings) -> None:
     from monitor.commands.reproduce_svg import reproduce_svg
     from remediation.reproduce.tables import csv_of, markdown_of
 
-    rows, model = folder.rows(settings), settings.model.name
+    rows, model = folder.shown(settings), settings.model.name
+    planned = len(_keys(settings, rows))
     texts = {
         "csv": csv_of(rows, model=model), "md": markdown_of(rows, model=model, planned=planned),
         "svg": reproduce_svg(rows, model=model),
@@ -143,14 +143,21 @@ def _write(folder: ReproduceFolder, settings: ReproduceSettings, planned: int) -
             ) from error
 
 
-def _list(folder: ReproduceFolder, settings: ReproduceSettings) -> None:
+def _keys(settings: ReproduceSettings, rows: Sequence[Row]) -> list[RowKey]:
+    """List the rows that are asked for, and after them those that earlier starts made."""
     from remediation.reproduce.plan import plan
+
+    asked = plan(settings.attacks, settings.recipes, settings.seeds)
+    return list(dict.fromkeys((*asked, *(row.key for row in rows))))
+
+
+def _list(folder: ReproduceFolder, settings: ReproduceSettings) -> None:
     from remediation.reproduce.same import asked_of, require_same_asked
 
-    rows = folder.rows(settings)
+    rows = folder.shown(settings)
     require_same_asked(folder.path, rows, asked_of(settings))
     done = {row.key.name: row for row in rows}
-    for key in plan(settings.attacks, settings.recipes, settings.seeds):
+    for key in _keys(settings, rows):
         row = done.get(key.name)
         print(f"{'to do' if row is None else 'failed' if row.error else 'done':6} {key.name}")
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from deploy.durable import clear_scratch, write_whole
 from remediation.errors import ReproduceError
-from remediation.reproduce.plan import ReproduceSettings, Row, RowKey, plan, row_from_json, row_to_json
+from remediation.reproduce.plan import NONE, ReproduceSettings, Row, RowKey, plan, row_from_json, row_to_json
 
 __all__ = ["ReproduceFolder"]
 
@@ -154,8 +154,15 @@ class ReproduceFolder:
 
     def rows(self, settings: ReproduceSettings) -> Sequence[Row]:
         """Return what is done of a run, in its order; what was made with other options or elsewhere is left out."""
-        done = {name: row for name, row in self.done().items() if settings.asks_for(row)}
-        return [done[k.name] for k in plan(settings.attacks, settings.recipes, settings.seeds) if k.name in done]
+        asked = set(plan(settings.attacks, settings.recipes, settings.seeds))
+        return [row for row in self.shown(settings) if row.key in asked]
+
+    def shown(self, settings: ReproduceSettings) -> Sequence[Row]:
+        """Return what is done of a run, and after it what earlier starts made of other attacks, recipes and seeds."""
+        rows = [row for row in self.done().values() if settings.asks_for(row)]
+        attacks = list(dict.fromkeys(("", *settings.attacks, *(r.key.attack for r in rows))))
+        recipes = list(dict.fromkeys((NONE, *settings.recipes, *(r.key.recipe for r in rows))))
+        return sorted(rows, key=lambda r: (attacks.index(r.key.attack), r.key.seed, recipes.index(r.key.recipe)))
 
     @property
     def _settings(self) -> Path:

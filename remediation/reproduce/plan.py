@@ -65,9 +65,10 @@ class ReproduceSettings(BaseModel):
         return {} if key.recipe in {ALIGNED, NONE} else self.recipe_options.get(key.recipe, {})
 
     def asks_for(self, row: Row) -> bool:
-        """Whether a row was made with the options and on the device that are asked for now."""
-        asked = options_sha256(self.options_of(row.key)), self.device
-        return asked == (options_sha256(row.options), row.device)
+        """Whether a row was made on the device that is asked for now and, if its recipe is, with the options for it."""
+        now = row.key.recipe in {ALIGNED, NONE, *self.recipes}
+        asked = self.options_of(row.key) if now else row.options
+        return (options_sha256(asked), self.device) == (options_sha256(row.options), row.device)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,7 +59,7 @@ def run_rows(
     digests: dict[Path, str] = {}
     with _locked(folder.path):
         folder.begin(settings)
-        done = {row.key.name: row for row in folder.rows(settings)}
+        done = {row.key.name: row for row in folder.shown(settings)}
         asked = asked_of(settings)
         require_same_asked(folder.path, done.values(), asked)
         missing = [k for k in plan(settings.attacks, settings.recipes, settings.seeds)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from remediation.errors import ReproduceError
+from remediation.fixtures import ATTACKS
 from remediation.reproduce.asked import looks_of
 from remediation.reproduce.folder import ReproduceFolder
 from remediation.reproduce.plan import ALIGNED, NONE, ReproduceSettings, Row, RowKey, Sources
@@ -24,11 +25,13 @@ _NAMED = 3
 def asked_of(settings: ReproduceSettings) -> dict[str, Mapping[str, str]]:
     """Return what rows are asked now, as digests by part, by attack; the aligned model's has the empty name.
 
+    All attacks are there, those that are not asked for now as well: their rows stand beside.
+
     Raises:
         ProbeError: A suite, task or judge can't be used.
     """
     aligned, drifted = RowKey(attack="", seed=0, recipe=ALIGNED), RowKey(attack="", seed=0, recipe=NONE)
-    keys = [aligned, *(replace(drifted, attack=attack) for attack in settings.attacks)]
+    keys = [aligned, *(replace(drifted, attack=attack.name) for attack in ATTACKS)]
     return {key.attack: looks_of(settings, key).parts for key in keys}
 
 
@@ -38,7 +41,8 @@ def require_same_asked(folder: Path, rows: Iterable[Row], asked: Mapping[str, Ma
     Raises:
         ReproduceError: Names what differs, the rows and the way out.
     """
-    other = {r.key.name: parts for r in rows if r.figures and (parts := r.asked_otherwise(asked[r.key.attack]))}
+    by_row = ((r.key.name, r.asked_otherwise(asked.get(r.key.attack, asked[""]))) for r in rows if r.figures)
+    other = {name: parts for name, parts in by_row if parts}
     if other:
         what = ", ".join(dict.fromkeys(part for parts in other.values() for part in parts))
         raise ReproduceError(

@@ -48,6 +48,11 @@ def test_list_counts_rows_of_the_same_run_only(alignd: Alignd, tmp_path: Path) -
     assert alignd(*ASKED, "--list")[1].splitlines()[0] == "to do  aligned"
     begin(tmp_path)
     assert alignd(*ASKED, "--list")[1].splitlines() == DONE
+    others = ("m", "--out", "run", "--attacks", "injection-10", "--recipes", "random", "--suite", "s.jsonl", "--list")
+    ReproduceFolder(tmp_path / "run").write(row("backdoor", "none", 0.5))
+    assert alignd(*others)[1].splitlines() == [
+        "done   aligned", "to do  injection-10-s0-none", "to do  injection-10-s0-random", "done   backdoor-s0-none",
+    ]  # fmt: skip
     code, out, err = alignd(*ASKED, "--list", "--max-tokens", "7")
     assert (code, out) == (2, "")
     assert "another harm_tokens" in err

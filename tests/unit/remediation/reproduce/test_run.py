@@ -86,6 +86,29 @@ def test_what_was_made_otherwise_stands_in_no_table(folder: ReproduceFolder) -> 
     assert [r.key.recipe for r in rows] == ["aligned", "none", "a"]
 
 
+def test_rows_of_earlier_starts_stay_in_the_tables(folder: ReproduceFolder) -> None:
+    made(folder, recipe_options={"a": {"rank": 2}})
+    later = asked(folder, attacks=("identity-shift",), recipes=("c", "b"))
+    assert [(r.key.attack, r.key.recipe) for r in folder.shown(later)] == [
+        ("", "aligned"), (ATTACK, "none"), (ATTACK, "b"), (ATTACK, "a"),
+    ]  # fmt: skip
+    assert [r.key.recipe for r in folder.rows(later)] == ["aligned"]
+    other = later.model_copy(update={"recipes": ("a",)})
+    assert [r.key.recipe for r in folder.shown(other)] == ["aligned", "none", "b"], "another rank under the same name"
+    assert folder.shown(later.model_copy(update={"device": "cuda"})) == []
+
+
+def test_rows_of_earlier_starts_were_asked_the_same(folder: ReproduceFolder) -> None:
+    suite = folder.path.parent / "s.jsonl"
+    write_suite(suite, "one", "two")
+    change = {"suites": (str(suite),), "benign": (), "tasks": {}}
+    made(folder, **change)
+    folder.remove(RowKey(attack="", seed=0, recipe="aligned"))
+    write_suite(suite, "one", "three")
+    with pytest.raises(ReproduceError, match=rf"{ATTACK}-s0-a.* in .* another content of: harmful requests; "):
+        made(folder, attacks=("injection-10",), **change)
+
+
 def test_a_row_whose_process_died_tells_what_was_asked(folder: ReproduceFolder) -> None:
     change = {"recipes": ("dies",), "recipe_options": {"dies": {"rank": 9}}}
     assert made(folder, **change) == ["aligned", "none", "dies"]
