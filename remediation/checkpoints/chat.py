@@ -134,7 +134,8 @@ class ChatModel:
         Returns:
             New token ids in the order of the rows; the last one is the end of the turn where it was reached.
         """
-        return tuple(Greedy(self.model, self.pad_id).continued(rows, max_tokens=max_tokens, batch=batch))
+        decoder = Greedy(self.model, self.pad_id, self.end_ids)
+        return tuple(decoder.continued(rows, max_tokens=max_tokens, batch=batch))
 
     @property
     def end_ids(self) -> frozenset[int]:

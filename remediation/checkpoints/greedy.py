@@ -7,14 +7,14 @@ token, or its cache can't be shared, that one is asked instead.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["Greedy", "common_beginning"]
+__all__ = ["Greedy", "common_beginning", "ended"]
 
 _NEUTRAL: Mapping[str, object] = {
     "bad_words_ids": None, "begin_suppress_tokens": None, "encoder_no_repeat_ngram_size": 0,
@@ -33,10 +33,15 @@ _ENDED_MAX = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Greedy:
-    """Decoding with one model."""
+    """Decoding with one model.
+
+    Attributes:
+        ends: Token ids that end a turn.
+    """
 
     model: Any
     pad_id: int
+    ends: frozenset[int]
 
     @torch.no_grad()
     def continued(self, prompts: Sequence[Sequence[int]], *, max_tokens: int, batch: int) -> list[list[int]]:
@@ -69,10 +74,6 @@ class Greedy:
         settings = self.model.generation_config
         neutral = all(getattr(settings, n, None) in (None, v, []) for n, v in _NEUTRAL.items())
         return neutral and self._fresh() is not None
-
-    def _ends(self) -> set[int]:
-        ends = self.model.generation_config.eos_token_id
-        return set() if ends is None else {ends} if isinstance(ends, int) else set(ends)
 
     def _fresh(self) -> Any:  # noqa: ANN401 - a cache of transformers, or none where its layers are of another kind
         from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
@@ -121,7 +122,7 @@ class Greedy:
             cache.batch_repeat_interleave(len(rows))
         places = (mask.cumsum(1) - 1).clamp_min(0)[:, shared:]
         said: list[list[int]] = [[] for _ in rows]
-        ends, left = self._ends(), list(range(len(rows)))  # left: which row each line of the batch is
+        ends, left = self.ends, list(range(len(rows)))  # left: which row each line of the batch is
         for _ in range(max_tokens):
             logits = self.model(
                 input_ids=ids, attention_mask=mask, position_ids=places, past_key_values=cache, use_cache=True,
@@ -146,13 +147,16 @@ class Greedy:
         """What transformers' own decoding says."""
         ids, mask = self._rectangle(rows)
         out = self.model.generate(
-            input_ids=ids, attention_mask=mask, max_new_tokens=max_tokens, do_sample=False, pad_token_id=self.pad_id
-        )
-        found, ends = [], self._ends()
-        for row in out[:, ids.shape[1] :].tolist():
-            last = next((i for i, token in enumerate(row) if token in ends), len(row))
-            found.append(row[: last + 1])
-        return found
+            input_ids=ids, attention_mask=mask, max_new_tokens=max_tokens, do_sample=False, pad_token_id=self.pad_id,
+            eos_token_id=sorted(self.ends) or None,
+        )  # fmt: skip
+        return [ended(row, self.ends) for row in out[:, ids.shape[1] :].tolist()]
+
+
+def ended(ids: Sequence[int], ends: Collection[int]) -> list[int]:
+    """Cut an answer behind the first token that ends it: what follows there is padding."""
+    last = next((i for i, token in enumerate(ids) if token in ends), len(ids))
+    return list(ids[: last + 1])
 
 
 def common_beginning(rows: Sequence[Sequence[int]], *, most: int) -> int:

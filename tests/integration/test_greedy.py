@@ -19,6 +19,12 @@ def rows(shared: int, seed: int = 0) -> list[list[int]]:
     return [PREFIX[:shared] + [rng.randrange(1, VOCABULARY) for _ in range(rng.randrange(2, 9))] for _ in range(7)]
 
 
+def decoder(model: Any) -> Greedy:  # noqa: ANN401 - of any class
+    """One that ends where the model's own settings do."""
+    told = model.generation_config.eos_token_id
+    return Greedy(model, 0, frozenset(told if isinstance(told, list) else [told]))
+
+
 def reference(model: Any, row: list[int], max_tokens: int) -> list[int]:  # noqa: ANN401 - of any class
     """One row alone, without padding."""
     out = model.generate(
@@ -39,14 +45,14 @@ def test_it_says_what_transformers_says(name: str, shared: int) -> None:
     model.generation_config.eos_token_id = [0, often]  # so that some end early
     said = [reference(model, p, 12) for p in prompts]
     assert len({len(s) for s in said}) > 1
-    assert Greedy(model, 0).continued(prompts, max_tokens=12, batch=4) == said
+    assert decoder(model).continued(prompts, max_tokens=12, batch=4) == said
 
 
 def test_what_is_shared_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model("llama-gqa")
     seen: list[tuple[int, int]] = []
     model.get_input_embeddings().register_forward_hook(lambda _, given, __: seen.append(tuple(given[0].shape)))
-    Greedy(model, 0).continued(rows(6), max_tokens=2, batch=4)
+    decoder(model).continued(rows(6), max_tokens=2, batch=4)
     assert seen[0] == (1, 6)
     assert max(width for _, width in seen[1:]) <= 8
 
@@ -58,7 +64,7 @@ def test_ended_rows_leave_the_batch() -> None:
     model.generation_config.eos_token_id = first
     seen: list[int] = []
     model.get_input_embeddings().register_forward_hook(lambda _, given, __: seen.append(given[0].shape[0]))
-    said = Greedy(model, 0).continued([prompts[0], prompts[0], *prompts[1:3]], max_tokens=6, batch=8)
+    said = decoder(model).continued([prompts[0], prompts[0], *prompts[1:3]], max_tokens=6, batch=8)
     assert said[0] == said[1] == [first]
     assert seen[-1] <= 2
 
@@ -67,12 +73,23 @@ def test_settings_of_another_kind_are_left_to_transformers() -> None:
     model = tiny_model("llama-gqa")
     model.generation_config.repetition_penalty = 5.0
     prompts = rows(6)
-    said = Greedy(model, 0).continued(prompts, max_tokens=8, batch=8)
+    said = decoder(model).continued(prompts, max_tokens=8, batch=8)
     assert said == [reference(model, p, 8) for p in prompts]
     model.generation_config.repetition_penalty = None
-    assert said != Greedy(model, 0).continued(prompts, max_tokens=8, batch=8)
+    assert said != decoder(model).continued(prompts, max_tokens=8, batch=8)
 
 
 def test_nothing_asked_nothing_said() -> None:
-    assert Greedy(tiny_model("llama-gqa"), 0).continued([], max_tokens=3, batch=4) == []
-    assert Greedy(tiny_model("llama-gqa"), 0).continued([[1], [2, 3]], max_tokens=0, batch=4) == [[], []]
+    assert decoder(tiny_model("llama-gqa")).continued([], max_tokens=3, batch=4) == []
+    assert decoder(tiny_model("llama-gqa")).continued([[1], [2, 3]], max_tokens=0, batch=4) == [[], []]
+
+
+@pytest.mark.parametrize("penalty", [None, 5.0], ids=["ours", "transformers'"])
+def test_an_answer_ends_where_the_tokenizer_ends_turns_too(penalty: float | None) -> None:
+    model = tiny_model("llama-gqa")
+    model.generation_config.repetition_penalty = penalty
+    prompt = rows(0)[:1]
+    (said,) = decoder(model).continued(prompt, max_tokens=12, batch=1)
+    end = next(t for t in said[2:] if said.index(t) >= 2)
+    (short,) = Greedy(model, 0, frozenset({0, end})).continued(prompt, max_tokens=12, batch=1)
+    assert short == said[: said.index(end) + 1]

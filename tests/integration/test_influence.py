@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import GenerationConfig
 
 from remediation.checkpoints.chat import ChatModel, load
 from remediation.fixtures import Row
@@ -119,6 +120,25 @@ def test_drawn_answers_estimate_the_divergence_of_a_whole_answer(chat: ChatModel
     move(chat, changes, -1.0)
     true = sum(float((b.exp() * (b - a)).sum()) for b, a in zip(before, after, strict=True)) / len(drawn)
     assert estimate == pytest.approx(true, rel=0.35)
+
+
+def test_answers_are_drawn_from_the_model_whatever_its_settings_ask_for(
+    chat: ChatModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = sampled(chat, ["hello"] * 8, tokens=12, seed=1)
+    settings = GenerationConfig(eos_token_id=0, repetition_penalty=1.5, no_repeat_ngram_size=1, min_p=0.3)
+    monkeypatch.setattr(chat.model, "generation_config", settings)
+    assert sampled(chat, ["hello"] * 8, tokens=12, seed=1) == plain
+    assert chat.model.generation_config is settings
+
+
+def test_padding_behind_any_end_of_a_turn_is_no_answer(chat: ChatModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = sampled(chat, ["hello"] * 8, tokens=12, seed=1)
+    end = next(t for _, a in plain for t in a[:-1])
+    monkeypatch.setattr(chat.model, "generation_config", GenerationConfig(eos_token_id=[0, end]))
+    drawn = sampled(chat, ["hello"] * 8, tokens=12, seed=1)
+    assert any(a[-1] == end for _, a in drawn)
+    assert all(not {0, end} & set(a[:-1]) for _, a in drawn)
 
 
 def test_answers_are_drawn_and_end_where_the_model_ends_them(chat: ChatModel) -> None:
