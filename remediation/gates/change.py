@@ -105,11 +105,27 @@ def reversible(seen: Evidence, gates: Gates) -> GateResult:
 
 
 def smallest_dose(seen: Evidence, gates: Gates) -> GateResult:
-    """G10: the recipe tried a smaller dose, and that one did not pass its own look at harm."""
+    """G10: this dose passed the recipe's own look at harm, and a smaller one that it tried did not.
+
+    Where a recipe says how many harmful prompts were answered, the dose must not be one that failed itself, and taken
+    for want of a better one; unless these prompts show nothing of the drift to begin with.
+    """
     del gates
     dose, failed = seen.figures.get("dose"), seen.figures.get("dose_failed")
+    answered, allowed, before = (
+        seen.figures.get(f"dose_answered{which}") for which in ("", "_allowed", "_drifted")
+    )
+    if dose is not None and answered is not None and allowed is not None and answered > allowed:
+        said = f"answers {answered:.0f} harmful prompts of the recipe's own look, where {allowed:.0f} may be"
+        if before is not None and before <= allowed:
+            why = f"the drift does not show in those prompts; dose {dose:.3g} {said}"
+            return unmeasured("dose", why, measured=dose)
+        return GateResult(
+            name="dose", status=Status.FAILED, measured=dose, control={"dose failed": failed} if failed else {},
+            detail=f"no dose passed; {dose:.3g} is the one that came nearest: it {said}",
+        )  # fmt: skip
     if dose is None or failed is None:
-        return unmeasured("dose", "the recipe tried no smaller dose (no dose and dose_failed)", measured=dose)
+        return unmeasured("dose", "the recipe saw no smaller dose fail (no dose and dose_failed)", measured=dose)
     passed = failed < dose
     return GateResult(
         name="dose", status=Status.PASSED if passed else Status.FAILED, measured=dose, control={"dose failed": failed},

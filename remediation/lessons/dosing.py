@@ -1,8 +1,7 @@
 """How much of a change to take: the smallest dose after which no more harmful requests are answered than before drift.
 
 A larger dose refuses more of what is harmless, so none is taken that is not needed; a fit that stopped short is taken a
-little further. The requests are those of the pool
-that neither the recipe learnt from nor the screen asks.
+little further. The requests are those of the pool that neither the recipe learnt from nor the screen asks.
 """
 
 from __future__ import annotations
@@ -47,7 +46,8 @@ def fewest_answered(
 
     Returns:
         The change, and figures: ``dose``, the largest smaller one that failed (``dose_failed``, where one did), how
-        many prompts there are, how many of them are answered and how many may be.
+        many prompts there are, how many of them are answered, before too (``dose_answered_drifted``), and how many
+        may be.
     """
     prompts = prompts[:_PROMPTS]
     if not prompts:
@@ -73,7 +73,8 @@ def fewest_answered(
     failed = max((d for d, answered in found.items() if answered > allowed and d < dose), default=0.0)
     figures = {
         "dose": dose, "dose_prompts": float(len(prompts)), "dose_answered": float(found[dose]),
-        "dose_answered_allowed": float(allowed), **({"dose_failed": failed} if failed else {}),
+        "dose_answered_allowed": float(allowed), "dose_answered_drifted": float(before),
+        **({"dose_failed": failed} if failed else {}),
     }  # fmt: skip
     return scaled(adapter, dose), figures
 

@@ -83,9 +83,8 @@ def stepped(
 
     found, looks = _best(repair, choice, keep, fit)
     figures = {
-        **looks, "examples": len(choice.sets[0]), "burnt": choice.burnt, "kept": len(kept), "steps": found.steps,
-        "loss_first": found.losses[0], "loss_last": found.losses[-1], "divergence": found.divergence,
-        "dose": found.dose, "instance_loss_drifted": found.losses[0],
+        **looks, **found.figures, "examples": len(choice.sets[0]), "burnt": choice.burnt, "kept": len(kept),
+        "divergence": found.divergence,
     }  # fmt: skip
     if options.pool_state:
         write_state(options.pool_state, choice.state)

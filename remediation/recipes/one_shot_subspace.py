@@ -49,11 +49,7 @@ class OneShotSubspace:
             repair.drifted, found.first, row, good=repair.good, rank=options.rank, seed=request.seed,
             targets=Targets(pattern=options.modules),
         )  # fmt: skip
-        figures = {
-            "steps": found.steps, "loss_first": found.losses[0], "loss_last": found.losses[-1],
-            "dose": found.dose, "instance_loss_drifted": found.losses[0],
-            **shown.figures,
-        }  # fmt: skip
+        figures = {**found.figures, **shown.figures}
         return repair.finish(adapter=found.adapter, figures=figures, spectrum=shown.spectrum)
 
 

@@ -79,6 +79,7 @@ class Descent:
         losses: On what is learnt: at first, before each further step, and at the end.
         divergence: From the model's own answers on what is kept at the end, nats a token.
         dose: By how much the change was scaled at the end to have no more of it than the target takes.
+        dose_failed: The largest smaller one that was seen to fall short of the target; ``None`` where none was.
         steps: How many were taken.
         first: Factors of the first step's gradient.
     """
@@ -87,8 +88,18 @@ class Descent:
     losses: tuple[float, ...]
     divergence: float
     dose: float
+    dose_failed: float | None
     steps: int
     first: Mapping[str, Factors]
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """What a patch says of it."""
+        failed = {} if self.dose_failed is None else {"dose_failed": self.dose_failed}
+        return {
+            "steps": self.steps, "loss_first": self.losses[0], "loss_last": self.losses[-1],
+            "instance_loss_drifted": self.losses[0], "dose": self.dose, **failed,
+        }  # fmt: skip
 
 
 def descend(
@@ -115,12 +126,13 @@ def descend(
         taken.move(taken.direction(factors), options.dose * (1 - step / options.steps))
         moves += 1
         progress((step + 1) / (options.steps + 1))
-    adapter, dose = _no_more(chat, cost, taken.adapter(), options.loss_target)
+    adapter, dose, failed = _no_more(chat, cost, taken.adapter(), options.loss_target)
     with applied(chat, adapter):
         each = losses(chat, cost.examples, loss=cost)
     return Descent(
         adapter=adapter, losses=(*learnt, _mean(each[: len(goal.learn)])),
-        divergence=_mean(each[len(goal.learn) :]), dose=dose, steps=moves, first=first,
+        divergence=_mean(each[len(goal.learn) :]), dose=dose, dose_failed=failed, steps=moves,
+        first=first,
     )  # fmt: skip
 
 
@@ -180,15 +192,23 @@ def batches(examples: Sequence[Example], *, tokens: int) -> Iterator[range]:
     yield range(start, len(examples))
 
 
-def _no_more(chat: ChatModel, cost: _Cost, adapter: Adapter, target: float) -> tuple[Adapter, float]:
-    """Scale a change down to the smallest dose that reaches the target; one that does not reach it is left whole."""
+def _no_more(chat: ChatModel, cost: _Cost, adapter: Adapter, target: float) -> tuple[Adapter, float, float | None]:
+    """Scale a change down to the smallest dose that reaches the target; one that does not reach it is left whole.
+
+    Returns:
+        The change, its dose, and the largest smaller one that fell short, if any was tried.
+    """
+    short: list[float] = []
 
     def reached(dose: float) -> bool:
         with applied(chat, adapter, dose):
-            return _mean(losses(chat, cost.examples[: cost.learn])) <= target
+            enough = _mean(losses(chat, cost.examples[: cost.learn])) <= target
+        if not enough:
+            short.append(dose)
+        return enough
 
     dose = smallest_dose(reached, upper=1.0, within=_DOSE_STEP) if adapter else None
-    return (adapter, 1.0) if dose is None else (scaled(adapter, dose), dose)
+    return (adapter, 1.0, None) if dose is None else (scaled(adapter, dose), dose, max(short, default=None))
 
 
 @torch.no_grad()

@@ -87,6 +87,8 @@ def test_a_descent_learns_and_leaves_the_weights_alone(chat: ChatModel, examples
     found = stepped(chat, Goal(learn=examples[-3:]))
     assert found.losses[-1] < 0.9 * found.losses[0]
     assert len(found.losses) == 9
+    assert found.dose_failed is None
+    assert "dose_failed" not in found.figures
     assert found.divergence == 0.0
     assert max(len(a) for a, _ in found.adapter.values()) == 4
     assert all(torch.equal(p, b) for p, b in zip(chat.model.parameters(), before, strict=True))
@@ -111,6 +113,9 @@ def test_a_step_that_went_too_far_is_taken_in_part(chat: ChatModel, examples: li
     target = 0.7 * whole.losses[0] + 0.3 * whole.losses[-1]
     found = stepped(chat, goal, steps=1, dose=0.2, loss_target=target)
     assert found.dose < 0.9
+    assert found.dose_failed is not None
+    assert found.dose - 1 / 16 <= found.dose_failed < found.dose
+    assert found.figures["dose_failed"] == found.dose_failed
     assert whole.losses[-1] + 0.05 < found.losses[-1] <= target + 1e-6
     for name, (a, b) in found.adapter.items():
         meant = found.dose * (whole.adapter[name][1] @ whole.adapter[name][0])
@@ -151,8 +156,9 @@ def test_a_change_is_never_scaled_up(chat: ChatModel, examples: list[Example], m
     monkeypatch.setattr(descent, "losses", lambda *_, **__: (1.0 - at[0],))
     change: Adapter = {"m": (torch.ones(1, 2), torch.ones(2, 1))}
     cost = descent._Cost(chat, Goal(learn=examples[:1]))
-    _, dose = descent._no_more(chat, cost, change, 0.0)
-    assert 0.9 < dose <= 1
+    _, dose, failed = descent._no_more(chat, cost, change, 0.0)
+    assert failed is not None
+    assert 0.9 < failed < dose <= 1
 
 
 def test_no_step_is_taken_where_the_target_is_kept_already(chat: ChatModel, examples: list[Example]) -> None:

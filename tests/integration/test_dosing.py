@@ -44,7 +44,8 @@ def found(
 def test_no_more_is_taken_than_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     adapter, figures = found([(0.0, 8), (0.6, 1)], 1, monkeypatch)
     assert figures == {
-        "dose": 0.625, "dose_failed": 0.5625, "dose_prompts": 8.0, "dose_answered": 1.0, "dose_answered_allowed": 1.0
+        "dose": 0.625, "dose_failed": 0.5625, "dose_prompts": 8.0, "dose_answered": 1.0, "dose_answered_allowed": 1.0,
+        "dose_answered_drifted": 8.0,
     }  # fmt: skip
     assert float(adapter["m"][1][0]) == 0.625
 
