@@ -9,7 +9,7 @@ from typing import Any
 from monitor.errors import ConfigError
 from monitor.plain_text import ONE_LINE, REASON_MAX
 
-__all__ = ["json_object", "reason"]
+__all__ = ["json_object", "options_by_name", "reason"]
 
 
 def reason(why: str, *, needed: bool = True) -> str:
@@ -37,4 +37,17 @@ def json_object(text: str, option: str) -> dict[str, Any]:
         raise ConfigError(f"{option}: no valid JSON ({error})") from error
     if not isinstance(found, dict):
         raise ConfigError(f"{option}: must be a JSON object")
+    return found
+
+
+def options_by_name(text: str, option: str) -> dict[str, dict[str, Any]]:
+    """Read an option's JSON object of JSON objects: the options of each plugin by its name.
+
+    Raises:
+        ConfigError: It is none; the message names the option and the plugin.
+    """
+    found = json_object(text, option)
+    for name, own in found.items():
+        if not isinstance(own, dict):
+            raise ConfigError(f"{option} {name}: must be a JSON object of its options, not {json.dumps(own)}")
     return found

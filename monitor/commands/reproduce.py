@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deploy.durable import write_whole
-from monitor.commands.options import json_object
+from monitor.commands.options import options_by_name
 from monitor.errors import ConfigError
 
 if TYPE_CHECKING:  # so that `--help` stays quick
@@ -24,6 +24,7 @@ __all__ = ["reproduce"]
 _CRASH, _USAGE, _STOPPED = 1, 2, 130
 _STEP = 0.1
 """Share of a row after which progress is told again."""
+_DEVICE = re.compile(r"cpu|auto|cuda(:\d+)?")
 _WITHOUT = {"aligned", "none"}
 """Rows without a recipe."""
 _WHAT, _ASKED, _WHERE = "What runs", "What is asked", "Where"
@@ -57,7 +58,7 @@ def reproduce(
                                               rich_help_panel=_ASKED)] = None,
     task_limit: Annotated[int | None, typer.Option(min=1, help="Questions of each task, in place of --limit.",
                                                    rich_help_panel=_ASKED)] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, or auto for a model spread over several GPUs.",
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …, or auto for a model spread over several GPUs.",
                                         rich_help_panel=_WHERE)] = "cpu",
     batch: Annotated[int, typer.Option(min=1, help="Prompts in one forward pass.", rich_help_panel=_WHERE)] = 64,
     again: Annotated[bool, typer.Option("--again", help="Make rows that failed once more.")] = False,
@@ -70,17 +71,19 @@ def reproduce(
 
     settings = _settings(
         model=model.resolve(), attacks=_names(attacks), recipes=_names(recipes) or _installed(), seeds=seeds,
-        recipe_options=json_object(recipe_options, "--recipe-options"), suites=_sources(suite), benign=_sources(benign),
-        tasks=_tasks(tasks, json_object(task_options, "--task-options")), judges=json_object(judges, "--judges"),
-        harm_tokens=max_tokens, limit=limit, task_limit=task_limit, device=device, batch=batch,
+        recipe_options=options_by_name(recipe_options, "--recipe-options"), suites=_sources(suite),
+        benign=_sources(benign), tasks=_tasks(tasks, options_by_name(task_options, "--task-options")),
+        judges=options_by_name(judges, "--judges"), harm_tokens=max_tokens, limit=limit, task_limit=task_limit,
+        device=device, batch=batch,
     )  # fmt: skip
     folder = ReproduceFolder(out.resolve())
     try:
         folder.require_same(settings)
+        _require_usable(settings)
         if only_list:
             _list(folder, settings)
             return
-        _require_usable(settings)
+        _require_recipes(settings)
         _run(folder, settings, again=again)
     except ReproduceError as error:
         raise ConfigError(str(error)) from error
@@ -178,11 +181,15 @@ def _settings(**given: Any) -> ReproduceSettings:  # noqa: ANN401  (pydantic che
         raise ConfigError(
             f"--recipe-options {unknown[0]}: no such recipe runs; there are {', '.join(given['recipes'])}"
         )
+    if not _DEVICE.fullmatch(given["device"]):
+        raise ConfigError(f"--device {given['device']}: there are cpu, cuda, cuda:1 …, and auto")
     try:
         return ReproduceSettings(**{n: v for n, v in given.items() if v not in (None, ())})
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ConfigError(f"--{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}") from error
+    except ValidationError as error:  # of what is given freely, only the names of variants are left
+        raise ConfigError(
+            f"--recipes {error.errors()[0]['input']}: what follows the @ of a variant is letters, digits, '.', '_' and "
+            "'-'"
+        ) from error
 
 
 def _require_usable(settings: ReproduceSettings) -> None:
@@ -190,8 +197,8 @@ def _require_usable(settings: ReproduceSettings) -> None:
 
     Raises:
         CheckpointError: The model's folder is no checkpoint.
-        ProbeError: A suite, task or judge can't be used.
-        ConfigError: A recipe refuses its options.
+        ProbeError: A suite can't be used.
+        PluginError: Nor can a task or judge.
     """
     from deploy.checkpoint import check_checkpoint
     from monitor.plugins import make_plugin
@@ -207,11 +214,14 @@ def _require_usable(settings: ReproduceSettings) -> None:
         make_plugin("alignd.tasks", name, options, where=f"--tasks {name}")
     for name, options in settings.judges.items():
         make_plugin("alignd.judges", name, options, where=f"--judges {name}")
-    _require_recipes(settings)
 
 
 def _require_recipes(settings: ReproduceSettings) -> None:
-    """Look at the recipes' options in a child process, for recipes import torch."""
+    """Look at the recipes' options in a child process, for recipes import torch.
+
+    Raises:
+        ConfigError: A recipe refuses its options.
+    """
     from remediation.errors import WorkerDied
     from remediation.recipe_check import Rung, check_rungs
 
@@ -245,16 +255,17 @@ def _sources(given: list[str] | None) -> tuple[str, ...] | None:
     return None if given is None else tuple(str(Path(s).resolve()) if names_a_file(s) else s for s in given)
 
 
-def _tasks(given: list[str] | None, options: dict[str, Any]) -> dict[str, dict[str, Any]] | None:
+def _tasks(given: list[str] | None, options: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]] | None:
     if given is None and not options:
         return None
-    named = dict(one.partition("=")[::2] for one in given or ["sql"])
+    named: dict[str, str] = {}
+    for name, _, file in (one.partition("=") for one in given or ["sql"]):
+        if name in named:
+            raise ConfigError(f"--tasks {name}: given twice; a run asks each task of one file")
+        named[name] = file
     if unknown := [name for name in options if name not in named]:
         raise ConfigError(f"--task-options {unknown[0]}: no such task is asked; there are {', '.join(named)}")
-    found: dict[str, dict[str, Any]] = {}
-    for name, file in named.items():
-        own = options.get(name, {})
-        if not isinstance(own, dict):
-            raise ConfigError(f"--task-options: {name} must be a JSON object, not {json.dumps(own)}")
-        found[name] = {**own, **({"path": str(Path(file).resolve())} if file else {})}
-    return found
+    return {
+        name: {**options.get(name, {}), **({"path": str(Path(file).resolve())} if file else {})}
+        for name, file in named.items()
+    }

@@ -52,8 +52,9 @@ def run_rows(
         wanted: Asked when a missing row's turn comes, with the rows done by then by name; the others are left out.
 
     Raises:
-        ReproduceError: The folder is another run's or in use, an attack's checkpoint can't be made or used, or rows
-            that are done were asked something else, or made of another checkpoint, than would stand beside them.
+        ReproduceError: The folder is another run's or in use, the device is not there, an attack's checkpoint can't be
+            made or used, or rows that are done were asked something else, or made of another checkpoint, than would
+            stand beside them.
         ProbeError: A suite, task or judge can't be used.
     """
     digests: dict[Path, str] = {}
@@ -65,6 +66,8 @@ def run_rows(
         missing = [k for k in plan(settings.attacks, settings.recipes, settings.seeds)
                    if k.name not in done or (again and done[k.name].error)]  # fmt: skip
         _require_drifted(folder, settings, missing)
+        if missing:
+            _require_device(folder, settings, say)
         for key in missing:
             if not wanted(key, done):
                 continue
@@ -80,6 +83,13 @@ def run_rows(
             done[key.name] = row
             on_row(row)
         folder.clear_work()
+
+
+def _require_device(folder: ReproduceFolder, settings: ReproduceSettings, say: Say) -> None:
+    if settings.device != "cpu":
+        code, told = _child(["remediation.reproduce.device", settings.device], folder.work, say)
+        if code:
+            raise ReproduceError(f"device {settings.device} can't be used: {told}; give another, and the run goes on")
 
 
 def _require_drifted(folder: ReproduceFolder, settings: ReproduceSettings, keys: Iterable[RowKey]) -> None:

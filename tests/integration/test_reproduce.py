@@ -38,7 +38,8 @@ def command(folder: Path, *more: str) -> list[str]:
 
 
 def run(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(folder, *more), capture_output=True, text=True, check=False, timeout=900)
+    no_gpu = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run(command(folder, *more), capture_output=True, text=True, check=False, timeout=900, env=no_gpu)
 
 
 def made(folder: Path) -> dict[str, float]:
@@ -94,7 +95,8 @@ def test_other_suites_want_another_folder(folder: Path) -> None:
     [(("--attacks", "nonsense"), "there are injection-10"),
      (("--recipes", "nonsense"), "--recipes nonsense: there are"),
      (("--recipe-options", '{"one-shot-subspace": {"rank": 400}}'), "one-shot-subspace refuses its options: rank"),
-     (("--tasks", "gsm8k=missing.jsonl"), "missing.jsonl")],
+     (("--tasks", "gsm8k=missing.jsonl"), "missing.jsonl"),
+     (("--attacks", "injection-100", "--device", "cuda"), "device cuda can't be used: there is no GPU here; ")],
 )  # fmt: skip
 def test_a_mistake_is_told_before_anything_runs(folder: Path, more: tuple[str, ...], words: str) -> None:
     refused = run(folder, *more)

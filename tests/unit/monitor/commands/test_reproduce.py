@@ -76,6 +76,30 @@ def test_a_folder_that_is_no_runs_is_refused_first(alignd: Alignd, tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("more", "told"),
+    [(("--recipe-options", '{"random": 3}'), "--recipe-options random: must be a JSON object of its options, not 3"),
+     (("--judges", '{"cascade": []}'), "--judges cascade: must be a JSON object of its options, not []"),
+     (("--task-options", '{"sql": "x"}'), '--task-options sql: must be a JSON object of its options, not "x"'),
+     (("--task-options", '{"sql": {"promts": 3}}'), "--tasks sql: plugin sql refuses its options: promts"),
+     (("--judges", '{"cascade": {}}'), "--judges cascade: plugin cascade refuses its options: strong"),
+     (("--recipes", "random,random@+"), "--recipes random@+: what follows the @ of a variant is letters, digits"),
+     (("--device", "foo"), "--device foo: there are cpu, cuda, cuda:1 …, and auto"),
+     (("--device", "cuda:"), "--device cuda:: there are cpu"),
+     (("--tasks", "gsm8k=a", "--tasks", "gsm8k=b"), "--tasks gsm8k: given twice; a run asks each task of one file")],
+)  # fmt: skip
+def test_a_list_tells_mistakes_too(alignd: Alignd, more: tuple[str, ...], told: str) -> None:
+    code, out, err = alignd(*ASKED, "--list", *more)
+    assert (code, out) == (2, "")
+    assert told in err
+
+
+def test_a_list_of_a_model_that_is_not_there_is_none(alignd: Alignd) -> None:
+    code, out, err = alignd("away", *ASKED[1:], "--list")
+    assert (code, out) == (1, "")
+    assert "away" in err
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
     [(("--recipe-options", '{"low-rank": {}}'), "--recipe-options low-rank: no such recipe runs; there are random,"),
      (("--recipe-options", '{"random@2": {}}'), "--recipe-options random@2: no such recipe runs"),
      (("--task-options", '{"gsm8k": {}}'), "--task-options gsm8k: no such task is asked; there are sql"),

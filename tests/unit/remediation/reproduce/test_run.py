@@ -32,6 +32,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ReproduceFolder:
         if "remediation.sft.drift" in arguments:
             write_checkpoint(Path(arguments[arguments.index("--output") + 1]))
             return 0, ""
+        if "remediation.reproduce.device" in arguments:
+            return (1, "no such GPU") if "cuda:9" in arguments else (0, "")
         settings, name = folder.settings(), arguments[2]
         if "dies" in name:
             return -9, ""
@@ -78,6 +80,14 @@ def test_another_device_makes_every_row_anew(folder: ReproduceFolder) -> None:
     made(folder)
     assert made(folder, device="cuda") == ["aligned", "none", "a", "b"]
     assert {r.device for r in folder.done().values()} == {"cuda"}
+
+
+def test_a_device_that_is_not_there_is_told_before_the_first_row(folder: ReproduceFolder) -> None:
+    with pytest.raises(ReproduceError, match="device cuda:9 can't be used: no such GPU; give another"):
+        made(folder, device="cuda:9")
+    assert folder.done() == {}
+    assert not folder.work.exists()
+    assert made(folder, device="cuda:1") == ["aligned", "none", "a", "b"]
 
 
 def test_what_was_made_otherwise_stands_in_no_table(folder: ReproduceFolder) -> None:
