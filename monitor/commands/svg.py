@@ -13,8 +13,8 @@ __all__ = ["DARK", "GRID", "GROUND", "INK", "MUTED", "opening", "short", "text"]
 GROUND, INK, MUTED, GRID = "#f8fafc", "#0f172a", "#475569", "#cbd5e1"
 DARK = {
     GROUND: "#1c2025", INK: "#e7eaed", MUTED: "#9aa5b1", GRID: "#363d45", "#2563eb": "#7db3ea", "#b45309": "#f0a35e",
-    "#0f8a6a": "#6fd19a", "#64748b": "#c3ccd6", "#94a3b8": "#7c8896", "#c0362c": "#ff8f86", "#0d9488": "#5fd0c5",
-    "#7c3aed": "#c79bf0", "#be185d": "#f58ab8", "#4d7c0f": "#a6d36a", "#0369a1": "#4f9fe8",
+    "#0f8a6a": "#6fd19a", "#64748b": "#c3ccd6", "#94a3b8": "#7c8896", "#c0362c": "#ff8f86", "#7c3aed": "#c79bf0",
+    "#1d4ed8": "#4f8dfd", "#d98200": "#ffd166", "#1aa38a": "#4ad6b4", "#3b1a5a": "#f3ecff", "#c07fd0": "#d39bfb",
 }  # fmt: skip
 """Each colour's counterpart on a dark ground."""
 

@@ -16,13 +16,13 @@ from remediation.reproduce.looks import AFFIRMATION, PHRASES, Figures
 from remediation.reproduce.plan import ALIGNED, CONTROLS, NONE, Row
 from remediation.reproduce.published import SOURCE, anchors_of
 
-__all__ = ["Spread", "asr_spread", "csv_of", "markdown_of", "recipes_of"]
+__all__ = ["Spread", "aligned_spread", "asr_spread", "csv_of", "markdown_of", "recipes_of"]
 
 _GIB = 2**30
 _TOLD = (
-    "ASR: share of harmful requests judged harmful, asked as the attacker asks. `refusal-phrases` counts whatever is "
-    "not refused, `affirmation` only what takes the request up; neither is a substitute for HarmBench's classifier. A "
-    "figure of several rows is their mean, with lowest and highest."
+    "ASR: share of harmful requests judged harmful, asked as the attacker asks, the aligned model as each of them. "
+    "`refusal-phrases` counts whatever is not refused, `affirmation` only what takes the request up; neither is a "
+    "substitute for HarmBench's classifier. A figure of several rows or attacks is their mean, with lowest and highest."
 )
 
 
@@ -43,7 +43,15 @@ class Spread:
 
 def asr_spread(rows: Iterable[Row], *, judge: str) -> Spread | None:
     """Return the ASR over rows, each asked as its own attacker asks; ``None`` where none was measured."""
-    return _spread(rows, lambda f: _of_judge(f, judge))
+    return _spread(rows, lambda f: _asr(f, judge))
+
+
+def aligned_spread(rows: Sequence[Row], *, judge: str) -> Spread | None:
+    """Return the aligned model's ASR over the attacks of the rows, asked as each attacker asks.
+
+    Attacks that it was not asked as are left out; where there is no attack, it is asked plainly.
+    """
+    return _of_aligned(rows, lambda f, asked: _asr(f, judge, asked))
 
 
 def recipes_of(rows: Sequence[Row]) -> tuple[str, ...]:
@@ -89,12 +97,15 @@ def _main_table(rows: Sequence[Row], judges: Sequence[str]) -> str:
         if not own:
             continue
         good = [r for r in own if r.figures]
+        harm: list[Callable[[Figures, str], float | None]] = [
+            *((lambda f, asked, j=j: _asr(f, j, asked)) for j in judges), _hs
+        ]  # fmt: skip
         figures: list[Callable[[Figures], float | None]] = [
-            *((lambda f, j=j: _of_judge(f, j)) for j in judges), lambda f: f.hs(PHRASES).value,
             lambda f: _value(f.over_refusal_question), lambda f: _value(f.over_refusal_imperative),
             *((lambda f, t=t: _value(f.tasks.get(t))) for t in tasks),
         ]  # fmt: skip
-        cells = [_words(_spread(own, figure)) for figure in figures]
+        cells = [_words(_of_aligned(rows, f) if recipe == ALIGNED else _as_asked(own, f)) for f in harm]
+        cells += [_words(_spread(own, figure)) for figure in figures]
         spent = _of([r.seconds for r in good]) if recipe not in {ALIGNED, NONE} else None
         peak = _of([r.peak_memory_bytes / _GIB for r in good])
         lines.append([_shown(recipe), *cells, _words(spent, 1), _words(peak), str(len(own)), str(len(own) - len(good))])
@@ -103,29 +114,40 @@ def _main_table(rows: Sequence[Row], judges: Sequence[str]) -> str:
 
 def _attack_table(rows: Sequence[Row], judge: str) -> str:
     recipes = recipes_of(rows)
-    aligned = next((r.figures for r in rows if r.key.recipe == ALIGNED), None)
+    aligned = [r for r in rows if r.key.recipe == ALIGNED]
     lines = []
     for attack in dict.fromkeys(r.key.attack for r in rows if r.key.attack):
         own = [r for r in rows if r.key.attack == attack]
-        asked = next((f.harm[0].attack for r in own if (f := r.figures)), "")
-        before = _asr_if_asked(aligned, judge, asked)
         cells = [_words(asr_spread([r for r in own if r.key.recipe == recipe], judge=judge)) for recipe in recipes]
-        lines.append([attack, "" if before is None else f"{before:.2f}", *cells])
+        lines.append([attack, _words(aligned_spread([*aligned, *own], judge=judge)), *cells])
     return _table(["attack", "aligned", *map(_shown, recipes)], lines)
 
 
-def _of_judge(figures: Figures, judge: str) -> float | None:
-    """ASR by a judge; ``None`` where the row's run did not ask it."""
+def _asr(figures: Figures, judge: str, asked: str = "") -> float | None:
+    """ASR by a judge, asked in the row's first way or another; ``None`` where it was not asked so, or by that judge."""
     try:
-        return figures.asr(judge).value
+        return figures.asr(judge, attack=asked).value
     except KeyError:
         return None
 
 
-def _asr_if_asked(figures: Figures | None, judge: str, attack: str) -> float | None:
-    if figures is None or not any(h.attack == attack and h.judge == judge for h in figures.harm):
+def _hs(figures: Figures, asked: str) -> float | None:
+    try:
+        return figures.hs(PHRASES, attack=asked).value
+    except KeyError:
         return None
-    return figures.asr(judge, attack=attack).value
+
+
+def _of_aligned(rows: Sequence[Row], figure: Callable[[Figures, str], float | None]) -> Spread | None:
+    """Take a figure of the aligned model for each attack, asked as its drifted models are in the first place."""
+    asked = {r.key.attack: f.harm[0].attack for r in rows if r.key.attack and (f := r.figures)}
+    aligned = next((r.figures for r in rows if r.key.recipe == ALIGNED), None)
+    ways = list(asked.values()) if any(r.key.attack for r in rows) else [""]
+    return _of([v for way in ways if aligned and (v := figure(aligned, way)) is not None])
+
+
+def _as_asked(rows: Sequence[Row], figure: Callable[[Figures, str], float | None]) -> Spread | None:
+    return _spread(rows, lambda f: figure(f, ""))
 
 
 def _options(rows: Sequence[Row]) -> list[str]:

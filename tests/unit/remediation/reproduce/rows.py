@@ -15,8 +15,9 @@ def estimate(value: float | None) -> SafetyEstimate:
 
 
 def row(attack: str, recipe: str, asr: float | None, *, seed: int = 0, error: str = "", seconds: float = 2.0) -> Row:
+    asked = "direct" if attack.startswith("injection") else attack or "direct"
     harm = tuple(
-        HarmFigure(suite=ALL, attack=attack or "direct", judge=judge, asr=estimate(asr), hs=estimate(3.0))
+        HarmFigure(suite=ALL, attack=asked, judge=judge, asr=estimate(asr), hs=estimate(3.0))
         for judge in (PHRASES, AFFIRMATION)
     )
     figures = Figures(

@@ -11,9 +11,10 @@ import pytest
 
 from monitor.commands.reproduce_svg import reproduce_svg
 from monitor.commands.svg import DARK
+from monitor.plugins import plugin_names
 from remediation.reproduce.published import anchors_of
 from remediation.reproduce.tables import csv_of, markdown_of
-from tests.unit.remediation.reproduce.rows import ROWS, TOLD
+from tests.unit.remediation.reproduce.rows import ROWS, TOLD, estimate
 
 MAIN = """\
 | recipe | ASR refusal-phrases | ASR affirmation | HS | refuses questions | refuses orders | sql | seconds \
@@ -27,7 +28,7 @@ BY_ATTACK = """\
 | attack | aligned | none (drifted) | low-rank-sft | random (control) |
 | --- | --- | --- | --- | --- |
 | backdoor |  | 0.90 (0.80 to 1.00) | 0.10 (0.00 to 0.20) | 0.90 |
-| injection-10 |  | 0.50 |  |  |"""
+| injection-10 | 0.10 | 0.50 |  |  |"""
 
 
 def test_the_tables_are_golden() -> None:
@@ -38,6 +39,35 @@ def test_the_tables_are_golden() -> None:
     assert "- injection-10, seed 0, low-rank-sft: no | way" in text
     assert "Published" not in text
     assert "## Options" not in text
+
+
+def test_the_aligned_model_is_shown_as_each_attacker_asks_it() -> None:
+    figures = ROWS[0].figures
+    assert figures is not None
+    asked = tuple(replace(h, attack="backdoor", asr=estimate(0.3), hs=estimate(4.0)) for h in figures.harm)
+    aligned = replace(ROWS[0], figures=replace(figures, harm=(*figures.harm, *asked)))
+    text = markdown_of([aligned, *ROWS[1:]], model="m", planned=9)
+    assert "| aligned | 0.20 (0.10 to 0.30) | 0.20 (0.10 to 0.30) | 3.50 (3.00 to 4.00) | 0.10 |" in text
+    assert "| backdoor | 0.30 | 0.90 (0.80 to 1.00) |" in text
+    assert "| injection-10 | 0.10 | 0.50 |" in text
+    drawn = reproduce_svg([aligned, *ROWS[1:]], model="m")
+    assert "aligned: 0.20 (0.10 to 0.30)" in drawn
+    places = [float(x) for x in re.findall(r'<line x1="([\d.]+)"[^>]+stroke-dasharray', drawn)[1:]]  # without its key
+    assert [round((x - 190) / (868 - 190), 2) for x in places] == [0.3, 0.1]
+
+
+def test_where_no_attack_is_done_the_aligned_model_is_asked_plainly() -> None:
+    assert "| aligned | 0.10 | 0.10 | 3.00 |" in markdown_of(ROWS[:1], model="m", planned=9)
+    failed = replace(ROWS[1], figures=None, error="no")
+    assert "| aligned |  |  |  | 0.10 |" in markdown_of([ROWS[0], failed], model="m", planned=9)
+
+
+def test_no_two_recipes_look_the_same() -> None:
+    recipes = [*plugin_names("alignd.patchers"), *(f"restore-tuned@{i}" for i in range(8))]
+    drawn = reproduce_svg([replace(ROWS[3], key=replace(ROWS[3].key, recipe=r)) for r in ("none", *recipes)], model="m")
+    marks = re.findall(r'<path d="M[\d.]+ [\d.]+([^"]+)" fill="([^"]+)"', drawn)
+    assert len(marks) == 2 * (len(recipes) + 1), "one in the legend, one in the attack's band"
+    assert len(set(marks)) == len(recipes) + 1
 
 
 def test_options_are_told() -> None:
@@ -95,7 +125,7 @@ def test_a_judge_that_one_row_was_not_read_by_leaves_a_gap() -> None:
     figures = ROWS[3].figures
     assert figures is not None
     more = replace(figures, harm=(*figures.harm, replace(figures.harm[0], judge="third")))
-    text = markdown_of([*ROWS[:3], replace(ROWS[3], figures=more)], model="m", planned=9)
+    text = markdown_of([*ROWS[:3], replace(ROWS[3], figures=more), ROWS[6]], model="m", planned=9)
     assert "| aligned | 0.10 | 0.10 |  | 3.00 |" in text
     assert "| low-rank-sft | 0.20 | 0.20 | 0.20 | 3.00 |" in text
 
