@@ -211,7 +211,9 @@ def patch(
     *,
     recipe: Annotated[list[str], typer.Option(help="Recipe; give it again for the next rung.")],
     reference: Annotated[Path | None, typer.Option(help="Folder of the last known good checkpoint.")] = None,
-    options: Annotated[str, typer.Option(help="Options of the recipes, as JSON.")] = "{}",
+    options: Annotated[
+        list[str] | None, typer.Option(help="Options as JSON, for all recipes; or again for each, in their order.")
+    ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds for each recipe.")] = 3600.0,
     report: Annotated[Path | None, typer.Option(help="Folder for a page and a JSON file of each recipe.")] = None,
     form: Annotated[Form, typer.Option(help="A full checkpoint, or a LoRA folder for PEFT.")] = Form.MERGED,
@@ -220,7 +222,7 @@ def patch(
     from monitor.by_hand import patch_by_hand
 
     trials = patch_by_hand(
-        drifted, output, recipes=recipe, reference=reference, options=options, timeout_seconds=timeout,
+        drifted, output, recipes=recipe, reference=reference, options=options or [], timeout_seconds=timeout,
         report=report, form=form,
     )  # fmt: skip
     print(json.dumps(trials, indent=2))

@@ -93,6 +93,56 @@ def test_a_repair_touches_nothing_that_it_did_not_make(alignd: Alignd, tmp_path:
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--recipe", "slow", "--recipe", "slwo"], "no recipe 'slwo'; there are: "),
+        (["--recipe", "slow", "--options", "{}", "--recipe", "slow", "--options", '{"second": 1}'],
+         "recipe slow refuses its options: no option 'second'; there are: seconds"),
+        (["--recipe", "slow", "--options", "{}", "--options", "{}"], "--options was given 2 times for 1 recipes"),
+        (["--recipe", "slow", "--timeout", "nan"], "--timeout nan: give seconds, more than 0"),
+        (["--recipe", "slow", "--timeout", "-5"], "--timeout -5: give seconds, more than 0"),
+        (["--recipe", "slow", "--report", "file/reports"], "the report can't be written (Not a directory)"),
+        (["--recipe", "slow", "--report", "drifted/reports"], "drifted/reports lies inside the checkpoint drifted"),
+        (["--recipe", "slow", "--reference", "."], "out lies inside the checkpoint ."),
+    ],
+)  # fmt: skip
+def test_what_can_be_known_before_is_said_before(
+    alignd: Alignd, tmp_path: Path, words: list[str], said: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    code, out, err = alignd("patch", "drifted", "out", *words)
+    assert (code, out) == (cli.USAGE, "")
+    assert said in err
+    assert "%  slow: " not in err, "no recipe was begun"
+    assert not (tmp_path / "out").exists()
+    assert not [p.name for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+@pytest.mark.parametrize("output", ["drifted/out", "link/out"])
+def test_nothing_is_written_into_a_checkpoint(alignd: Alignd, tmp_path: Path, output: str) -> None:
+    (tmp_path / "link").symlink_to("drifted")
+    code, _, err = alignd("patch", "drifted", output, "--recipe", "slow")
+    assert code == cli.USAGE
+    assert f"{output} lies inside the checkpoint drifted" in err
+
+
+def test_the_root_is_there_already(alignd: Alignd) -> None:
+    code, _, err = alignd("patch", "drifted", "/", "--recipe", "slow")
+    assert code == cli.USAGE
+    assert "/ is there already" in err
+
+
+def test_each_recipe_may_have_options_of_its_own(alignd: Alignd, tmp_path: Path) -> None:
+    two = ["--recipe", "slow", "--options", '{"error": "value"}', "--recipe", "slow", "--options", "{}"]
+    code, out, _ = alignd("patch", "drifted", "out", *two)
+    assert code == 0
+    first, second = json.loads(out)
+    assert "a share of 1.2" in first["why"]
+    assert not second["why"]
+    assert (tmp_path / "out").is_dir()
+
+
 async def test_a_patch_by_hand_says_what_weights_it_is_of(tmp_path: Path) -> None:
     drifted, reference = write_checkpoint(tmp_path / "drifted"), write_checkpoint(tmp_path / "good", data=b"good....")
     executor = FakeExecutor(patchers={"fake": FakePatcher()})
