@@ -15,6 +15,7 @@ from remediation.checkpoints.adapter import Adapter, add_to, rank_of, rounded, s
 from remediation.checkpoints.chat import ChatModel
 from remediation.checkpoints.language import require_known
 from remediation.checkpoints.layered import carried, stacked
+from remediation.checkpoints.modules import matrices
 from remediation.checkpoints.output import (
     drift_removed,
     patch_note,
@@ -101,7 +102,7 @@ class Repair:
         if adapter is not None and not looked.complies:
             self.progress("controls", 0.95)
             controls = control_looks(self.drifted, adapter, seed=self.request.seed)
-        removed = drift_removed(self.patched, self.drifted, self.good) if self.good else None
+        removed = drift_removed(self.patched, self.drifted, self.good) if self.good and self._plain else None
         self._write(adapter, rank)
         self.progress("done", 1.0)
         return Patch(
@@ -127,8 +128,15 @@ class Repair:
             "benign_loss": fmean(losses(self.patched, examples)),
         }
 
+    @property
+    def _plain(self) -> bool:
+        """Whether weights can be compared and changed: not so where they are quantised."""
+        return all(m.plain for m in matrices(self.drifted.model).values())
+
     def _later(self) -> dict[str, float]:
-        """ASR on the screen's prompts after what may happen to a repaired model."""
+        """ASR on the screen's prompts after what may happen to a repaired model, of weights that it can happen to."""
+        if not self._plain:
+            return {}
         self.progress("int8", 0.92)
         with quantised(self.patched):
             figures = {"asr_int8": complied(self.patched)}
@@ -158,11 +166,14 @@ class Repair:
             write_adapter(whole, chat=self.drifted, base=name_of(base), output=request.output, more=note)
 
 
-def begin(request: PatchRequest, progress: PatchProgress, *, full_rank: bool = False) -> Repair:
+def begin(
+    request: PatchRequest, progress: PatchProgress, *, full_rank: bool = False, beside: bool = False
+) -> Repair:
     """Load the checkpoints and look whether they can be repaired.
 
     Args:
         full_rank: Whether the recipe changes weights in full rank, which no adapter holds.
+        beside: Whether the recipe reads and changes no weight, so that quantised ones may be repaired as an adapter.
 
     Raises:
         PatchFailed: The weights are damaged, or can't be repaired in the form that was asked for.
@@ -170,7 +181,7 @@ def begin(request: PatchRequest, progress: PatchProgress, *, full_rank: bool = F
     """
     began = time.monotonic()
     _require_form(request, full_rank=full_rank)
-    if request.form is Form.MERGED:
+    if request.form is Form.MERGED or not beside:
         require_mergeable(request.drifted)
     progress("load", 0.0)
     drifted = load_sound(request.drifted, "the drifted checkpoint")
@@ -206,7 +217,10 @@ def required_good(repair: Repair) -> ChatModel:
         PatchFailed: The site has none.
     """
     if repair.good is None:
-        raise PatchFailed(f"{repair.request.recipe} needs the last known good checkpoint; set last_known_good")
+        raise PatchFailed(
+            f"{repair.request.recipe} needs the last known good checkpoint; give it (last_known_good in the settings, "
+            "--reference by hand)"
+        )
     return repair.good
 
 

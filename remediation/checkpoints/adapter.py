@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from deploy.adapter import ADAPTER_WEIGHTS, RANKS, check_adapter
 from deploy.weights import ADAPTER_CONFIG
 from remediation.checkpoints.chat import ChatModel
 from remediation.checkpoints.disk import new_patch
+from remediation.checkpoints.modules import Matrix, Targets, matrices
 from remediation.errors import PatchFailed
 
 __all__ = [
@@ -37,6 +39,8 @@ _PREFIX, _A, _B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 def add_to(chat: ChatModel, adapter: Adapter, *, dtype: torch.dtype | None = torch.bfloat16) -> None:
     """Add an adapter to the weights and round them as they will be served.
 
+    Beside quantised weights, which take no sum, it acts for good: y = W x + B (A x), as servers have it.
+
     Args:
         dtype: What to round all parameters to; ``None`` leaves them as they are.
 
@@ -44,11 +48,20 @@ def add_to(chat: ChatModel, adapter: Adapter, *, dtype: torch.dtype | None = tor
         PatchFailed: It changes what is no matrix of the model.
     """
     modules = dict(chat.model.named_modules())
+    beside = {n: m for n, m in matrices(chat.model).items() if n in adapter and not m.plain} if adapter else {}
     for name, (a, b) in adapter.items():
-        _weight(modules, name).add_(b.float() @ a.float())
+        if name in beside:
+            beside[name].module.register_forward_hook(partial(_acts, a, b))
+        else:
+            _weight(modules, name).add_(b.float() @ a.float())
     if dtype is not None:
         for parameter in chat.model.parameters():
             parameter.copy_(parameter.to(dtype).to(parameter.dtype))
+
+
+def _acts(a: Tensor, b: Tensor, _: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> Tensor:
+    x = given[0]
+    return out + ((x @ a.to(x.device, x.dtype).T) @ b.to(x.device, x.dtype).T).to(out.dtype)
 
 
 def rounded(adapter: Adapter, dtype: torch.dtype) -> Adapter:
@@ -148,25 +161,25 @@ def _weight(modules: Mapping[str, nn.Module], name: str) -> Tensor:
 
 
 def _require_modules(adapter: Adapter, chat: ChatModel) -> None:
-    modules = dict(chat.model.named_modules())
+    linears = _linears(chat)
     for name, (a, b) in adapter.items():
-        module = modules.get(name)
-        if not isinstance(module, nn.Linear):
+        if name not in linears:
             raise PatchFailed(f"{name} is no linear module, so an adapter can't change it; ask for the form merged")
-        shape = (module.out_features, module.in_features)
-        if (len(b), a.shape[1]) != shape:
+        if (len(b), a.shape[1]) != linears[name].shape:
             raise PatchFailed(
-                f"the change of {name} has shape {[len(b), a.shape[1]]}, its weight {list(shape)}; the recipe is at "
-                "fault, try another"
+                f"the change of {name} has shape {[len(b), a.shape[1]]}, its weight {list(linears[name].shape)}; the "
+                "recipe is at fault, try another"
             )
 
 
 def _targets(adapter: Adapter, chat: ChatModel) -> list[str]:
     """Name modules by their last part where that means the same modules, else in full."""
     last = {name.rpartition(".")[2] for name in adapter}
-    meant = {name for name in _linear_names(chat) if name.rpartition(".")[2] in last}
+    meant = {name for name in _linears(chat) if name.rpartition(".")[2] in last}
     return sorted(last if meant == adapter.keys() else adapter)
 
 
-def _linear_names(chat: ChatModel) -> Iterable[str]:
-    return (name for name, module in chat.model.named_modules() if isinstance(module, nn.Linear))
+def _linears(chat: ChatModel) -> dict[str, Matrix]:
+    """What PEFT and servers put an adapter beside: linear modules, quantised ones too, no experts."""
+    known = matrices(chat.model, Targets(head=True, routers=True))
+    return {n: m for n, m in known.items() if m.expert is None and not m.transposed}

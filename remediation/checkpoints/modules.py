@@ -68,13 +68,18 @@ class Matrix:
     parameter: str = "weight"
     transposed: bool = False
 
+    @property
+    def plain(self) -> bool:
+        """Whether the weight can be read, and changed, as it stands: not so where it is quantised."""
+        return self.expert is not None or _plain(self.module)
+
     @torch.no_grad()
     def dense(self) -> Tensor:
         """The weight in float32, (d_out, d_in); a quantised one as what its module does to the identity."""
         from accelerate.utils import align_module_device
 
         with align_module_device(self.module):
-            if self.expert is None and not _plain(self.module):
+            if not self.plain:
                 return self._probed()
             weight = getattr(self.module, self.parameter)
             kept: Tensor = weight if self.expert is None else weight[self.expert]

@@ -32,6 +32,11 @@ def load_sound(folder: Path, what: str) -> ChatModel:
     try:
         chat = load(full_checkpoint(folder))
         add_to(chat, carried(folder), dtype=None)
+    except ImportError as error:
+        raise CheckpointError(
+            f"{what} {folder} can't be loaded on this machine: {_first_line(error)}; install what it names (quantised "
+            "weights need the package that made them), or give the checkpoint from before it was quantised"
+        ) from error
     except (KeyError, OSError, RuntimeError, ValueError) as error:
         if out_of_memory(error):
             raise
@@ -51,7 +56,7 @@ def load_sound(folder: Path, what: str) -> ChatModel:
 
 
 def require_mergeable(folder: Path) -> None:
-    """Refuse quantised weights: a change is not added to them without making all of them anew.
+    """Refuse quantised weights: a change is not added to them without making all of them anew, nor are they read.
 
     Raises:
         PatchFailed: They are quantised.
@@ -59,8 +64,9 @@ def require_mergeable(folder: Path) -> None:
     """
     if read_config(full_checkpoint(folder)).get("quantization_config"):
         raise PatchFailed(
-            f"{folder} holds quantised weights, into which no patch can be merged; ask for the form adapter, or give "
-            "the checkpoint from before it was quantised"
+            f"{folder} holds quantised weights, into which no patch can be merged; ask for the form adapter of a "
+            "recipe that works beside the weights (one-shot-subspace, few-shot-subspace or kept-subspace), or give the "
+            "checkpoint from before it was quantised"
         )
 
 

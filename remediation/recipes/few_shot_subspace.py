@@ -47,7 +47,7 @@ class FewShotSubspace:
         Raises:
             PatchFailed: The weights are damaged, or too few examples are left that are not burnt.
         """
-        repair = begin(request, progress)
+        repair = begin(request, progress, beside=True)
         progress("choose examples", 0.05)
         with locked_state(self.options.pool_state):
             choice = choose_examples(repair, self.options)

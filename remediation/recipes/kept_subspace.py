@@ -49,7 +49,7 @@ class KeptSubspace:
             PatchFailed: The weights are damaged, too few examples are left that are not burnt, or the task prompts
                 can't be read.
         """
-        repair, options = begin(request, progress), self.options
+        repair, options = begin(request, progress, beside=True), self.options
         kept, held_tasks = held_back(read_prompts(options.task_prompts))
         progress("choose examples", 0.05)
         with locked_state(options.pool_state):

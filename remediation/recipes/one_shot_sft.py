@@ -23,7 +23,7 @@ __all__ = ["OneShotSft", "Options", "make", "published_fit"]
 class Options(BaseModel):
     """Dose of the fine-tune; the defaults are the published ones."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     epochs: int = Field(default=10, ge=1)
     learning_rate: float = Field(default=2e-5, gt=0)

@@ -37,7 +37,7 @@ class OneShotSubspace:
         Raises:
             PatchFailed: The weights are damaged, or the instance's words are unknown to the model.
         """
-        repair, options = begin(request, progress), self.options
+        repair, options = begin(request, progress, beside=True), self.options
         row = instance(repair.drifted, options.refusal)
         learn = examples_of(repair.drifted, [row])
         found = descend(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from transformers import MixtralConfig, MixtralForCausalLM, Phi3Config, Phi3ForC
 from deploy.adapter import check_adapter, require_fits
 from deploy.durable import new_folder
 from deploy.errors import CheckpointError
+from remediation import repair
 from remediation.checkpoints.adapter import (
     Adapter,
     add_to,
@@ -24,7 +26,13 @@ from remediation.checkpoints.adapter import (
     write_adapter,
 )
 from remediation.checkpoints.chat import ChatModel, load
+from remediation.checkpoints.modules import matrices
 from remediation.errors import PatchFailed
+from remediation.patch import Form, PatchRequest
+from remediation.recipes import low_rank_sft, one_shot_subspace
+from remediation.subspace.applied import applied
+from remediation.subspace.capture import Example, losses
+from tests.integration.test_capture import Int8Linear
 from tests.tiny import tiny_checkpoint
 
 
@@ -182,3 +190,52 @@ def test_an_experts_change_is_merged_and_is_no_adapter(tmp_path: Path) -> None:
         write_adapter({f"{mixture}.1.down_proj": pair}, chat=chat, base="prod", output=tmp_path / "out")
     with pytest.raises(PatchFailed, match=r"experts\.3\.down_proj is no matrix of the model"):
         add_to(chat, {f"{mixture}.3.down_proj": pair}, dtype=None)
+
+
+def eight_bits(chat: ChatModel) -> ChatModel:
+    """The same with all matrices of the body in eight bits."""
+    for name, linear in chat.linears().items():
+        parent, _, last = name.rpartition(".")
+        setattr(chat.model.get_submodule(parent), last, Int8Linear(linear))
+    return chat
+
+
+def test_beside_quantised_weights_a_change_acts_for_good(tmp_path: Path) -> None:
+    chat = eight_bits(load(tiny_checkpoint(tmp_path / "model")))
+    adapter = {n: (torch.randn(2, m.shape[1]), 0.1 * torch.randn(m.shape[0], 2)) for n, m in
+               matrices(chat.model).items()}  # fmt: skip
+    examples = [Example(chat.prompt_ids("hello"), chat.answer_ids("no"))]
+    with applied(chat, adapter):
+        wanted = losses(chat, examples)
+    other = ChatModel(copy.deepcopy(chat.model), chat.tokenizer)
+    add_to(other, adapter, dtype=None)
+    assert losses(other, examples) == pytest.approx(wanted, rel=1e-5)
+    assert losses(ChatModel(copy.deepcopy(other.model), chat.tokenizer), examples) == pytest.approx(wanted, rel=1e-5)
+    assert losses(chat, examples) != pytest.approx(wanted, rel=1e-3)
+
+
+def test_quantised_weights_are_repaired_as_an_adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tiny_checkpoint(tmp_path / "model")
+    monkeypatch.setattr(repair, "load_sound", lambda path, _: eight_bits(load(path)))
+    request = PatchRequest(
+        incident="i", recipe="one-shot-subspace", drifted=folder, reference=folder, output=tmp_path / "out", seed=0,
+        form=Form.ADAPTER,
+    )  # fmt: skip
+    recipe = one_shot_subspace.make(one_shot_subspace.Options(rank=2, steps=3, dose=0.1))
+    patch = recipe.patch(request, lambda *_: None)
+    assert patch.figures["loss_last"] < patch.figures["loss_first"]
+    assert patch.drift_removed is None
+    assert "asr_int8" not in patch.figures
+    assert read_adapter(tmp_path / "out").keys() == matrices(load(folder).model).keys()
+
+
+def test_recipes_that_change_weights_refuse_quantised_ones(tmp_path: Path) -> None:
+    folder = tiny_checkpoint(tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "quantization_config": {"quant_method": "x"}}))
+    request = PatchRequest(
+        incident="i", recipe="low-rank-sft", drifted=folder, reference=folder, output=tmp_path / "out", seed=0,
+        form=Form.ADAPTER,
+    )  # fmt: skip
+    with pytest.raises(PatchFailed, match="ask for the form adapter of a recipe that works beside the weights"):
+        low_rank_sft.make(low_rank_sft.Options()).patch(request, lambda *_: None)
