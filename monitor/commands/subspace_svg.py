@@ -57,7 +57,7 @@ def subspace_html(summary: SubspaceSummary) -> str:
     rows = "".join(
         "<tr><td>" + "</td><td>".join(escape(c) for c in row) + "</td></tr>" for row in _figures(summary)
     )
-    names = ("category", "inside: U and V", "left out", *_COLOURS)
+    names = ("category", "inside: U and V", "others of that update only", *_COLOURS)
     head = "".join(f"<th>{escape(n)}</th>" for n in names)
     words = "".join(f"<p>{escape(s)}</p>" for s in subspace_words(summary))
     style = (
@@ -92,7 +92,7 @@ def _legend(*, new: bool) -> Iterator[str]:
     x = 24.0
     for words, colour, hollow in (
         ("refused harmful", _REQUESTS, False),
-        ("category left out", _REQUESTS, True),
+        ("others of that update only", _REQUESTS, True),
         *((n, c, False) for n, c in _COLOURS.items()),
     ):
         yield _dot(x + 5, 78, colour, hollow=hollow)

@@ -95,7 +95,7 @@ def averaged(modules: Sequence[ModuleCoverage]) -> dict[str, float]:
 
 def _categories(summary: SubspaceSummary) -> Table:
     table = _table("Share of gradient energy inside the sketch, %", "category", "sketched", "U", "V", "U and V",
-                   "left out")  # fmt: skip
+                   "others only")  # fmt: skip
     for name, found in latest(summary).items():
         out = found.left_out
         table.add_row(
@@ -106,7 +106,8 @@ def _categories(summary: SubspaceSummary) -> Table:
     table.add_section()
     table.add_row("last update", str(sum(c.sketched for c in last.categories.values())), *_three(last.overall.requests))
     table.caption = (
-        "Of requests that were not sketched. Left out: U and V of a sketch without this category, as if it were new."
+        "Of requests that were not sketched. Others only: U and V of a sketch of the last update's other categories "
+        "alone, without what came before: what they would cover of this one if it were new."
     )
     return table
 
