@@ -296,5 +296,5 @@ def require_digest(path: Path, digest: str, *, since: str) -> None:
     if (found := folder_digest(path)) != digest:
         raise DigestMismatch(
             f"{path}: its content has digest {found[:12]}, {since} it had {digest[:12]}; a patch for other "
-            "weights, or towards them, is of no use: abort the incident, or put the checkpoint back"
+            "weights, or towards them, is of no use: abort the repair, or put the checkpoint back"
         )

@@ -109,7 +109,7 @@ def read_object(path: Path, name: str, *, folder: str, saved: str) -> dict[str, 
         found = json.loads((path / name).read_text())
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no {name}; give the folder of a {folder}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: {name} can't be read; save the {saved} again") from error
     if not isinstance(found, dict):
         raise CheckpointError(f"{path}: {name} is no object; save the {saved} again")
@@ -136,12 +136,12 @@ def shards_of(path: Path) -> tuple[str, ...]:
     """
     index = path / "model.safetensors.index.json"
     if not index.exists():
-        if not (path / "model.safetensors").exists():
+        if not (path / "model.safetensors").is_file():
             raise CheckpointError(f"{path}: no model.safetensors; save with safe_serialization")
         return ("model.safetensors",)
     try:
         shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{index}: can't be read; save the checkpoint again") from error
     for shard in shards:
         if not isinstance(shard, str):
@@ -184,7 +184,7 @@ def tensors_of_file(file: Path) -> dict[str, Tensor]:
         try:
             header = json.loads(opened.read(length))
             found = {name: _tensor(said, 8 + length) for name, said in header.items() if name != "__metadata__"}
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
             raise CheckpointError(f"{file}: damaged safetensors header; copy it again") from error
     end = max((t.end for t in found.values()), default=8 + length)
     if size != end:

@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from remediation.errors import PatchFailed, WorkerDied
 from remediation.prompt_files import split_prompts
 
-__all__ = ["Fault", "Rung", "check_rungs", "fault_of"]
+__all__ = ["Fault", "Rung", "check_rungs", "fault_of", "told_of"]
 
 _GROUP = "alignd.patchers"
 _CONTROLS = frozenset({"benign", "random"})
@@ -117,10 +117,15 @@ def _wrong_options(module: Any, options: Mapping[str, Any]) -> list[str]:  # noq
         made = module.Options(**options)
         module.make(made)
     except ValidationError as error:
-        return [_said(one, module.Options) for one in error.errors()]
+        return told_of(error, module.Options)
     except (PatchFailed, ValueError, TypeError) as error:
         return [str(error)]
     return [*_wrong_files(made), *_wrong_patterns(made)]
+
+
+def told_of(error: ValidationError, options: Any) -> list[str]:  # noqa: ANN401  (a plugin's class)
+    """Say in plain sentences what is wrong with a recipe's options."""
+    return [_said(one, options) for one in error.errors()]
 
 
 def _said(error: Any, model: Any) -> str:  # noqa: ANN401  (pydantic's own mapping, and a plugin's class)

@@ -24,6 +24,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from deploy.adapter import check_whole, full_checkpoint
 from deploy.checkpoint import require_digest, require_same_architecture
 from deploy.durable import clear_scratch
@@ -33,6 +35,7 @@ from deploy.weights import parameters_of
 from remediation.errors import PatchFailed, WorkerDied
 from remediation.memory import out_of_memory
 from remediation.patch import Control, Form, LayerSpectrum, Patch, Patcher, PatchProgress, PatchRequest, Screen
+from remediation.recipe_check import told_of
 from remediation.worker_span import worker_span
 
 __all__ = ["make_patcher", "patch_from_json", "perform", "request_from_json", "run_patch", "to_json"]
@@ -103,6 +106,9 @@ def make_patcher(recipe: str, options: Mapping[str, Any]) -> Patcher:
     module = importlib.import_module(found[recipe].value)
     try:
         patcher: Patcher = module.make(module.Options(**options))
+    except ValidationError as error:
+        wrong = "; ".join(told_of(error, module.Options))
+        raise PatchFailed(f"recipe {recipe} refuses its options: {wrong}") from error
     except ValueError as error:
         raise PatchFailed(f"recipe {recipe}: {error}") from error
     return patcher
@@ -220,8 +226,8 @@ def _memory(request: PatchRequest) -> str:
     except CheckpointError:
         need = "more than there is"
     return (
-        f"{len(copies)} copies of the weights in float32 need {need}, and activations come on top: free that much "
-        "memory, or run the worker on a larger machine"
+        f"{len(copies)} copies of the weights in float32 need {need}, and activations, which grow with prompts and "
+        "answers, come on top: free memory, shorten what is long, or run the worker on a larger machine"
     )
 
 

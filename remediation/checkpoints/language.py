@@ -53,14 +53,19 @@ def require_known(chat: ChatModel, text: str, *, said: Sequence[str], option: st
         option: Option of the recipe that holds the text.
 
     Raises:
-        PatchFailed: Over a quarter of its tokens are unknown to the model, it has no words, or the model answers in
-            another script.
+        PatchFailed: It is longer than half of what the model can read, over a quarter of its tokens are unknown to the
+            model, it has no words, or the model answers in another script.
     """
     try:
         _worded(text or " ")
     except ValueError as error:
         raise PatchFailed(f"the recipe's option {option}: {error}") from error
     way_out = f"set the recipe's option {option} to a refusal in a language that the model speaks"
+    room = getattr(chat.model.config.get_text_config(), "max_position_embeddings", None)
+    if room and (length := len(chat.answer_ids(text))) > room // 2:
+        raise PatchFailed(
+            f"the recipe's option {option} has {length} tokens, and the model reads {room} in all; give a sentence"
+        )
     share = unknown_share(chat, text)
     if share > _UNKNOWN_MAX:
         raise PatchFailed(

@@ -28,7 +28,7 @@ _HELD_BACK = 10
 class LessonOptions(BaseModel):
     """What a recipe takes to learn from; each recipe sets how much."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     refusals: int = Field(ge=1)
     """Harmful requests of the pool to take."""

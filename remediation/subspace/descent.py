@@ -38,7 +38,7 @@ _DOSE_STEP = 1 / 16
 class DescentOptions(BaseModel):
     """How to step."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     rank: int = Field(default=16, ge=1, le=64)
     rule: Rule = Rule.SPECTRAL

@@ -1,15 +1,16 @@
-"""Exact singular values of a gradient from its factors, without ever forming the gradient.
+"""Singular values of a gradient from its factors, without ever forming the gradient.
 
 For y = W x the gradient of a loss is G = D^T X, with D (T, d_out) the gradients at the outputs and X (T, d_in) the
-inputs of T tokens: its rank is at most T. Three routes lead to the singular triples, all in float64, for the core of a
-bfloat16 model's factors is badly conditioned:
+inputs of T tokens: its rank is at most T. Three routes lead to the singular triples, the first two exact and in
+float64, for the core of a bfloat16 model's factors is badly conditioned:
 
 - ``qr``: thin QR of D^T and X^T, the SVD of the small core between them, and multiplying back. Always right.
 - ``gram``: from D D^T and X X^T alone. With the Cholesky factor D D^T = L L^T, G G^T has the eigenvalues of
   L^T X X^T L; the vectors come by multiplying back. Three to five times as fast, but it squares the condition: a
   singular value below about 1e-5 of the largest loses its vectors, and dependent rows of D have no Cholesky factor.
 - ``krylov``: where the leading few of many tokens are asked for, a block Krylov space of G Omega (Musco and Musco 2015,
-  algorithm 2), with Rayleigh-Ritz in it.
+  algorithm 2), with Rayleigh-Ritz in it. Its products are in float32 (float64 where the factors are), and it is as near
+  as its last test asks: enough for a step, and not exact.
 
 Which one is decided for each matrix by its outcome, at little cost: ``krylov`` is tried where it is less work, and kept
 where ``|G V - U S|`` is below 1e-4 of the largest singular value; then ``gram``, kept where the vectors asked for are
@@ -73,7 +74,10 @@ class Spectral:
 
 
 def factored_svd(factors: Factors, rank: int | None = None) -> Spectral:
-    """Return the SVD of ``d^T x``, exact up to rounding, of rank at most min(T, d_out, d_in).
+    """Return the SVD of ``d^T x``, of rank at most min(T, d_out, d_in).
+
+    Exact up to rounding for all triples; the leading few of many tokens have a residual of up to 1e-4 of the largest
+    singular value.
 
     Cost O(T^2 (d_out + d_in)) against O(d_out d_in min(d_out, d_in)) for the SVD of the formed matrix.
 

@@ -1,7 +1,7 @@
 """Update a living subspace: a sketch of safety gradients that goes on over time and categories.
 
-``python -m remediation.subspace.living request.json result.json`` runs one update; progress comes as JSON lines on
-standard output. The result file is written last and by rename: without it the work counts as not done.
+``python -m remediation.subspace.living RESULT`` reads a request from standard input and runs one update; progress comes
+as JSON lines on standard output. The result file is written last and by rename: without it the work counts as not done.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from remediation.living_subspace import (
     SubspaceUpdate,
     UpdateRequest,
 )
+from remediation.memory import out_of_memory
 from remediation.subspace.coverage import (
     Bases,
     Measurement,
@@ -55,8 +56,6 @@ __all__ = ["update"]
 
 _RANK, _RANK_MAX = 16, 64
 _POOL = "dsafe"
-_NO_MEMORY = ("allocate memory", "out of memory")
-"""How torch says it: on the processor in a plain RuntimeError, on a GPU in one of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +80,7 @@ def update(request: UpdateRequest, progress: Progress) -> SubspaceSummary:
     try:
         return _update(request, progress)
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not any(words in str(error) for words in _NO_MEMORY):
+        if not out_of_memory(error):
             raise
         need = f"{4 * parameters_of(request.model) / 2**30:.3g} GiB"
         raise SketchError(

@@ -200,6 +200,11 @@ def test_a_disk_that_takes_no_more_leaves_nothing(asked: PatchRequest) -> None:
         output.rename(output.parent.with_name(f"kept-{id(write)}"))
 
 
+def test_a_refusal_that_the_model_can_not_read_is_refused(asked: PatchRequest) -> None:
+    with pytest.raises(PatchFailed, match=r"option refusal has \d+ tokens, and the model reads 2048 in all"):
+        instance(load(asked.drifted), "no " * 3000)
+
+
 def test_a_refusal_in_another_language_is_refused(asked: PatchRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     vocabulary = {t: i for i, t in enumerate(["<unk>", *map(chr, range(0x430, 0x450)), " ", ".", ","])}
     cyrillic = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))

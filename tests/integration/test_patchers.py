@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
+from remediation.errors import PatchFailed
 from remediation.patch import PatchRequest
 from remediation.testing import check_patcher
 from remediation.worker import make_patcher
@@ -51,3 +52,12 @@ def test_recipes_keep_their_port(models: tuple[Path, Path, Path], tmp_path: Path
 
     patcher = make_patcher(recipe, OPTIONS[recipe])
     check_patcher(patcher, request(drifted, "patched"), hopeless=request(damaged, "not-made"))
+
+
+def test_options_that_a_recipe_does_not_take_are_named_in_plain_words() -> None:
+    with pytest.raises(PatchFailed) as refused:
+        make_patcher("restore-tuned", {"refusal": "No."})
+    said = str(refused.value)
+    assert said.startswith("recipe restore-tuned refuses its options: no option 'refusal'; there are: ")
+    assert "http" not in said
+    assert len(said.splitlines()) == 1

@@ -154,7 +154,7 @@ async def test_weights_that_changed_since_are_not_patched(asked: PatchRequest) -
     again = replace(known, output=asked.output.with_name("again"))
     with pytest.raises(DigestMismatch, match=r"drifted: its content has digest .*, when the incident began"):
         perform(again, lambda *_: None)
-    with pytest.raises(PatchFailed, match="abort the incident, or put the checkpoint back"):
+    with pytest.raises(PatchFailed, match="abort the repair, or put the checkpoint back"):
         await run_patch(again, timeout_seconds=300, on_progress=lambda *_: None)
     assert not again.output.exists()
 

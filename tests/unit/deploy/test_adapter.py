@@ -222,5 +222,5 @@ def test_a_tensor_of_another_shape_is_named(tmp_path: Path) -> None:
 def test_a_checkpoint_that_changed_since_is_refused(base: Release) -> None:
     require_digest(base.path, base.manifest.digest, since="when it was imported")
     (base.path / "config.json").write_text("{}")
-    with pytest.raises(DigestMismatch, match=r"when it was imported it had .*: abort the incident, or put"):
+    with pytest.raises(DigestMismatch, match=r"when it was imported it had .*: abort the repair, or put"):
         require_digest(base.path, base.manifest.digest, since="when it was imported")

@@ -89,6 +89,7 @@ def test_links_are_refused(source: Path, tmp_path: Path) -> None:
     ("file", "content", "message"),
     [
         ("config.json", b"{", "config.json can't be read"),
+        ("config.json", b"[" * 100_000, "config.json can't be read"),
         ("config.json", b"[]", "no object"),
         ("config.json", b"{}", "no architecture"),
         ("model.safetensors", b"", "cut or damaged"),
@@ -102,6 +103,13 @@ def test_links_are_refused(source: Path, tmp_path: Path) -> None:
 def test_damaged_files_are_named(source: Path, file: str, content: bytes, message: str) -> None:
     (source / file).write_bytes(content)
     with pytest.raises(CheckpointError, match=message):
+        check_checkpoint(source)
+
+
+def test_weights_that_are_a_folder_are_none(source: Path) -> None:
+    (source / "model.safetensors").unlink()
+    (source / "model.safetensors").mkdir()
+    with pytest.raises(CheckpointError, match=r"no model\.safetensors"):
         check_checkpoint(source)
 
 
