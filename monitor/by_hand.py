@@ -82,7 +82,11 @@ def patch_by_hand(
     if report:
         for rung, trial in enumerate(trials):
             _report(trial, rung, options=rungs[rung].options, drifted=drifted, reference=reference, folder=report)
-    return [asdict(t) for t in trials]
+    said = [asdict(t) for t in trials]
+    for one in said:
+        if one["patch"] and one["why"]:
+            del one["patch"]["checkpoint"]  # it was removed
+    return said
 
 
 def _report(

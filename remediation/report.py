@@ -89,6 +89,8 @@ class PatchReport:
 def plain_of(report: PatchReport) -> dict[str, Any]:
     """Return the report in plain values that JSON holds; a figure that is no number is null."""
     patch = asdict(report.patch) if report.patch else None
+    if patch and report.outcome == "not staged":
+        del patch["checkpoint"]  # it was removed
     plain = {
         "format": FORMAT, "outcome": report.outcome, "why": report.why, "written_at": report.written_at,
         "provenance": asdict(report.provenance), "verification": report.verification, "patch": patch,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from remediation.patch import LayerSpectrum
+from remediation.patch import LayerSpectrum, Screen
 from remediation.report import FORMAT, PatchReport, Provenance, page_of, plain_of, write_report
 from remediation.report_svg import bar_of, series_of
 from remediation.verification import Gates, verify
@@ -68,8 +68,18 @@ def test_a_recipe_that_gave_nothing_has_a_report(why: str, outcome: str) -> None
 
 def test_a_patch_nobody_verified_is_not_accepted() -> None:
     assert replace(REPORT, verification=None).outcome == "not verified"
-    assert replace(REPORT, verification=None, why="hopeless").outcome == "not staged"
+    hopeless = replace(REPORT, verification=None, why="hopeless")
+    assert hopeless.outcome == "not staged"
     assert replace(REPORT, why="worse on the same prompts").outcome == "rejected"
+    assert "checkpoint" not in plain_of(hopeless)["patch"], "it was removed"
+    assert plain_of(REPORT)["patch"]["checkpoint"] == str(PATCH.checkpoint)
+
+
+def test_what_was_not_asked_has_no_count() -> None:
+    screen = Screen(harm_n=24, harm_complied=24, benign_n=0, benign_refused=0, benign_refused_reference=None)
+    page = page_of(replace(REPORT, patch=replace(PATCH, screen=screen)))
+    assert "not asked" in page
+    assert "0 of 0" not in page
 
 
 def test_names_and_texts_are_escaped_everywhere() -> None:
