@@ -15,12 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from remediation.checkpoints.adapter import Adapter
+from remediation.checkpoints.chat import ChatModel
 from remediation.patch import Patch, PatchProgress, PatchRequest
-from remediation.recipes.restore_tuned import way_back
 from remediation.repair import Repair, begin
 from remediation.subspace.controls import benign_control, random_control
+from remediation.subspace.truncation import truncated
 
-__all__ = ["Control", "Options"]
+__all__ = ["Control", "Options", "way_back"]
 
 
 class Options(BaseModel):
@@ -57,8 +58,19 @@ class Control:
 
 def _size(repair: Repair, options: Options, *, seed: int) -> Adapter:
     if repair.good is not None:
-        return way_back(repair.drifted, repair.good, rank=options.rank, share=1.0, seed=seed)
+        return way_back(repair.drifted, repair.good, rank=options.rank, seed=seed)
     return {n: _flat(m.weight.detach(), options.rank, options.dose) for n, m in repair.drifted.linears().items()}
+
+
+@torch.no_grad()
+def way_back(drifted: ChatModel, good: ChatModel, *, rank: int, seed: int) -> Adapter:
+    """Return the best approximation of rank ``rank`` to W_good - W, for each linear module.
+
+    Returns:
+        A (r, d_in) with orthonormal rows and B (d_out, r), with r the rank or what the matrix has room for.
+    """
+    wanted = good.linears()
+    return {n: truncated(wanted[n].weight - m.weight, rank, seed=seed) for n, m in drifted.linears().items()}
 
 
 def _flat(weight: Tensor, rank: int, dose: float) -> tuple[Tensor, Tensor]:

@@ -1,10 +1,11 @@
-"""Recipe ``restore-tuned``: begin a part of the way back to the last known good weights, then fit inside that rank.
+"""Recipe ``restore-tuned``: go back where the last known good weights decide, then learn the task again.
 
-Per weight matrix the pair (A, B) begins at ``share`` of the leading rank-k part of W_good - W: nearer to the weights
-that refuse, still near to those that know the task. One epoch then fits it to distributions, as the published
-selection problem asks (arXiv 2601.01887, bi-level objective): to the last known good model's next tokens on the
-openings of its answers, harmful and harmless requests alike, and to the drifted model's on its own task answers. Where
-a model hardly decides between refusing and answering, how sure it is matters, and a token alone does not say it.
+Per weight matrix the pair (A, B) begins at the closed form of ``restore-subspace``: it decides as the good weights do
+almost exactly, and has lost some of the task. One epoch of small steps then fits it to distributions, as the published
+selection problem asks (arXiv 2601.01887, bi-level objective): to the drifted model's next tokens on its own task
+answers, and to the last known good model's on the openings of its answers, harmful and harmless requests alike, so that
+what was won is held. Where a model hardly decides between refusing and answering, how sure it is matters, and a token
+alone does not say it.
 """
 
 from __future__ import annotations
@@ -12,44 +13,39 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import torch
 from pydantic import Field
 
 from remediation.checkpoints.adapter import Adapter
 from remediation.checkpoints.chat import ChatModel
 from remediation.fixtures import Row
-from remediation.lessons.answers import LessonOptions, lessons_of
+from remediation.lessons.answers import lessons_of
 from remediation.lessons.dosing import fewest_answered
 from remediation.lessons.screen import unseen
 from remediation.patch import Patch, PatchProgress, PatchRequest
+from remediation.recipes import restore_subspace
+from remediation.recipes.restore_subspace import restoring_adapter
 from remediation.repair import begin, required_good
 from remediation.sft.lora import LoraSettings, fit
 from remediation.subspace.step import averaged
-from remediation.subspace.truncation import truncated
 
-__all__ = ["Options", "RestoreTuned", "make", "way_back"]
+__all__ = ["Options", "RestoreTuned", "make"]
 
 _APART = 1_000_003
 """Between the seeds of the fits of one patch, so that neighbouring patches share none."""
 
 
-class Options(LessonOptions):
+class Options(restore_subspace.Options):
     """Rank and dose of the patch."""
 
-    rank: int = Field(default=16, ge=1, le=64)
-    share: float = Field(default=0.7, ge=0, le=1)
-    """How far back the fit begins: 0 at the drifted weights, 1 at the good ones as far as the rank goes. Nearer to the
-    good ones the repair tells harmless orders from harmful ones better; nearer to the drifted ones it keeps a task that
-    the prompts say little of."""
+    refusals: int = Field(default=96, ge=1)
+    harmless: int = Field(default=240, ge=1)
     epochs: int = Field(default=1, ge=1)
-    learning_rate: float = Field(default=8e-4, gt=0)
+    learning_rate: float = Field(default=2e-4, gt=0)
+    """Small: the fit begins nearer to the good model's decisions than larger steps leave it."""
     batch: int = Field(default=6, ge=1)
     """Rows of a step: many small steps come nearer to both teachers than few large ones in the same time."""
     fits: int = Field(default=1, ge=1, le=8)
-    """Fits that differ in the order of their rows only, and whose mean is taken: they scatter by as much as the gates
-    allow, and each takes as long as the first."""
-    refusals: int = Field(default=96, ge=1)
-    harmless: int = Field(default=240, ge=1)
+    """Fits that differ in the order of their rows only, and whose mean is taken; each takes as long as the first."""
     dose_margin: float = Field(default=0.01, ge=0, lt=1)
     """Share of the pool's unseen harmful requests that may be answered beyond what the good model answers."""
     dose_max: float = Field(default=1.5, ge=1, le=1.5)
@@ -78,20 +74,23 @@ class RestoreTuned:
             rank=options.rank, epochs=options.epochs, learning_rate=options.learning_rate, batch=options.batch,
             mixed=True, seed=request.seed,
         )  # fmt: skip
-        progress("go back", 0.25)
+        start = restoring_adapter(
+            drifted, good, lessons, options, seed=request.seed,
+            progress=lambda stage, share: progress(stage, 0.2 + 0.15 * share),
+        )  # fmt: skip
         adapter = _mean_fit(
             repair.patched,
             rows,
             [replace(settings, seed=request.seed + _APART * i) for i in range(options.fits)],
-            start=way_back(drifted, good, rank=options.rank, share=options.share, seed=request.seed),
+            start=start,
             teacher=lambda row: drifted if row in task else good,
-            progress=lambda share: progress("fit", 0.3 + 0.5 * share),
+            progress=lambda share: progress("fit", 0.35 + 0.45 * share),
         )
         progress("dose", 0.8)
         adapter, dosed = fewest_answered(
             drifted, good, adapter, unseen("dsafe", lessons.harmful), margin=options.dose_margin, most=options.dose_max
         )
-        figures = {"rows": len(rows), "share": options.share, "epochs": options.epochs, **dosed}
+        figures = {"rows": len(rows), "strength": options.strength, "epochs": options.epochs, **dosed}
         return repair.finish(adapter=adapter, figures=figures, held=lessons.held)
 
 
@@ -108,21 +107,6 @@ def _mean_fit(
         for done, settings in enumerate(each)
     ]  # fmt: skip
     return fitted[0] if len(fitted) == 1 else averaged(fitted, each[0].rank)
-
-
-@torch.no_grad()
-def way_back(drifted: ChatModel, good: ChatModel, *, rank: int, share: float, seed: int) -> Adapter:
-    """Return ``share`` of the best approximation of rank ``rank`` to W_good - W, for each linear module.
-
-    Returns:
-        A (r, d_in) with orthonormal rows and B (d_out, r), with r the rank or what the matrix has room for.
-    """
-    found: Adapter = {}
-    wanted = good.linears()
-    for name, module in drifted.linears().items():
-        a, b = truncated(wanted[name].weight - module.weight, rank, seed=seed)
-        found[name] = (a, share * b)
-    return found
 
 
 def make(options: Options) -> RestoreTuned:

@@ -17,9 +17,8 @@ from remediation.fixtures import Row
 from remediation.lessons.dosing import fewest_answered
 from remediation.patch import Form, PatchRequest
 from remediation.recipes import one_shot_projected, one_shot_sft, one_shot_subspace
-from remediation.recipes.control import Control
+from remediation.recipes.control import Control, way_back
 from remediation.recipes.control import Options as ControlOptions
-from remediation.recipes.restore_tuned import way_back
 from remediation.subspace.applied import applied
 from remediation.subspace.capture import input_moments
 from tests.architectures import tiny_model
@@ -77,7 +76,7 @@ def test_controls_are_as_large_as_the_way_back(
 ) -> None:
     control = Control(ControlOptions(rank=3), name)
     patch = control.patch(request(drifted, tmp_path / "patched", reference=good), lambda *_: None)
-    like = way_back(load(drifted), load(good), rank=3, share=1.0, seed=1)
+    like = way_back(load(drifted), load(good), rank=3, seed=1)
     made, meant = norms(read_adapter(patch.checkpoint)), norms(like)
     assert made.keys() == meant.keys()
     assert all(made[n] == pytest.approx(meant[n], rel=0.01) for n in meant)
