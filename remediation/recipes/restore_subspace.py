@@ -13,6 +13,7 @@ A small strength s keeps the task, a large one removes more drift.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +30,10 @@ from remediation.subspace.capture import input_moments, shared_prefix
 from remediation.subspace.factor import leading
 
 __all__ = ["Options", "RestoreSubspace", "make", "restoring_adapter", "restoring_pair"]
+
+_ELEMENTS = 2**28
+"""Of second moments that are held at once, 1 GB in float32: a small model in one pass, half a layer of one of 8B."""
+
 
 class Options(LessonOptions):
     """Rank and dose of the patch."""
@@ -71,24 +76,39 @@ class RestoreSubspace:
 def restoring_adapter(
     drifted: ChatModel, good: ChatModel, lessons: Lessons, options: Options, *, seed: int, progress: PatchProgress
 ) -> Adapter:
-    """Solve every linear module.
+    """Solve every linear module, as many at a time as a size of second moments allows: a pass over the lessons each.
 
     Returns:
         The change as an adapter to the drifted model, float32.
     """
-    progress("second moments", 0.0)
-    skip = shared_prefix(good)
-    here, there = (input_moments(drifted, rows, skip=skip) for rows in (lessons.decided, lessons.task))
-    wanted = good.linears()
+    skip, wanted, linears = shared_prefix(good), good.linears(), drifted.linears()
     found: Adapter = {}
-    for done, (name, module) in enumerate(drifted.linears().items()):
-        moments = here[name]
-        found[name] = restoring_pair(
-            wanted[name].weight - module.weight, moments, there.get(name, torch.zeros_like(moments)),
-            strength=options.strength, ridge=options.ridge, rank=options.rank, seed=seed,
-        )  # fmt: skip
-        progress("solve", 0.3 + 0.7 * (done + 1) / len(wanted))
+    for names in _at_once({n: m.in_features for n, m in linears.items()}, _ELEMENTS):
+        progress("second moments", len(found) / len(linears))
+        here, there = (
+            input_moments(drifted, rows, skip=skip, modules=names) for rows in (lessons.decided, lessons.task)
+        )
+        for name in names:
+            found[name] = restoring_pair(
+                wanted[name].weight - linears[name].weight, here[name], there.get(name, torch.zeros_like(here[name])),
+                strength=options.strength, ridge=options.ridge, rank=options.rank, seed=seed,
+            )  # fmt: skip
+            progress("solve", len(found) / len(linears))
     return found
+
+
+def _at_once(widths: Mapping[str, int], elements: int) -> list[list[str]]:
+    """Group modules, in their order, so that a group's moments stay below a size; one module is always one group's."""
+    groups: list[list[str]] = []
+    room = 0
+    for name, width in widths.items():
+        size = 2 * width * width
+        if not groups or size > room:
+            groups.append([])
+            room = elements
+        groups[-1].append(name)
+        room -= size
+    return groups
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -18,10 +18,13 @@ _BATCH = 24
 
 
 @torch.no_grad()
-def input_moments(chat: ChatModel, rows: Sequence[Row], *, skip: int = 0) -> dict[str, Tensor]:
+def input_moments(
+    chat: ChatModel, rows: Sequence[Row], *, skip: int = 0, modules: Collection[str] | None = None
+) -> dict[str, Tensor]:
     """Second moments of each linear module's inputs, the mean of x x^T over the rows' tokens.
 
     Args:
+        modules: Names of the modules; all of them where not given.
         skip: Leading tokens of each row to leave out, e.g. those that all conversations share.
 
     Returns:
@@ -43,7 +46,8 @@ def input_moments(chat: ChatModel, rows: Sequence[Row], *, skip: int = 0) -> dic
 
         return hook
 
-    handles = [module.register_forward_hook(watch(n)) for n, module in chat.linears().items()]
+    watched = {n: m for n, m in chat.linears().items() if modules is None or n in modules}
+    handles = [module.register_forward_hook(watch(n)) for n, module in watched.items()]
     encoded = sorted(
         (chat.prompt_ids(r.prompt) + chat.answer_ids(r.answer, whole=r.whole) for r in rows), key=len
     )

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from deploy.checkpoint import check_checkpoint
 from remediation import repair
+from remediation.checkpoints.adapter import Adapter
 from remediation.checkpoints.chat import load
 from remediation.checkpoints.modules import matrices
 from remediation.errors import PatchFailed
@@ -73,6 +74,36 @@ def test_input_moments_count_real_tokens_only(folder: Path) -> None:
     q, k = (next(m for n, m in together.items() if n.endswith(e)) for e in ("q_proj", "k_proj"))
     assert q is k
     assert 0 < shared_prefix(chat) < min(tokens)
+
+
+def test_moments_that_do_not_fit_at_once_are_taken_a_group_at_a_time(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drifted, good = load(folder), load(tiny_checkpoint(tmp_path / "good", seed=1))
+    lessons = answers.Lessons([Row("a", "b"), Row("what now", "no")], [Row("c", "yes")], [Row("add one", "two")], [])
+    passes: list[int] = []
+
+    def counted(*given: object, modules: list[str], **more: object) -> dict[str, torch.Tensor]:
+        passes.append(len(modules))
+        return input_moments(*given, modules=modules, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(restore_subspace, "input_moments", counted)
+
+    def solved() -> Adapter:
+        options = restore_subspace.Options(rank=4)
+        return restore_subspace.restoring_adapter(drifted, good, lessons, options, seed=0, progress=lambda *_: None)
+
+    at_once = solved()
+    assert passes == [len(drifted.linears())] * 2
+    passes.clear()
+    monkeypatch.setattr(restore_subspace, "_ELEMENTS", 3 * 2 * next(iter(drifted.linears().values())).in_features ** 2)
+    in_groups = solved()
+    assert len(passes) > 2 * len(drifted.linears()) / 3 - 1
+    assert max(passes) <= 3
+    assert list(in_groups) == list(at_once) == list(drifted.linears())
+    for name, (a, b) in at_once.items():
+        other_a, other_b = in_groups[name]
+        assert torch.allclose(b @ a, other_b @ other_a, atol=1e-6), name
 
 
 @pytest.mark.parametrize(
