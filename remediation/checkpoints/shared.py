@@ -16,7 +16,7 @@ from torch import Tensor
 from remediation.checkpoints.chat import ChatModel
 from remediation.checkpoints.greedy import common_beginning
 
-__all__ = ["hidden_of"]
+__all__ = ["begun", "hidden_of", "shared_by"]
 
 _SHARED_MIN = 8
 """A shorter beginning is not worth a pass of its own."""
@@ -32,13 +32,12 @@ def hidden_of(chat: ChatModel, rows: Sequence[tuple[Sequence[int], Sequence[int]
         (tokens of the answer, d) for each row, with gradients where the model has some.
     """
     whole = [[*x, *y] for x, y in rows]
-    shared = _shared(chat, whole, most=min(len(x) for x, _ in rows) - 1)
+    shared = shared_by(chat, whole, most=min(len(x) for x, _ in rows) - 1)
     ids, mask = chat.pad([r[shared:] for r in whole])
     if shared:
-        begun = _begun(chat, whole[0][:shared])
-        begun.batch_repeat_interleave(len(rows))
+        cache = begun(chat, whole[0][:shared], rows=len(rows))
         mask = torch.cat([mask.new_ones(len(rows), shared), mask], dim=1)
-        hidden = chat.body(input_ids=ids, attention_mask=mask, past_key_values=begun, use_cache=True).last_hidden_state
+        hidden = chat.body(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True).last_hidden_state
     else:
         hidden = chat.body(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state  # (n, t, d)
     return [
@@ -46,15 +45,17 @@ def hidden_of(chat: ChatModel, rows: Sequence[tuple[Sequence[int], Sequence[int]
     ]
 
 
-def _begun(chat: ChatModel, ids: Sequence[int]) -> Any:  # noqa: ANN401 - a cache of transformers
+def begun(chat: ChatModel, ids: Sequence[int], *, rows: int) -> Any:  # noqa: ANN401 - a cache of transformers
+    """Read a beginning once, and lay its keys and values under that many rows."""
     from transformers.cache_utils import DynamicCache
 
     cache = DynamicCache(config=chat.model.config)
     chat.body(input_ids=torch.tensor([list(ids)], device=chat.device), past_key_values=cache, use_cache=True)
+    cache.batch_repeat_interleave(rows)
     return cache
 
 
-def _shared(chat: ChatModel, rows: Sequence[Sequence[int]], *, most: int) -> int:
+def shared_by(chat: ChatModel, rows: Sequence[Sequence[int]], *, most: int) -> int:
     """Count the tokens that all rows begin with; none where they are few, or where a layer keeps more than all keys."""
     from transformers.cache_utils import DynamicCache, DynamicLayer
 

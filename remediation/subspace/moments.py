@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from remediation.checkpoints.chat import ChatModel
 from remediation.checkpoints.greedy import common_beginning
+from remediation.checkpoints.shared import begun, shared_by
 from remediation.fixtures import Row
 
 __all__ = ["input_moments", "shared_prefix"]
@@ -24,46 +25,71 @@ def input_moments(
     """Second moments of each linear module's inputs, the mean of x x^T over the rows' tokens.
 
     Args:
-        modules: Names of the modules; all of them where not given.
         skip: Leading tokens of each row to leave out, e.g. those that all conversations share.
+        modules: Names of the modules; all of them where not given.
 
     Returns:
         (d_in, d_in) by module name, float32; modules that read the same input (q, k and v) share one tensor.
     """
-    sums: dict[str, Tensor] = {}
-    first: dict[str, str] = {}
-    counted: list[Tensor] = [torch.empty(0)]
-    last: list[tuple[Tensor, str]] = []
-
-    def watch(name: str) -> Any:  # noqa: ANN401 - torch types its hooks no closer
-        def hook(_: nn.Module, given: tuple[Tensor, ...], __: Tensor) -> None:
-            if last and last[0][0] is given[0]:
-                first[name] = last[0][1]
-                return
-            x = given[0][counted[0]]
-            sums[name] = sums[name] + x.T @ x if name in sums else x.T @ x
-            first[name], last[:] = name, [(given[0], name)]
-
-        return hook
-
+    sums = _Sums()
     watched = {n: m for n, m in chat.linears().items() if modules is None or n in modules}
-    handles = [module.register_forward_hook(watch(n)) for n, module in watched.items()]
+    handles = [module.register_forward_hook(sums.watch(n)) for n, module in watched.items()]
     encoded = sorted(
         (chat.prompt_ids(r.prompt) + chat.answer_ids(r.answer, whole=r.whole) for r in rows), key=len
     )
-    tokens = 0
+    shared = shared_by(chat, encoded, most=min(skip, len(encoded[0]) - 1)) if encoded else 0
     try:
         for start in range(0, len(encoded), _BATCH):
-            ids, mask = chat.pad(encoded[start : start + _BATCH])
-            counted[0] = mask.bool()
-            counted[0][:, :skip] = False
-            tokens += int(counted[0].sum())
-            chat.body(input_ids=ids, attention_mask=mask)
+            batch = encoded[start : start + _BATCH]
+            sums.count(None)
+            cache = begun(chat, batch[0][:shared], rows=len(batch)) if shared else None
+            ids, mask = chat.pad([r[shared:] for r in batch])
+            counted = mask.bool()
+            counted[:, : skip - shared] = False
+            sums.count(counted)
+            mask = torch.cat([mask.new_ones(len(batch), shared), mask], dim=1)
+            chat.body(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=bool(shared))
     finally:
         for handle in handles:
             handle.remove()
-    means = {n: s / max(tokens, 1) for n, s in sums.items()}
-    return {n: means[f] for n, f in first.items()}
+    return sums.means()
+
+
+class _Sums:
+    """Sums of x x^T by module, over the tokens that count."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._first: dict[str, str] = {}
+        """By module, the first one that read the same input."""
+        self._last: tuple[Tensor, str] | None = None
+        self._counted: Tensor | None = None
+        self._tokens = 0
+
+    def count(self, counted: Tensor | None) -> None:
+        """Say which tokens of the next pass count, (rows, tokens); none of them where not given."""
+        self._counted, self._last = counted, None
+        self._tokens += int(counted.sum()) if counted is not None else 0
+
+    def watch(self, name: str) -> Any:  # noqa: ANN401 - torch types its hooks no closer
+        """Make the hook of a module."""
+
+        def hook(_: nn.Module, given: tuple[Tensor, ...], __: Tensor) -> None:
+            if self._counted is None:
+                return
+            if self._last and self._last[0] is given[0]:
+                self._first[name] = self._last[1]
+                return
+            x = given[0][self._counted]
+            self._sums[name] = self._sums[name] + x.T @ x if name in self._sums else x.T @ x
+            self._first[name], self._last = name, (given[0], name)
+
+        return hook
+
+    def means(self) -> dict[str, Tensor]:
+        """The sums over the number of tokens."""
+        means = {n: s / max(self._tokens, 1) for n, s in self._sums.items()}
+        return {n: means[f] for n, f in self._first.items()}
 
 
 def shared_prefix(chat: ChatModel) -> int:

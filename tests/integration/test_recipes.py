@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from deploy.checkpoint import check_checkpoint
 from remediation import repair
+from remediation.checkpoints import shared
 from remediation.checkpoints.adapter import Adapter
 from remediation.checkpoints.chat import load
 from remediation.checkpoints.modules import matrices
@@ -74,6 +75,21 @@ def test_input_moments_count_real_tokens_only(folder: Path) -> None:
     q, k = (next(m for n, m in together.items() if n.endswith(e)) for e in ("q_proj", "k_proj"))
     assert q is k
     assert 0 < shared_prefix(chat) < min(tokens)
+
+
+def test_input_moments_of_rows_that_begin_alike_read_the_beginning_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared, "_SHARED_MIN", 2)
+    chat = load(folder)
+    rows, skip = [Row(p, "an answer", whole=False) for p in ("x", "Yes, it is.", "a longer one")], shared_prefix(chat)
+    found = input_moments(chat, rows, skip=skip)
+    assert shared.shared_by(chat, [chat.prompt_ids(r.prompt) for r in rows], most=skip) == skip
+    alone = [input_moments(chat, [r], skip=skip) for r in rows]  # a single row is read whole
+    tokens = [len(chat.prompt_ids(r.prompt)) + len(chat.answer_ids(r.answer, whole=False)) - skip for r in rows]
+    for name, moment in found.items():
+        expected = sum(n * one[name] for n, one in zip(tokens, alone, strict=True)) / sum(tokens)
+        assert torch.allclose(moment, expected, rtol=1e-3, atol=1e-5), name
 
 
 def test_moments_that_do_not_fit_at_once_are_taken_a_group_at_a_time(
