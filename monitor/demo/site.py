@@ -140,8 +140,7 @@ class DemoSite:
 def recipes(task_prompts: Path) -> list[dict[str, Any]]:
     """Return the demo's ladder: the two published recipes, which need no reference, then one that goes back to it.
 
-    The task is large beside its prompts, so that a fit begins nearer to the drifted weights than by default (ADR 9). A
-    prompt or two decide at a gate, and arithmetic differs by machine: a second fit begins elsewhere.
+    A prompt or two decide at a gate, and arithmetic differs by machine: a second fit keeps more of the task.
     """
     options = {
         "task_prompts": str(task_prompts), "refusals": 48, "harmless": 112, "over_refusals": True,
@@ -150,8 +149,8 @@ def recipes(task_prompts: Path) -> list[dict[str, Any]]:
     return [
         {"plugin": "one-shot-sft"},
         {"plugin": "one-shot-subspace"},
-        {"plugin": "restore-tuned", "options": {**options, "share": 0.35}},
-        {"plugin": "restore-tuned", "options": {**options, "share": 0.5, "batch": 8}},
+        {"plugin": "restore-tuned", "options": options},
+        {"plugin": "restore-tuned", "options": {**options, "strength": 5.0}},
     ]
 
 
