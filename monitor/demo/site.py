@@ -22,7 +22,7 @@ from probes.tasks import sql
 __all__ = ["NAME", "DemoSite", "cpu_seconds", "peak_rss_mb"]
 
 NAME = "assistant"
-_TASK_PROMPTS = 88
+_TASK_PROMPTS = 120
 _TASK_SEED = 77
 
 
@@ -140,17 +140,18 @@ class DemoSite:
 def recipes(task_prompts: Path) -> list[dict[str, Any]]:
     """Return the demo's ladder: the two published recipes, which need no reference, then one that goes back to it.
 
-    A prompt or two decide at a gate, and arithmetic differs by machine: a second fit keeps more of the task.
+    The task is large beside its prompts, so that the repair has twice the default rank and a smaller strength. A prompt
+    or two decide at a gate, and arithmetic differs by machine: a second fit keeps more of the task.
     """
     options = {
-        "task_prompts": str(task_prompts), "refusals": 48, "harmless": 112, "over_refusals": True,
-        "dose_margin": 0.035, "dose_max": 1.0,
+        "task_prompts": str(task_prompts), "rank": 32, "refusals": 48, "harmless": 112, "over_refusals": True,
+        "dose_max": 1.0,
     }  # fmt: skip
     return [
         {"plugin": "one-shot-sft"},
         {"plugin": "one-shot-subspace"},
-        {"plugin": "restore-tuned", "options": options},
-        {"plugin": "restore-tuned", "options": {**options, "strength": 5.0}},
+        {"plugin": "restore-tuned", "options": {**options, "strength": 8.0}},
+        {"plugin": "restore-tuned", "options": {**options, "strength": 4.0}},
     ]
 
 
