@@ -63,6 +63,11 @@ class Lessons(NamedTuple):
         """What the last known good model decides."""
         return [*self.harmful, *self.harmless]
 
+    @property
+    def taught(self) -> list[Row]:
+        """All that teaches."""
+        return [*self.decided, *self.task]
+
 
 def answers(chat: ChatModel, prompts: Sequence[str], tokens: int, *, whole: bool) -> list[Row]:
     """Ask a model; prompts that it leaves empty are left out.

@@ -68,7 +68,7 @@ class RestoreSubspace:
             repair.drifted, good, lessons, self.options, seed=request.seed,
             progress=lambda stage, share: progress(stage, 0.4 + 0.5 * share),
         )  # fmt: skip
-        figures = {"rows": len(lessons.decided) + len(lessons.task), "strength": self.options.strength}
+        figures = {"rows": len(lessons.taught), "strength": self.options.strength}
         return repair.finish(adapter=adapter, figures=figures, held=lessons.held)
 
 

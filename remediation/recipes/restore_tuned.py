@@ -10,15 +10,14 @@ alone does not say it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from pydantic import Field
 
 from remediation.checkpoints.adapter import Adapter
 from remediation.checkpoints.chat import ChatModel
-from remediation.fixtures import Row
-from remediation.lessons.answers import lessons_of
+from remediation.lessons.answers import Lessons, lessons_of
 from remediation.lessons.dosing import fewest_answered
 from remediation.lessons.screen import unseen
 from remediation.patch import Patch, PatchProgress, PatchRequest
@@ -28,7 +27,7 @@ from remediation.repair import begin, required_good
 from remediation.sft.lora import LoraSettings, fit
 from remediation.subspace.step import averaged
 
-__all__ = ["Options", "RestoreTuned", "make"]
+__all__ = ["Options", "RestoreTuned", "fitted", "make"]
 
 _APART = 1_000_003
 """Between the seeds of the fits of one patch, so that neighbouring patches share none."""
@@ -69,44 +68,47 @@ class RestoreTuned:
         good, drifted = required_good(repair), repair.drifted
         progress("collect answers", 0.05)
         lessons = lessons_of(good, drifted, options, seed=request.seed)
-        rows, task = [*lessons.decided, *lessons.task], set(lessons.task)
-        settings = LoraSettings(
-            rank=options.rank, epochs=options.epochs, learning_rate=options.learning_rate, batch=options.batch,
-            mixed=True, seed=request.seed,
-        )  # fmt: skip
         start = restoring_adapter(
             drifted, good, lessons, options, seed=request.seed,
             progress=lambda stage, share: progress(stage, 0.2 + 0.15 * share),
         )  # fmt: skip
-        adapter = _mean_fit(
-            repair.patched,
-            rows,
-            [replace(settings, seed=request.seed + _APART * i) for i in range(options.fits)],
-            start=start,
-            teacher=lambda row: drifted if row in task else good,
+        adapter = fitted(
+            repair.patched, drifted, good, lessons, options, start=start, seed=request.seed,
             progress=lambda share: progress("fit", 0.35 + 0.45 * share),
-        )
+        )  # fmt: skip
         progress("dose", 0.8)
         adapter, dosed = fewest_answered(
             drifted, good, adapter, unseen("dsafe", lessons.harmful), margin=options.dose_margin, most=options.dose_max
         )
-        figures = {"rows": len(rows), "strength": options.strength, "epochs": options.epochs, **dosed}
+        figures = {
+            "rows": len(lessons.taught), "strength": options.strength, "epochs": options.epochs, **dosed
+        }  # fmt: skip
         return repair.finish(adapter=adapter, figures=figures, held=lessons.held)
 
 
-def _mean_fit(
-    chat: ChatModel, rows: Sequence[Row], each: Sequence[LoraSettings], *, start: Adapter,
-    teacher: Callable[[Row], ChatModel], progress: Callable[[float], None],
+def fitted(
+    chat: ChatModel, drifted: ChatModel, good: ChatModel, lessons: Lessons, options: Options, *,
+    start: Adapter, seed: int, progress: Callable[[float], None],
 ) -> Adapter:  # fmt: skip
-    """Fit once with each of the settings from the same start, and take the mean at the first ones' rank."""
-    fitted = [
+    """Fit to both teachers, as often as the options say, and take the mean at the start's rank.
+
+    Args:
+        chat: The drifted model again, to fit in; its weights are left as they were.
+        start: Where to begin.
+    """
+    task = set(lessons.task)
+    found = [
         fit(
-            chat, rows, settings, start=start, teacher=teacher,
-            progress=lambda share, done=done: progress((done + share) / len(each)),  # type: ignore[misc]
+            chat, lessons.taught,
+            LoraSettings(rank=options.rank, epochs=options.epochs, learning_rate=options.learning_rate,
+                         batch=options.batch, mixed=True, seed=seed + _APART * done),
+            start=start,
+            teacher=lambda row: drifted if row in task else good,
+            progress=lambda share, done=done: progress((done + share) / options.fits),  # type: ignore[misc]
         )
-        for done, settings in enumerate(each)
+        for done in range(options.fits)
     ]  # fmt: skip
-    return fitted[0] if len(fitted) == 1 else averaged(fitted, each[0].rank)
+    return found[0] if len(found) == 1 else averaged(found, options.rank)
 
 
 def make(options: Options) -> RestoreTuned:

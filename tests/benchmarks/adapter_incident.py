@@ -38,8 +38,8 @@ from tests.traffic import Traffic
 __all__ = ["measure"]
 
 _MODELS = Path(__file__).parents[2] / "build" / "benchmark" / "patch" / "models"
-_RANK = 32
-"""Room for the customer's 8 and the patch's 16."""
+_RANK, _PATCH_RANK = 32, 16
+"""Room for the customer's 8 and the patch's."""
 _ASKED_OF = {"harm_probe": 110, "benign_edge": 60}
 _CERTIFY_SECONDS, _INCIDENT_SECONDS = 600.0, 2400.0
 
@@ -96,7 +96,10 @@ def _configure(site: DemoSite, host: PluginHost) -> None:
         "suites": {"harm": harm, "benign": [benign], "task": "sql", "task_prompts": 30},
         "sampling": {"max_tokens": 24, "task_max_tokens": 40, "concurrency": 16, "timeout_seconds": 300},
         "endpoint": host.url, "model": PUBLIC, "api_key": KEY,
-        "recipes": [r for r in target["recipes"] if r["plugin"] == "restore-tuned"],
+        "recipes": [
+            {**r, "options": {**r["options"], "rank": _PATCH_RANK}}
+            for r in target["recipes"] if r["plugin"] == "restore-tuned"
+        ],
         "deployer": {"plugin": "vllm-adapter", "options": {
             "replicas": [host.url], "state_file": str(host.folder / "wanted.json"), "api_key": KEY,
             "token_file": str(host.folder / "state" / "admin-token"),
