@@ -78,8 +78,8 @@ def reproduce(
     )  # fmt: skip
     folder = ReproduceFolder(out.resolve())
     try:
-        folder.require_same(settings)
         _require_usable(settings)
+        folder.require_same(settings)
         if only_list:
             _list(folder, settings)
             return
