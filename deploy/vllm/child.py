@@ -22,6 +22,7 @@ from deploy.errors import DeployError, DeployerUnavailable, StageError
 from deploy.parent import die_with_parent
 from deploy.vllm.answer import object_of
 from deploy.vllm.left_over import remember
+from deploy.vllm.session import kill, processes, without_trackers
 
 __all__ = [
     "Child",
@@ -43,7 +44,9 @@ _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """Trusts nobody, for loopback; reading all trusted roots would take 0.1 s of each roll-back."""
 _URGENT = -1_000_000
 """Priority of a look at a server: before every user that waits."""
-_WORKERS_SECONDS = 5.0
+_DRAINED_SECONDS = 40.0
+"""How long a server that was told to end may take; longer than its --shutdown-timeout."""
+_WORKERS_SECONDS = 15.0
 """How long the rest of a group may take to end by itself once its server has; it tidies up shared memory then."""
 
 
@@ -240,17 +243,25 @@ def _tail(log: Path) -> str:
 
 async def _end(process: asyncio.subprocess.Process) -> None:
     """End the whole group: vLLM's engine is a process of its own and outlives a server that is killed."""
-    for sig, seconds in ((signal.SIGTERM, 40.0), (signal.SIGKILL, 10.0)):
-        if not _signalled(process.pid, sig):
-            break
-        try:
-            await asyncio.wait_for(process.wait(), seconds)
-        except TimeoutError:
-            continue
-        end = time.monotonic() + _WORKERS_SECONDS
-        while _signalled(process.pid, 0) and time.monotonic() < end:
-            await asyncio.sleep(0.05)
+    _signalled(process.pid, signal.SIGTERM)
+    if not await _gone(process, _DRAINED_SECONDS):
+        kill(without_trackers(p.pid for p in processes() if p.session == process.pid))
+        if not await _gone(process, 10.0):
+            _signalled(process.pid, signal.SIGKILL)
     await process.wait()
+
+
+async def _gone(process: asyncio.subprocess.Process, seconds: float) -> bool:
+    """Wait for a server, then for the rest of its group, which has a little longer; whether nothing is left."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(process.wait(), seconds)
+        end = time.monotonic() + _WORKERS_SECONDS
+        while _signalled(process.pid, 0):
+            if time.monotonic() > end:
+                return False
+            await asyncio.sleep(0.05)
+        return True
+    return False
 
 
 def _signalled(group: int, sig: int) -> bool:

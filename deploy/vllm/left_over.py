@@ -10,14 +10,13 @@ import asyncio
 import json
 import logging
 import os
-import signal
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from deploy.durable import write_whole
+from deploy.vllm.session import kill, processes, without_trackers
 
 __all__ = ["ServerSession", "end_left_over", "left_over", "remember"]
 
@@ -26,9 +25,10 @@ log = logging.getLogger("alignd.supervisor")
 _FILE = "sessions.json"
 _DRAIN_SECONDS = 40.0
 """How long a server that was told to end may let requests end; longer than vLLM's --shutdown-timeout."""
+_FREE_SECONDS = 10.0
+"""How long what frees shared memory may take longer than the rest."""
 _LOOK_SECONDS = 0.5
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
-_PROC = Path("/proc")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ class ServerSession:
 
 def remember(folder: Path, leader: int) -> None:
     """Write down that this server was started here; where that fails, the server is worth more than the note."""
-    started = {p.pid: p.started for p in _processes()}
+    started = {p.pid: p.started for p in processes()}
     if leader not in started:
         return
     still = [s for s in _noted(folder) if _members(s)]
@@ -68,7 +68,7 @@ def remember(folder: Path, leader: int) -> None:
 
 def left_over(folder: Path) -> tuple[ServerSession, ...]:
     """Return the servers that were started here and whose supervisor is gone."""
-    started = {p.pid: p.started for p in _processes()}
+    started = {p.pid: p.started for p in processes()}
     return tuple(s for s in _noted(folder) if started.get(s.supervisor) != s.supervisor_started)
 
 
@@ -85,7 +85,7 @@ async def end_left_over(sessions: Iterable[ServerSession]) -> None:
     """End what is left of servers of a supervisor that is gone.
 
     The kernel told each server to end when its supervisor did. One that still lets requests end has its time; where it
-    is gone, or the time over, all of its session is killed.
+    is gone, or the time over, all of its session is killed, and last what frees shared memory.
     """
     end = time.monotonic() + _DRAIN_SECONDS
     while sessions := [s for s in sessions if _members(s)]:
@@ -93,38 +93,20 @@ async def end_left_over(sessions: Iterable[ServerSession]) -> None:
             found = _members(session)
             if session.leader in found and time.monotonic() < end:
                 continue
-            log.warning("left_over_ended processes %s of server %s", found, session.leader)
-            for pid in found:
-                with suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
+            rest = without_trackers(found)
+            if not rest and time.monotonic() < end + _FREE_SECONDS:
+                continue
+            log.warning("left_over_ended processes %s of server %s", rest or found, session.leader)
+            kill(rest or found)
         await asyncio.sleep(_LOOK_SECONDS)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Process:
-    pid: int
-    session: int
-    started: int
 
 
 def _members(session: ServerSession) -> list[int]:
     """Return the session's processes; none where its id has gone to another process since."""
-    found = [p for p in _processes() if p.session == session.leader]
+    found = [p for p in processes() if p.session == session.leader]
     if any(p.pid == session.leader and p.started != session.started for p in found):
         return []
     return [p.pid for p in found]
-
-
-def _processes() -> Iterator[_Process]:
-    """Yield what runs, dead processes that nobody has waited for left out; nothing where there is no /proc."""
-    for entry in _PROC.iterdir() if _PROC.is_dir() else ():
-        if entry.name.isdigit():
-            try:
-                words = (entry / "stat").read_text(errors="replace").rsplit(")", 1)[1].split()
-            except (OSError, IndexError):
-                continue
-            if words[0] != "Z":
-                yield _Process(pid=int(entry.name), session=int(words[3]), started=int(words[19]))
 
 
 def _boot() -> str:
