@@ -140,12 +140,12 @@ class DemoSite:
 def recipes(task_prompts: Path) -> list[dict[str, Any]]:
     """Return the demo's ladder: the two published recipes, which need no reference, then one that goes back to it.
 
-    The task is large beside its prompts, so that the repair has twice the default rank and a smaller strength. A prompt
-    or two decide at a gate, and arithmetic differs by machine: a second fit keeps more of the task.
+    Fewer lessons than the defaults: two cores serve users meanwhile. A prompt or two decide at a gate, and arithmetic
+    differs by machine: a second fit keeps more of the task.
     """
     options = {
         "task_prompts": str(task_prompts), "rank": 32, "refusals": 48, "harmless": 112, "over_refusals": True,
-        "dose_max": 1.0,
+        "task_answers": 1, "dose_max": 1.0,
     }  # fmt: skip
     return [
         {"plugin": "one-shot-sft"},

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from deploy.errors import CheckpointError
-from remediation.checkpoints.greedy import Greedy
+from remediation.checkpoints.decoding import Decoder
 from remediation.errors import PatchFailed
 
 __all__ = ["ChatModel", "load", "whole_sentences"]
@@ -107,34 +107,39 @@ class ChatModel:
         head = self.model.get_output_embeddings()
         return {n: m for n, m in self.model.named_modules() if isinstance(m, nn.Linear) and m is not head}
 
-    def generate(self, prompts: Sequence[str], *, max_tokens: int, batch: int = 64) -> tuple[str, ...]:
-        """Answer prompts greedily.
+    def generate(
+        self, prompts: Sequence[str], *, max_tokens: int, batch: int = 64, drawn: int | None = None
+    ) -> tuple[str, ...]:
+        """Answer prompts, greedily where nothing is drawn.
 
         Args:
             prompts: User turns.
             max_tokens: New tokens at most.
             batch: Prompts in one forward pass, sorted by length.
+            drawn: Seed of answers that are drawn from the model's distribution.
 
         Returns:
             Answers in the order of the prompts.
         """
-        said = self.generate_ids([self.prompt_ids(p) for p in prompts], max_tokens=max_tokens, batch=batch)
+        rows = [self.prompt_ids(p) for p in prompts]
+        said = self.generate_ids(rows, max_tokens=max_tokens, batch=batch, drawn=drawn)
         return tuple(self.tokenizer.decode(ids, skip_special_tokens=True) for ids in said)
 
     def generate_ids(
-        self, rows: Sequence[Sequence[int]], *, max_tokens: int, batch: int = 64
+        self, rows: Sequence[Sequence[int]], *, max_tokens: int, batch: int = 64, drawn: int | None = None
     ) -> tuple[list[int], ...]:
-        """Go on greedily from rows of token ids.
+        """Go on from rows of token ids, greedily where nothing is drawn.
 
         Args:
             rows: Token ids up to where an answer begins; none is empty.
             max_tokens: New tokens at most.
             batch: Rows in one forward pass, sorted by length.
+            drawn: Seed of tokens that are drawn from the model's distribution.
 
         Returns:
             New token ids in the order of the rows; the last one is the end of the turn where it was reached.
         """
-        decoder = Greedy(self.model, self.pad_id, self.end_ids)
+        decoder = Decoder(self.model, self.pad_id, self.end_ids, drawn)
         return tuple(decoder.continued(rows, max_tokens=max_tokens, batch=batch))
 
     @property

@@ -1,20 +1,20 @@
-"""Greedy decoding of many prompts that begin alike: what they share is read once, and whoever ends leaves the batch.
+"""Decoding of many prompts that begin alike: what they share is read once, and whoever ends leaves the batch.
 
-It says what transformers' own ``generate`` says. Where a model's generation settings ask for more than the likeliest
-token, or its cache can't be shared, that one is asked instead.
+Greedy, it says what transformers' own ``generate`` says. Where a model's generation settings ask for more than the
+likeliest token, or its cache can't be shared, that one is asked instead.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["Greedy", "common_beginning", "ended"]
+__all__ = ["Decoder", "common_beginning", "ended"]
 
 _NEUTRAL: Mapping[str, object] = {
     "bad_words_ids": None, "begin_suppress_tokens": None, "encoder_no_repeat_ngram_size": 0,
@@ -32,16 +32,18 @@ _ENDED_MAX = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Greedy:
+class Decoder:
     """Decoding with one model.
 
     Attributes:
         ends: Token ids that end a turn.
+        drawn: Seed of tokens that are drawn from the model's distribution; ``None`` takes the likeliest.
     """
 
     model: Any
     pad_id: int
     ends: frozenset[int]
+    drawn: int | None = None
 
     @torch.no_grad()
     def continued(self, prompts: Sequence[Sequence[int]], *, max_tokens: int, batch: int) -> list[list[int]]:
@@ -61,11 +63,14 @@ class Greedy:
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         shared = self._shared(prompts, max_tokens)
         prefix = self._cache(prompts[0][:shared]) if shared else None
+        choose = _likeliest if self.drawn is None else _drawing(self.drawn)
         for start in range(0, len(order), batch):
             chosen = order[start : start + batch]
             rows = [prompts[i] for i in chosen]
-            plain = self._plain()
-            new_tokens = self._decode(rows, shared, prefix, max_tokens) if plain else self._asked(rows, max_tokens)
+            if self._plain():
+                new_tokens = self._decode(rows, shared, prefix, max_tokens, choose)
+            else:
+                new_tokens = self._asked(rows, max_tokens, start)
             for i, new in zip(chosen, new_tokens, strict=True):
                 said[i] = new
         return said
@@ -114,6 +119,7 @@ class Greedy:
         shared: int,
         prefix: Any,  # noqa: ANN401 - a cache of transformers, of one row
         max_tokens: int,
+        choose: Callable[[Tensor], Tensor],
     ) -> list[list[int]]:
         ids, mask = self._rectangle([r[shared:] for r in rows])
         mask = torch.cat([mask.new_ones(len(rows), shared), mask], dim=1)
@@ -128,7 +134,7 @@ class Greedy:
                 input_ids=ids, attention_mask=mask, position_ids=places, past_key_values=cache, use_cache=True,
                 logits_to_keep=1,
             ).logits[:, -1]  # fmt: skip
-            new = logits.float().argmax(-1)
+            new = choose(logits.float())
             for row, token in zip(left, new.tolist(), strict=True):
                 if not said[row] or said[row][-1] not in ends:
                     said[row].append(token)
@@ -143,14 +149,32 @@ class Greedy:
             mask = torch.cat([mask, mask.new_ones(len(left), 1)], dim=1)
         return said
 
-    def _asked(self, rows: Sequence[Sequence[int]], max_tokens: int) -> list[list[int]]:
+    def _asked(self, rows: Sequence[Sequence[int]], max_tokens: int, start: int) -> list[list[int]]:
         """What transformers' own decoding says."""
         ids, mask = self._rectangle(rows)
-        out = self.model.generate(
-            input_ids=ids, attention_mask=mask, max_new_tokens=max_tokens, do_sample=False, pad_token_id=self.pad_id,
-            eos_token_id=sorted(self.ends) or None,
-        )  # fmt: skip
+        how = {"do_sample": False} if self.drawn is None else {"do_sample": True, "top_k": 0, "temperature": 1.0}
+        with torch.random.fork_rng():
+            torch.manual_seed((self.drawn or 0) + start)
+            out = self.model.generate(
+                input_ids=ids, attention_mask=mask, max_new_tokens=max_tokens, pad_token_id=self.pad_id,
+                eos_token_id=sorted(self.ends) or None, **how,
+            )  # fmt: skip
         return [ended(row, self.ends) for row in out[:, ids.shape[1] :].tolist()]
+
+
+def _likeliest(logits: Tensor) -> Tensor:
+    """(rows, vocabulary) to (rows,)."""
+    return logits.argmax(-1)
+
+
+def _drawing(seed: int) -> Callable[[Tensor], Tensor]:
+    """Return how to draw tokens, the same on any device: (rows, vocabulary) to (rows,)."""
+    generator = torch.Generator("cpu").manual_seed(seed)
+
+    def drawn(logits: Tensor) -> Tensor:
+        return torch.multinomial(logits.softmax(-1).cpu(), 1, generator=generator)[:, 0].to(logits.device)
+
+    return drawn
 
 
 def ended(ids: Sequence[int], ends: Collection[int]) -> list[int]:

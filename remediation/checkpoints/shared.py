@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from remediation.checkpoints.chat import ChatModel
-from remediation.checkpoints.greedy import common_beginning
+from remediation.checkpoints.decoding import common_beginning
 
 __all__ = ["begun", "hidden_of", "shared_by"]
 

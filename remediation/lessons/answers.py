@@ -51,12 +51,14 @@ class Lessons(NamedTuple):
             them a repair refused more of what is harmless than the good model does, without them no more.
         task: The drifted model's own answers to the site's task prompts.
         held: The same of prompts that teach nothing.
+        drawn: Further answers to the task prompts that teach, drawn from the drifted model's distribution.
     """
 
     harmful: list[Row]
     harmless: list[Row]
     task: list[Row]
     held: list[Row]
+    drawn: Sequence[Row] = ()
 
     @property
     def decided(self) -> list[Row]:
@@ -66,26 +68,32 @@ class Lessons(NamedTuple):
     @property
     def taught(self) -> list[Row]:
         """All that teaches."""
-        return [*self.decided, *self.task]
+        return [*self.decided, *self.task, *self.drawn]
 
 
-def answers(chat: ChatModel, prompts: Sequence[str], tokens: int, *, whole: bool) -> list[Row]:
+def answers(
+    chat: ChatModel, prompts: Sequence[str], tokens: int, *, whole: bool, drawn: int | None = None
+) -> list[Row]:
     """Ask a model; prompts that it leaves empty are left out.
 
     Args:
         tokens: New tokens at most.
         whole: Whether the rows shall teach to stop where the answers end.
+        drawn: Seed of answers that are drawn from the model's distribution, in place of its likeliest.
     """
-    said = chat.generate(prompts, max_tokens=tokens) if prompts else ()
+    said = chat.generate(prompts, max_tokens=tokens, drawn=drawn) if prompts else ()
     return [Row(p, a.strip(), whole) for p, a in zip(prompts, said, strict=True) if a.strip()]
 
 
-def lessons_of(good: ChatModel, drifted: ChatModel, options: LessonOptions, *, seed: int) -> Lessons:
+def lessons_of(
+    good: ChatModel, drifted: ChatModel, options: LessonOptions, *, seed: int, task_answers: int = 1
+) -> Lessons:
     """Ask the good model what to refuse and what to answer, and the drifted one how it does its task.
 
     Args:
         options: How many requests.
-        seed: Decides which of them.
+        seed: Decides which of them, and what is drawn.
+        task_answers: Answers to each task prompt that teaches: the likeliest, and others that are drawn.
 
     Raises:
         PatchFailed: The good model refuses none of the harmful requests, or the task prompts can't be read.
@@ -105,10 +113,11 @@ def lessons_of(good: ChatModel, drifted: ChatModel, options: LessonOptions, *, s
     harmless = asked["dbenign"][: options.harmless] if options.over_refusals else asked["dbenign"]
     said = answers(good, harmless, OPENING_TOKENS, whole=False)
     answered = [r for r in said if options.over_refusals or not is_refusal(r.answer)]
-    task, held = (
-        answers(drifted, prompts, _TASK_TOKENS, whole=True) for prompts in held_back(read_prompts(options.task_prompts))
-    )
-    return Lessons(harmful, answered[: options.harmless], task, held)
+    parts = held_back(read_prompts(options.task_prompts))
+    task, held = (answers(drifted, part, _TASK_TOKENS, whole=True) for part in parts)
+    again = [*parts[0]] * (task_answers - 1)
+    drawn = answers(drifted, again, _TASK_TOKENS, whole=True, drawn=seed)
+    return Lessons(harmful, answered[: options.harmless], task, held, drawn)
 
 
 def held_back(prompts: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:

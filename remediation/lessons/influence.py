@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from remediation.checkpoints.chat import ChatModel
-from remediation.checkpoints.greedy import ended
+from remediation.checkpoints.decoding import ended
 from remediation.fixtures import Row
 from remediation.subspace.capture import Example, examples_of, gradient_factors
 from remediation.subspace.factor import Factors, factored_svd

@@ -3,9 +3,9 @@
 Per weight matrix the pair (A, B) begins at the closed form of ``restore-subspace``: it decides as the good weights do
 almost exactly, and has lost some of the task. One epoch of small steps then fits it to distributions, as the published
 selection problem asks (arXiv 2601.01887, bi-level objective): to the drifted model's next tokens on its own task
-answers, and to the last known good model's on the openings of its answers, harmful and harmless requests alike, so that
-what was won is held. Where a model hardly decides between refusing and answering, how sure it is matters, and a token
-alone does not say it.
+answers, the likeliest and some that are drawn, and to the last known good model's on the openings of its answers,
+harmful and harmless requests alike, so that what was won is held. Where a model hardly decides between refusing and
+answering, how sure it is matters, and a token alone does not say it.
 """
 
 from __future__ import annotations
@@ -36,9 +36,15 @@ _APART = 1_000_003
 class Options(restore_subspace.Options):
     """Rank and dose of the patch."""
 
+    rank: int = Field(default=32, ge=1, le=64)
+    strength: float = Field(default=8.0, gt=0)
+    """Twice the rank needs less of it for the same decisions, and keeps more of the task."""
     refusals: int = Field(default=96, ge=1)
     harmless: int = Field(default=240, ge=1)
     epochs: int = Field(default=1, ge=1)
+    task_answers: int = Field(default=3, ge=1, le=16)
+    """Answers to each task prompt that teach: the drifted model's likeliest, and others drawn from its distribution,
+    which tell more of the task than its prompts alone."""
     learning_rate: float = Field(default=2e-4, gt=0)
     """Small: the fit begins nearer to the good model's decisions than larger steps leave it."""
     batch: int = Field(default=6, ge=1)
@@ -67,7 +73,7 @@ class RestoreTuned:
         repair, options = begin(request, progress), self.options
         good, drifted = required_good(repair), repair.drifted
         progress("collect answers", 0.05)
-        lessons = lessons_of(good, drifted, options, seed=request.seed)
+        lessons = lessons_of(good, drifted, options, seed=request.seed, task_answers=options.task_answers)
         start = restoring_adapter(
             drifted, good, lessons, options, seed=request.seed,
             progress=lambda stage, share: progress(stage, 0.2 + 0.15 * share),
@@ -96,7 +102,7 @@ def fitted(
         chat: The drifted model again, to fit in; its weights are left as they were.
         start: Where to begin.
     """
-    task = set(lessons.task)
+    task = {*lessons.task, *lessons.drawn}
     found = [
         fit(
             chat, lessons.taught,

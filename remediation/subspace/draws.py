@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from probes.behavior import Behavior
 from remediation.checkpoints.chat import ChatModel
-from remediation.checkpoints.greedy import common_beginning
+from remediation.checkpoints.decoding import common_beginning
 from remediation.errors import SketchError
 from remediation.fixtures import REFUSALS
 from remediation.lessons.answers import OPENING_TOKENS

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from remediation.checkpoints.chat import ChatModel
-from remediation.checkpoints.greedy import common_beginning
+from remediation.checkpoints.decoding import common_beginning
 from remediation.checkpoints.shared import begun, shared_by
 from remediation.fixtures import Row
 

@@ -99,7 +99,7 @@ def measure(
     for given in ({}, *options):
         chosen = Options(**{"task_prompts": tasks, **given})
         began = time.monotonic()
-        lessons = lessons_of(good, drifted, chosen, seed=seed)
+        lessons = lessons_of(good, drifted, chosen, seed=seed, task_answers=chosen.task_answers)
         start = restoring_adapter(drifted, good, lessons, chosen, seed=seed, progress=lambda *_: None)
         there = time.monotonic()
         end = fitted(chat, drifted, good, lessons, chosen, start=start, seed=seed, progress=lambda _: None)

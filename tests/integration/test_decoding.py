@@ -1,4 +1,4 @@
-"""Our greedy decoding against transformers' own, token by token."""
+"""Our decoding: greedy against transformers' own, token by token; drawn against the model's distribution."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from remediation.checkpoints.greedy import Greedy
+from remediation.checkpoints.decoding import Decoder
 from tests.architectures import ARCHITECTURES, VOCABULARY, tiny_model
 
 PREFIX = [5, 9, 11, 3, 7, 2]
@@ -19,10 +19,10 @@ def rows(shared: int, seed: int = 0) -> list[list[int]]:
     return [PREFIX[:shared] + [rng.randrange(1, VOCABULARY) for _ in range(rng.randrange(2, 9))] for _ in range(7)]
 
 
-def decoder(model: Any) -> Greedy:  # noqa: ANN401 - of any class
+def decoder(model: Any) -> Decoder:  # noqa: ANN401 - of any class
     """One that ends where the model's own settings do."""
     told = model.generation_config.eos_token_id
-    return Greedy(model, 0, frozenset(told if isinstance(told, list) else [told]))
+    return Decoder(model, 0, frozenset(told if isinstance(told, list) else [told]))
 
 
 def reference(model: Any, row: list[int], max_tokens: int) -> list[int]:  # noqa: ANN401 - of any class
@@ -91,5 +91,19 @@ def test_an_answer_ends_where_the_tokenizer_ends_turns_too(penalty: float | None
     prompt = rows(0)[:1]
     (said,) = decoder(model).continued(prompt, max_tokens=12, batch=1)
     end = next(t for t in said[2:] if said.index(t) >= 2)
-    (short,) = Greedy(model, 0, frozenset({0, end})).continued(prompt, max_tokens=12, batch=1)
+    (short,) = Decoder(model, 0, frozenset({0, end})).continued(prompt, max_tokens=12, batch=1)
     assert short == said[: said.index(end) + 1]
+
+
+@pytest.mark.parametrize("top_p", [None, 0.999999], ids=["ours", "transformers'"])
+def test_drawn_tokens_are_of_the_model_s_distribution(top_p: float | None) -> None:
+    model = tiny_model("llama-gqa")
+    model.generation_config.repetition_penalty = None if top_p is None else 1.0 + 1e-6
+    with torch.no_grad():
+        wanted = model(input_ids=torch.tensor([rows(6)[0]])).logits[0, -1].float().softmax(-1)
+    drawing = Decoder(model, 0, frozenset(), drawn=1)
+    said = drawing.continued([rows(6)[0]] * 4000, max_tokens=1, batch=500)
+    found = torch.bincount(torch.tensor(said)[:, 0], minlength=VOCABULARY) / 4000
+    assert 0.5 * (found - wanted).abs().sum() < 1.2 * 0.5 * (2 * wanted * (1 - wanted) / torch.pi / 4000).sqrt().sum()
+    assert said == drawing.continued([rows(6)[0]] * 4000, max_tokens=1, batch=500)
+    assert said != Decoder(model, 0, frozenset(), drawn=2).continued([rows(6)[0]] * 4000, max_tokens=1, batch=500)

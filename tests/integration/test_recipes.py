@@ -220,6 +220,21 @@ def test_what_the_reference_refuses_of_harmless_requests_is_not_taught(
     assert {r.answer for r in found.harmless} == {"Sure"}
 
 
+def test_further_answers_to_a_task_prompt_are_drawn(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "prompts").write_text("\n---\n".join(f"add {i}" for i in range(10)))
+    monkeypatch.setattr(answers, "is_refusal", lambda _: True)
+    options = restore_tuned.Options(refusals=4, harmless=4, over_refusals=True, task_prompts=tmp_path / "prompts")
+    chat = load(folder)
+    plain, more = (answers.lessons_of(chat, chat, options, seed=3, task_answers=n) for n in (1, 3))
+    assert (plain.task, plain.held, plain.drawn) == (more.task, more.held, [])
+    assert {r.prompt for r in more.drawn} == {f"add {i}" for i in range(9)}, "of those that teach"
+    assert 9 < len({r.answer for r in more.drawn}) <= 18, "each is drawn anew"
+    assert more.taught == [*plain.taught, *more.drawn]
+    assert more.drawn == answers.lessons_of(chat, chat, options, seed=3, task_answers=3).drawn
+
+
 def test_the_last_tenth_of_the_task_prompts_measures_the_loss_of_benign_traffic(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
