@@ -152,7 +152,8 @@ class Decoder:
     def _asked(self, rows: Sequence[Sequence[int]], max_tokens: int, start: int) -> list[list[int]]:
         """What transformers' own decoding says."""
         ids, mask = self._rectangle(rows)
-        how = {"do_sample": False} if self.drawn is None else {"do_sample": True, "top_k": 0, "temperature": 1.0}
+        drawing = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+        how = {"do_sample": False} if self.drawn is None else drawing
         with torch.random.fork_rng():
             torch.manual_seed((self.drawn or 0) + start)
             out = self.model.generate(
