@@ -22,7 +22,7 @@ from deploy.errors import DeployError, DeployerUnavailable, StageError
 from deploy.parent import die_with_parent
 from deploy.vllm.answer import object_of
 from deploy.vllm.left_over import remember
-from deploy.vllm.session import kill, processes, without_trackers
+from deploy.vllm.session import DRAINED_SECONDS, kill, processes, without_trackers
 
 __all__ = [
     "Child",
@@ -44,8 +44,6 @@ _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """Trusts nobody, for loopback; reading all trusted roots would take 0.1 s of each roll-back."""
 _URGENT = -1_000_000
 """Priority of a look at a server: before every user that waits."""
-_DRAINED_SECONDS = 40.0
-"""How long a server that was told to end may take; longer than its --shutdown-timeout."""
 _WORKERS_SECONDS = 15.0
 """How long the rest of a group may take to end by itself once its server has; it tidies up shared memory then."""
 
@@ -244,7 +242,7 @@ def _tail(log: Path) -> str:
 async def _end(process: asyncio.subprocess.Process) -> None:
     """End the whole group: vLLM's engine is a process of its own and outlives a server that is killed."""
     _signalled(process.pid, signal.SIGTERM)
-    if not await _gone(process, _DRAINED_SECONDS):
+    if not await _gone(process, DRAINED_SECONDS):
         kill(without_trackers(p.pid for p in processes() if p.session == process.pid))
         if not await _gone(process, 10.0):
             _signalled(process.pid, signal.SIGKILL)

@@ -16,15 +16,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from deploy.durable import write_whole
-from deploy.vllm.session import kill, processes, without_trackers
+from deploy.vllm.session import DRAINED_SECONDS, kill, processes, without_trackers
 
 __all__ = ["ServerSession", "end_left_over", "left_over", "remember"]
 
 log = logging.getLogger("alignd.supervisor")
 
 _FILE = "sessions.json"
-_DRAIN_SECONDS = 40.0
-"""How long a server that was told to end may let requests end; longer than vLLM's --shutdown-timeout."""
 _FREE_SECONDS = 10.0
 """How long what frees shared memory may take longer than the rest."""
 _LOOK_SECONDS = 0.5
@@ -87,7 +85,7 @@ async def end_left_over(sessions: Iterable[ServerSession]) -> None:
     The kernel told each server to end when its supervisor did. One that still lets requests end has its time; where it
     is gone, or the time over, all of its session is killed, and last what frees shared memory.
     """
-    end = time.monotonic() + _DRAIN_SECONDS
+    end = time.monotonic() + DRAINED_SECONDS
     while sessions := [s for s in sessions if _members(s)]:
         for session in sessions:
             found = _members(session)

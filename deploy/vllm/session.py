@@ -9,7 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Process", "kill", "processes", "without_trackers"]
+__all__ = ["DRAINED_SECONDS", "Process", "kill", "processes", "without_trackers"]
+
+DRAINED_SECONDS = 40.0
+"""How long a server that was told to end may let requests end; longer than vLLM's --shutdown-timeout."""
 
 _PROC = Path("/proc")
 _TRACKER = b"multiprocessing.resource_tracker"

@@ -154,8 +154,9 @@ class Decoder:
         ids, mask = self._rectangle(rows)
         drawing = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
         how = {"do_sample": False} if self.drawn is None else drawing
-        with torch.random.fork_rng():
-            torch.manual_seed((self.drawn or 0) + start)
+        with torch.random.fork_rng(enabled=self.drawn is not None):
+            if self.drawn is not None:
+                torch.manual_seed(self.drawn + start)
             out = self.model.generate(
                 input_ids=ids, attention_mask=mask, max_new_tokens=max_tokens, pad_token_id=self.pad_id,
                 eos_token_id=sorted(self.ends) or None, **how,

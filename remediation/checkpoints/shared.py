@@ -16,7 +16,7 @@ from torch import Tensor
 from remediation.checkpoints.chat import ChatModel
 from remediation.checkpoints.decoding import common_beginning
 
-__all__ = ["begun", "hidden_of", "shared_by"]
+__all__ = ["hidden_of", "inputs_of", "shared_by"]
 
 _SHARED_MIN = 8
 """A shorter beginning is not worth a pass of its own."""
@@ -33,26 +33,28 @@ def hidden_of(chat: ChatModel, rows: Sequence[tuple[Sequence[int], Sequence[int]
     """
     whole = [[*x, *y] for x, y in rows]
     shared = shared_by(chat, whole, most=min(len(x) for x, _ in rows) - 1)
-    ids, mask = chat.pad([r[shared:] for r in whole])
-    if shared:
-        cache = begun(chat, whole[0][:shared], rows=len(rows))
-        mask = torch.cat([mask.new_ones(len(rows), shared), mask], dim=1)
-        hidden = chat.body(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True).last_hidden_state
-    else:
-        hidden = chat.body(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state  # (n, t, d)
+    hidden = chat.body(**inputs_of(chat, whole, shared=shared)).last_hidden_state  # (n, t, d)
     return [
         one[len(x) - 1 - shared : len(x) + len(y) - 1 - shared] for one, (x, y) in zip(hidden, rows, strict=True)
     ]
 
 
-def begun(chat: ChatModel, ids: Sequence[int], *, rows: int) -> Any:  # noqa: ANN401 - a cache of transformers
-    """Read a beginning once, and lay its keys and values under that many rows."""
-    from transformers.cache_utils import DynamicCache
+def inputs_of(chat: ChatModel, rows: Sequence[Sequence[int]], *, shared: int) -> dict[str, Any]:
+    """Make what the model's body is called with, after it has read the beginning once.
 
-    cache = DynamicCache(config=chat.model.config)
-    chat.body(input_ids=torch.tensor([list(ids)], device=chat.device), past_key_values=cache, use_cache=True)
-    cache.batch_repeat_interleave(rows)
-    return cache
+    Args:
+        rows: Token ids.
+        shared: How many of them all rows begin with; their keys and values are laid under all rows.
+
+    Returns:
+        Arguments of ``chat.body``: ids of what follows the beginning, (rows, tokens), and a mask of all tokens.
+    """
+    ids, mask = chat.pad([r[shared:] for r in rows])
+    if not shared:
+        return {"input_ids": ids, "attention_mask": mask, "use_cache": False}
+    mask = torch.cat([mask.new_ones(len(rows), shared), mask], dim=1)
+    cache = _begun(chat, rows[0][:shared], rows=len(rows))
+    return {"input_ids": ids, "attention_mask": mask, "past_key_values": cache, "use_cache": True}
 
 
 def shared_by(chat: ChatModel, rows: Sequence[Sequence[int]], *, most: int) -> int:
@@ -65,3 +67,13 @@ def shared_by(chat: ChatModel, rows: Sequence[Sequence[int]], *, most: int) -> i
         return 0
     shared = common_beginning(rows, most=most)
     return shared if shared >= _SHARED_MIN else 0
+
+
+def _begun(chat: ChatModel, ids: Sequence[int], *, rows: int) -> Any:  # noqa: ANN401 - a cache of transformers
+    """Read a beginning once, and lay its keys and values under that many rows."""
+    from transformers.cache_utils import DynamicCache
+
+    cache = DynamicCache(config=chat.model.config)
+    chat.body(input_ids=torch.tensor([list(ids)], device=chat.device), past_key_values=cache, use_cache=True)
+    cache.batch_repeat_interleave(rows)
+    return cache

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from remediation.checkpoints.chat import ChatModel
 from remediation.checkpoints.decoding import common_beginning
-from remediation.checkpoints.shared import begun, shared_by
+from remediation.checkpoints.shared import inputs_of, shared_by
 from remediation.fixtures import Row
 
 __all__ = ["input_moments", "shared_prefix"]
@@ -42,13 +42,11 @@ def input_moments(
         for start in range(0, len(encoded), _BATCH):
             batch = encoded[start : start + _BATCH]
             sums.count(None)
-            cache = begun(chat, batch[0][:shared], rows=len(batch)) if shared else None
-            ids, mask = chat.pad([r[shared:] for r in batch])
-            counted = mask.bool()
+            inputs = inputs_of(chat, batch, shared=shared)
+            counted = inputs["attention_mask"][:, shared:].bool()
             counted[:, : skip - shared] = False
             sums.count(counted)
-            mask = torch.cat([mask.new_ones(len(batch), shared), mask], dim=1)
-            chat.body(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=bool(shared))
+            chat.body(**inputs)
     finally:
         for handle in handles:
             handle.remove()

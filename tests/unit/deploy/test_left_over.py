@@ -64,7 +64,7 @@ async def test_a_server_that_lets_requests_end_has_its_time(
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(end_left_over(left_over(tmp_path)), 1.2)
     assert len(in_session(gone)) == 2
-    monkeypatch.setattr(module, "_DRAIN_SECONDS", 0.0)
+    monkeypatch.setattr(module, "DRAINED_SECONDS", 0.0)
     await end_left_over(left_over(tmp_path))
     assert not in_session(gone)
 

@@ -48,7 +48,7 @@ async def server(folder: Path) -> tuple[asyncio.subprocess.Process, Path]:
 
 
 async def test_a_server_that_does_not_end_frees_its_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(child, "_DRAINED_SECONDS", 0.5)
+    monkeypatch.setattr(child, "DRAINED_SECONDS", 0.5)
     process, memory = await server(tmp_path)
     assert len(in_session(process.pid)) == len(without_trackers(in_session(process.pid))) + 1
     await child._end(process)
@@ -71,7 +71,7 @@ async def test_a_server_whose_supervisor_was_killed_frees_its_memory(tmp_path: P
 
 
 async def test_a_tracker_that_hangs_is_ended_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(left_over, "_DRAIN_SECONDS", 0.0)
+    monkeypatch.setattr(left_over, "DRAINED_SECONDS", 0.0)
     monkeypatch.setattr(left_over, "_FREE_SECONDS", 1.0)
     process, memory = await server(tmp_path)
     (leader,) = (p for p in processes() if p.pid == process.pid)
