@@ -37,7 +37,7 @@ class Options(restore_subspace.Options):
     """Rank and dose of the patch."""
 
     rank: int = Field(default=32, ge=1, le=64)
-    strength: float = Field(default=8.0, gt=0)
+    strength: float = Field(default=5.0, gt=0)
     """Twice the rank needs less of it for the same decisions, and keeps more of the task."""
     refusals: int = Field(default=96, ge=1)
     harmless: int = Field(default=240, ge=1)

@@ -66,7 +66,8 @@ def fit(
     """Fit an adapter to rows, loss on the answers' tokens only. The model's weights are left as they were.
 
     Args:
-        start: Where to begin, in place of no change at all; of the settings' rank.
+        start: Where to begin, in place of no change at all; of the settings' rank. How its product is shared out
+            between A and B does not matter.
         teacher: Whose distribution over each next token teaches a row, in place of the tokens alone: how sure it is
             is part of the lesson.
 
@@ -114,9 +115,20 @@ def _insert(chat: ChatModel, settings: LoraSettings, start: Adapter) -> dict[str
     lows = {n: _Low(linear, settings.rank, generator) for n, linear in chat.linears().items()}
     for name, low in lows.items():
         if name in start:
-            low.a.data, low.b.data = (part.detach().float().clone() for part in start[name])
+            low.a.data, low.b.data = _even(*(part.detach().float() for part in start[name]))
         _replace(chat, name, low)
     return lows
+
+
+def _even(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Make the rows of A (r, d_in) as long as the columns of B (d_out, r); B A stays what it is.
+
+    AdamW moves each entry by about the learning rate, however large it is. A direction with all of its length on one
+    side is turned at random on the other; the change of B A is least where both are alike.
+    """
+    shares = (b.norm(dim=0) / a.norm(dim=1)).sqrt()
+    shares = torch.where(shares.isfinite() & (shares > 0), shares, 1.0)
+    return a * shares[:, None], b / shares
 
 
 def _replace(chat: ChatModel, name: str, module: nn.Module) -> None:

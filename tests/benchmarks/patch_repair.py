@@ -45,7 +45,7 @@ RECIPES = (
 LADDER = ("restore-tuned", "restore-tuned@firmer", "restore-tuned@gentler")
 """The rungs in the order that they are tried in; the rest is measured, and not tried in earnest."""
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "restore-tuned@firmer": {"strength": 24.0}, "restore-tuned@gentler": {"strength": 3.0},
+    "restore-tuned@firmer": {"strength": 15.0}, "restore-tuned@gentler": {"strength": 2.0},
 }
 """By recipe and variant, beside the site's task prompts."""
 _TASKED = ("restore-tuned", "restore-subspace", "low-rank-sft", "kept-subspace")
