@@ -151,7 +151,7 @@ def test_each_rung_has_its_own_options(tmp_path: Path, monkeypatch: pytest.Monke
     settings = patch_repair.settings_for(tmp_path / "model", tmp_path, [*LADDER, "random"], 1)
     told = {r: {n: v for n, v in o.items() if n != "task_prompts"} for r, o in settings.recipe_options.items()}
     assert told == {
-        "restore-tuned": {}, "restore-tuned@firmer": {"strength": 24.0}, "restore-tuned@gentler": {"strength": 3.0},
+        "restore-tuned": {}, "restore-tuned@firmer": {"strength": 15.0}, "restore-tuned@gentler": {"strength": 2.0},
         "random": {},
     }  # fmt: skip
     prompts = [Path(settings.recipe_options[rung]["task_prompts"]) for rung in LADDER]
