@@ -1,13 +1,15 @@
 """Decoding of many prompts that begin alike: what they share is read once, and whoever ends leaves the batch.
 
 Greedy, it says what transformers' own ``generate`` says. Where a model's generation settings ask for more than the
-likeliest token, or its cache can't be shared, that one is asked instead.
+likeliest token, or its cache can't be shared, that one is asked instead. What is drawn is drawn from the whole
+distribution, at temperature 1: those settings have no say.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,7 +80,7 @@ class Decoder:
     def _plain(self) -> bool:
         settings = self.model.generation_config
         neutral = all(getattr(settings, n, None) in (None, v, []) for n, v in _NEUTRAL.items())
-        return neutral and self._fresh() is not None
+        return (neutral or self.drawn is not None) and self._fresh() is not None
 
     def _fresh(self) -> Any:  # noqa: ANN401 - a cache of transformers, or none where its layers are of another kind
         from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
@@ -152,16 +154,31 @@ class Decoder:
     def _asked(self, rows: Sequence[Sequence[int]], max_tokens: int, start: int) -> list[list[int]]:
         """What transformers' own decoding says."""
         ids, mask = self._rectangle(rows)
-        drawing = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
-        how = {"do_sample": False} if self.drawn is None else drawing
-        with torch.random.fork_rng(enabled=self.drawn is not None):
-            if self.drawn is not None:
-                torch.manual_seed(self.drawn + start)
+        seeded = nullcontext() if self.drawn is None else _seeded(self.model, self.drawn + start)
+        with seeded:
             out = self.model.generate(
                 input_ids=ids, attention_mask=mask, max_new_tokens=max_tokens, pad_token_id=self.pad_id,
-                eos_token_id=sorted(self.ends) or None, **how,
+                eos_token_id=sorted(self.ends) or None, do_sample=self.drawn is not None,
             )  # fmt: skip
         return [ended(row, self.ends) for row in out[:, ids.shape[1] :].tolist()]
+
+
+@contextmanager
+def _seeded(model: Any, seed: int) -> Iterator[None]:  # noqa: ANN401 - of transformers
+    """Let transformers draw by a seed, and from all of the model's distribution.
+
+    Whatever is not said in a call it takes from the model's own settings, so that they are put away meanwhile.
+    """
+    from transformers import GenerationConfig
+
+    own = model.generation_config
+    model.generation_config = GenerationConfig(temperature=1.0, top_k=0, top_p=1.0)  # type: ignore[no-untyped-call]
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            yield
+    finally:
+        model.generation_config = own
 
 
 def _likeliest(logits: Tensor) -> Tensor:

@@ -22,7 +22,6 @@ import torch
 from torch import Tensor, nn
 
 from remediation.checkpoints.chat import ChatModel
-from remediation.checkpoints.decoding import ended
 from remediation.fixtures import Row
 from remediation.subspace.capture import Example, examples_of, gradient_factors
 from remediation.subspace.factor import Factors, factored_svd
@@ -175,7 +174,6 @@ def _truncated(factors: Factors, kept: int) -> Factors:
     return Factors(d=(lead.u * lead.s).T, x=lead.v.T)
 
 
-@torch.no_grad()
 def sampled(chat: ChatModel, prompts: Sequence[str], *, tokens: int, seed: int) -> list[Example]:
     """Draw an answer to each prompt from the model itself, at temperature 1 and with nothing cut off or penalised.
 
@@ -185,22 +183,8 @@ def sampled(chat: ChatModel, prompts: Sequence[str], *, tokens: int, seed: int) 
         tokens: New tokens at most.
         seed: Decides what is drawn.
     """
-    from transformers import GenerationConfig
-
     asked = [chat.prompt_ids(p) for p in prompts]
-    ids, mask = chat.pad(asked, left=True)
-    ends, own = chat.end_ids, chat.model.generation_config
-    chat.model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
-        do_sample=True, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=tokens, pad_token_id=chat.pad_id,
-        eos_token_id=sorted(ends),
-    )  # fmt: skip
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            out = chat.model.generate(input_ids=ids, attention_mask=mask)
-    finally:
-        chat.model.generation_config = own
-    return [Example(q, ended(a, ends)) for q, a in zip(asked, out[:, ids.shape[1] :].tolist(), strict=True)]
+    return [Example(q, a) for q, a in zip(asked, chat.generate_ids(asked, max_tokens=tokens, drawn=seed), strict=True)]
 
 
 def yardstick(

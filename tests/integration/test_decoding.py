@@ -95,11 +95,13 @@ def test_an_answer_ends_where_the_tokenizer_ends_turns_too(penalty: float | None
     assert short == said[: said.index(end) + 1]
 
 
-@pytest.mark.parametrize("penalty", [None, 1.000001], ids=["ours", "transformers'"])
-def test_drawn_tokens_are_of_the_model_s_distribution(penalty: float | None) -> None:
+@pytest.mark.parametrize("ours", [True, False], ids=["ours", "transformers'"])
+def test_drawn_tokens_are_of_the_model_s_distribution(ours: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model("llama-gqa")
-    model.generation_config.repetition_penalty = penalty
-    model.generation_config.top_p = 0.1
+    settings = model.generation_config
+    settings.top_p, settings.min_p, settings.repetition_penalty = 0.1, 0.5, 1.5
+    if not ours:
+        monkeypatch.setattr(Decoder, "_fresh", lambda _: None)
     with torch.no_grad():
         wanted = model(input_ids=torch.tensor([rows(6)[0]])).logits[0, -1].float().softmax(-1)
     drawing = Decoder(model, 0, frozenset(), drawn=1)
@@ -108,3 +110,4 @@ def test_drawn_tokens_are_of_the_model_s_distribution(penalty: float | None) -> 
     assert 0.5 * (found - wanted).abs().sum() < 1.2 * 0.5 * (2 * wanted * (1 - wanted) / torch.pi / 4000).sqrt().sum()
     assert said == drawing.continued([rows(6)[0]] * 4000, max_tokens=1, batch=500)
     assert said != Decoder(model, 0, frozenset(), drawn=2).continued([rows(6)[0]] * 4000, max_tokens=1, batch=500)
+    assert model.generation_config is settings
