@@ -22,7 +22,7 @@ from deploy.errors import DeployError, DeployerUnavailable, StageError
 from deploy.parent import die_with_parent
 from deploy.vllm.answer import object_of
 from deploy.vllm.left_over import remember
-from deploy.vllm.session import DRAINED_SECONDS, kill, processes, without_trackers
+from deploy.vllm.session import DRAINED_SECONDS, kill, members, without_trackers
 
 __all__ = [
     "Child",
@@ -241,11 +241,11 @@ def _tail(log: Path) -> str:
 
 async def _end(process: asyncio.subprocess.Process) -> None:
     """End the whole group: vLLM's engine is a process of its own and outlives a server that is killed."""
-    _signalled(process.pid, signal.SIGTERM)
+    _signal(process.pid, signal.SIGTERM)
     if not await _gone(process, DRAINED_SECONDS):
-        kill(without_trackers(p.pid for p in processes() if p.session == process.pid))
+        kill(without_trackers(members(process.pid)))
         if not await _gone(process, 10.0):
-            _signalled(process.pid, signal.SIGKILL)
+            _signal(process.pid, signal.SIGKILL)
     await process.wait()
 
 
@@ -254,7 +254,7 @@ async def _gone(process: asyncio.subprocess.Process, seconds: float) -> bool:
     with suppress(TimeoutError):
         await asyncio.wait_for(process.wait(), seconds)
         end = time.monotonic() + _WORKERS_SECONDS
-        while _signalled(process.pid, 0):
+        while members(process.pid):
             if time.monotonic() > end:
                 return False
             await asyncio.sleep(0.05)
@@ -262,13 +262,10 @@ async def _gone(process: asyncio.subprocess.Process, seconds: float) -> bool:
     return False
 
 
-def _signalled(group: int, sig: int) -> bool:
-    """Send a signal to a process group; ``False`` where nothing is left of it."""
-    try:
+def _signal(group: int, sig: int) -> None:
+    """Send a signal to a process group, of which nothing may be left."""
+    with suppress(ProcessLookupError, PermissionError):
         os.killpg(group, sig)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
 
 
 def _environment() -> dict[str, str]:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["DRAINED_SECONDS", "Process", "kill", "processes", "without_trackers"]
+__all__ = ["DRAINED_SECONDS", "Process", "kill", "members", "processes", "without_trackers"]
 
 DRAINED_SECONDS = 40.0
 """How long a server that was told to end may let requests end; longer than vLLM's --shutdown-timeout."""
@@ -42,6 +42,11 @@ def processes() -> Iterator[Process]:
                 continue
             if words[0] != "Z":
                 yield Process(pid=int(entry.name), session=int(words[3]), started=int(words[19]))
+
+
+def members(leader: int) -> list[int]:
+    """Return what runs in a session. Its dead are none of it: in a container without an init nobody waits for them."""
+    return [p.pid for p in processes() if p.session == leader]
 
 
 def without_trackers(pids: Iterable[int]) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -85,3 +86,25 @@ async def test_a_tracker_that_hangs_is_ended_last(tmp_path: Path, monkeypatch: p
     assert not in_session(process.pid)
     memory.unlink()
     kill([process.pid])
+
+
+WITHOUT_AN_INIT = """
+import asyncio, ctypes, sys, time
+from deploy.vllm import child
+
+ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: orphans are this process's, which waits for none of them
+
+async def main():
+    server = await asyncio.create_subprocess_exec("sh", "-c", "sleep 100 & wait", start_new_session=True)
+    await asyncio.sleep(0.5)
+    began = time.monotonic()
+    await child._end(server)
+    print(time.monotonic() - began)
+
+asyncio.run(main())
+"""
+
+
+def test_the_dead_that_nobody_waits_for_are_not_waited_for() -> None:
+    ended = subprocess.run([sys.executable, "-c", WITHOUT_AN_INIT], capture_output=True, text=True, check=True)
+    assert float(ended.stdout) < 5, "a container without an init keeps its orphans' bodies"
