@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from deploy.checkpoint import (
     MANIFEST,
@@ -42,6 +43,7 @@ __all__ = [
     "import_adapter",
     "name_of",
     "require_fits",
+    "used_rank",
 ]
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -95,6 +97,24 @@ def check_adapter(path: Path) -> AdapterFolder:
         )
     pairs = _pairs(path, tensors_of_file(path / ADAPTER_WEIGHTS), rank)
     return AdapterFolder(base=base, rank=rank, scale=alpha / rank, pairs=pairs)
+
+
+def used_rank(path: Path) -> int:
+    """Return the largest rank of an adapter's pairs, without the rows of zeros that fill a server's room.
+
+    Raises:
+        CheckpointError: It is no whole adapter.
+    """
+    halves = [a for a, _ in check_adapter(path).pairs.values()]
+    with (path / ADAPTER_WEIGHTS).open("rb") as file:
+        return max(_rows_used(file, a) for a in halves)
+
+
+def _rows_used(file: BinaryIO, tensor: Tensor) -> int:
+    """Count the rows that are not all zero, one at a time: a matrix may be large."""
+    rows = tensor.shape[0]
+    file.seek(tensor.start)
+    return sum(any(file.read((tensor.end - tensor.start) // rows)) for _ in range(rows))
 
 
 def name_of(folder: Path) -> str:

@@ -10,14 +10,15 @@ from pathlib import Path
 from deploy.adapter import base_id, import_adapter
 from deploy.checkpoint import Release, find_release, import_checkpoint
 from deploy.errors import CheckpointError, Fenced, StageError
-from deploy.offers import layering, ranked
+from deploy.offers import layering
 from deploy.weights import is_adapter
 from monitor.effect import Effect, Step, effect, known_profiles, scratch, servable
 from monitor.gating import hold, measure_before
 from monitor.incident import Incident, Outcome, Trial, with_facts, with_trial
 from monitor.ladder import clear, try_recipe
 from monitor.patch_reports import SEED, report_of_trial, try_to_report
-from monitor.site import Recipe, Site
+from monitor.rank_check import too_wide
+from monitor.site import Site
 from remediation.patch import Form, PatchRequest
 from remediation.worker import patch_from_json
 
@@ -35,10 +36,10 @@ async def patching(incident: Incident, step: Step) -> Effect:
     if not await servable(incident.release, site):
         note = f"{incident.release} is no release for these servers; a person is needed"
         return effect(incident, Outcome.FAILURE, note)
-    if why := await _too_wide(recipe, site):
+    drifted = await asyncio.to_thread(_folder, incident.release, site)
+    if why := await too_wide(recipe, drifted, site):
         incident = with_trial(incident, Trial(recipe=recipe.plugin, why=why))
         return effect(incident, Outcome.NEXT_RECIPE, f"{recipe.plugin}: {why}")
-    drifted = await asyncio.to_thread(_folder, incident.release, site)
     reference = await asyncio.to_thread(_folder, incident.last_good, site) if incident.last_good else None
     await _measure_before(incident, step)
     request = PatchRequest(
@@ -56,14 +57,6 @@ async def patching(incident: Incident, step: Step) -> Effect:
         await _report(incident, step)
         return effect(incident, Outcome.NEXT_RECIPE, f"{recipe.plugin}: {trial.why}")
     return effect(incident, Outcome.SUCCESS, f"{recipe.plugin}: patched")
-
-
-async def _too_wide(recipe: Recipe, site: Site) -> str:
-    """Say why servers would not take what a recipe makes, before hours go into it; nothing where they may."""
-    rank, says = recipe.options.get("rank"), ranked(site.deployer)
-    if not isinstance(rank, int) or says is None or not 0 < (most := await says.rank_max()) < rank:
-        return ""
-    return f"rank {rank}, and its servers take up to {most}; start vLLM with --max-lora-rank {rank}"
 
 
 def pool_key(site_key: str) -> str:

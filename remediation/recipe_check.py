@@ -1,7 +1,8 @@
 """Whether the recipes of a ladder can be made of their options, before a repair needs them.
 
 Recipes' modules import torch, and who asks must not: ``python -m remediation.recipe_check`` reads rungs as JSON from
-standard input and writes what is wrong with them as the last line of standard output. One child looks at all rungs.
+standard input and writes what is wrong with them, and all their options with defaults, as the last line of standard
+output. One child looks at all rungs.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from remediation.errors import PatchFailed, WorkerDied
 from remediation.prompt_files import split_prompts
 
-__all__ = ["Fault", "Rung", "check_rungs", "fault_of", "told_of"]
+__all__ = ["Fault", "Looked", "Rung", "check_rungs", "fault_of", "look_at", "told_of"]
 
 _GROUP = "alignd.patchers"
 _CONTROLS = frozenset({"benign", "random"})
@@ -62,7 +63,30 @@ class Fault:
     unchecked: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """What is found of a rung.
+
+    Attributes:
+        fault: What is wrong with it, ``None`` where it can be used.
+        options: All of its options in plain values, those that were not given by their defaults; as given, where there
+            is a fault.
+    """
+
+    fault: Fault | None
+    options: Mapping[str, Any]
+
+
 def check_rungs(rungs: Sequence[Rung], *, timeout_seconds: float = 300.0) -> tuple[Fault, ...]:
+    """Look at all rungs and return what is wrong with them.
+
+    Raises:
+        WorkerDied: As ``look_at``.
+    """
+    return tuple(f for one in look_at(rungs, timeout_seconds=timeout_seconds) if (f := one.fault))
+
+
+def look_at(rungs: Sequence[Rung], *, timeout_seconds: float = 300.0) -> tuple[Looked, ...]:
     """Look at all rungs in one child process, some seconds for the import of torch.
 
     Raises:
@@ -80,8 +104,10 @@ def check_rungs(rungs: Sequence[Rung], *, timeout_seconds: float = 300.0) -> tup
         raise WorkerDied(f"recipes were not looked at in {timeout_seconds:g} s") from error
     try:
         said = json.loads(done.stdout.splitlines()[-1])
-        return tuple(Fault(**one) for one in said)
-    except (ValueError, IndexError, TypeError) as error:
+        return tuple(
+            Looked(fault=Fault(**one["fault"]) if one["fault"] else None, options=one["options"]) for one in said
+        )
+    except (ValueError, LookupError, TypeError) as error:
         tail = "\n".join(done.stderr.splitlines()[-8:])
         raise WorkerDied(f"the look at the recipes ended with {done.returncode} and no result:\n{tail}") from error
 
@@ -170,12 +196,23 @@ def _wrong_patterns(options: Any) -> list[str]:  # noqa: ANN401  (a plugin's opt
     return wrong
 
 
+def _looked(rung: Rung) -> Looked:
+    fault = fault_of(rung)
+    return Looked(fault=fault, options=rung.options if fault else _all_options(rung))
+
+
+def _all_options(rung: Rung) -> Mapping[str, Any]:
+    (plugin,) = entry_points(group=_GROUP, name=rung.recipe)
+    made = plugin.load().Options(**rung.options)
+    return made.model_dump(mode="json") if isinstance(made, BaseModel) else rung.options
+
+
 def main() -> None:
     """Look at the rungs on standard input; what recipes print goes to standard error."""
     rungs = [Rung(**one) for one in json.load(sys.stdin)]
     with contextlib.redirect_stdout(sys.stderr):
-        faults = [asdict(f) for f in map(fault_of, rungs) if f]
-    sys.stdout.write(json.dumps(faults) + "\n")
+        looked = [asdict(one) for one in map(_looked, rungs)]
+    sys.stdout.write(json.dumps(looked) + "\n")
 
 
 if __name__ == "__main__":

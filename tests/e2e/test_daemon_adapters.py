@@ -173,11 +173,12 @@ async def test_a_server_that_is_away_is_asked_again_before_anything_else_is_done
 async def test_a_recipe_that_is_too_wide_for_the_servers_is_passed_over_before_it_runs(tuned: World) -> None:
     assert isinstance(tuned.deployer, FakeAdapterDeployer)
     tuned.deployer.widest = 16
-    wide = Recipe(plugin="mend", options={"rank": 64})
-    tuned.amend = lambda site, _: replace(site, recipes=(wide, Recipe(plugin="mend", options={"rank": 16})))
+    wide, default = Recipe(plugin="mend", options={"rank": 64}), Recipe(plugin="restore-tuned", options={})
+    tuned.amend = lambda site, _: replace(site, recipes=(wide, default, Recipe(plugin="mend", options={"rank": 16})))
     service = tuned.service()
     done = await carry_on(tuned, service, await breach(tuned, service))
     assert done.state is State.RECOVERED
     assert done.trials[0].why == "rank 64, and its servers take up to 16; start vLLM with --max-lora-rank 64"
+    assert done.trials[1].why == "rank 32, and its servers take up to 16; start vLLM with --max-lora-rank 32"
     assert asked(tuned).options == {"rank": 16}
     await service.aclose()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.adapter import base_of, check_adapter, check_whole, import_adapter
+from deploy.adapter import base_of, check_adapter, check_whole, import_adapter, used_rank
 from deploy.checkpoint import (
     Release,
     ReleaseKind,
@@ -166,6 +166,18 @@ def tensors(shapes: dict[str, list[int]]) -> dict[str, bytes]:
         end += size
     header = json.dumps(said).encode()
     return {WEIGHTS: struct.pack("<Q", len(header)) + header + bytes(end)}
+
+
+def test_zeros_that_fill_a_servers_room_are_no_rank(adapter: Path) -> None:
+    assert used_rank(adapter) == 0
+    for name, content in {**change(r=3, lora_alpha=3), **tensors({A: [3, 1], B: [2, 3]})}.items():
+        (adapter / name).write_bytes(content)
+    values = struct.pack("<9f", 0.5, 0.0, -1.0, *[1.0] * 6)
+    (adapter / WEIGHTS).write_bytes((adapter / WEIGHTS).read_bytes()[: -len(values)] + values)
+    assert used_rank(adapter) == 2
+    (adapter / CONFIG).unlink()
+    with pytest.raises(CheckpointError):
+        used_rank(adapter)
 
 
 A, B = "base_model.model.w.lora_A.weight", "base_model.model.w.lora_B.weight"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from remediation.errors import WorkerDied
-from remediation.recipe_check import Rung, check_rungs, fault_of
+from remediation.recipe_check import Rung, check_rungs, fault_of, look_at
 
 WHERE = "targets.prod.recipes[0]"
 
@@ -81,6 +81,17 @@ print(*[f.where for f in check_rungs(rungs)], "torch" in sys.modules)
     done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True, timeout=300)
     assert done.stdout.split() == ["r1", "r2", "False"]
     assert check_rungs([]) == ()
+
+
+def test_options_are_told_with_their_defaults(tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("How do I sort a list?")
+    given = {"strength": 2, "task_prompts": prompts}
+    tuned = Rung(where=WHERE, recipe="restore-tuned", options=given)
+    fine, wrong = look_at([tuned, Rung(where=WHERE, recipe="random", options={"rnk": 1})])
+    assert fine.fault is None
+    assert fine.options.items() >= {"rank": 32, "strength": 2.0, "task_prompts": str(prompts), "fits": 1}.items()
+    assert (wrong.fault is None, wrong.options) == (False, {"rnk": 1})
 
 
 def test_a_plugin_says_itself_that_it_is_a_control(plugin: Path) -> None:
