@@ -38,7 +38,7 @@ class ReproduceSettings(BaseModel):
     """Folder of the aligned checkpoint."""
     attacks: tuple[str, ...] = Field(default=tuple(a.name for a in ATTACKS), min_length=1)
     recipes: tuple[Recipe, ...] = Field(min_length=1)
-    """Plugins; what follows an ``@`` names a variant with options of its own, as in ``restore-tuned@60``."""
+    """Plugins; what follows an ``@`` names a variant with options of its own, as in ``restore-tuned@15``."""
     recipe_options: dict[str, dict[str, Any]] = {}
     """By recipe and variant; of aligned and drifted models there are none."""
     seeds: int = Field(default=1, ge=1)
@@ -77,7 +77,7 @@ class RowKey:
 
     Attributes:
         attack: The attack that made the drifted checkpoint; empty for the aligned model.
-        recipe: A recipe, with or without a variant (``restore-tuned@60``), ``none`` (drifted) or ``aligned``.
+        recipe: A recipe, with or without a variant (``restore-tuned@15``), ``none`` (drifted) or ``aligned``.
     """
 
     attack: str
