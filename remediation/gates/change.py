@@ -98,9 +98,10 @@ def reversible(seen: Evidence, gates: Gates) -> GateResult:
     faults = [] if how.pinned else ["its manifest does not pin files and parent by digest"]
     if form is not Form.ADAPTER and not how.kept:
         faults.append("the parent is not in the store")
+    fine = "pinned by digest, and the parent is kept" if how.kept else "pinned by digest"
     return GateResult(
         name="reversible", status=Status.FAILED if faults else Status.PASSED,
-        detail=f"{way}: {' and '.join(faults) or 'pinned by digest, and the parent is kept'}",
+        detail=f"{way}: {' and '.join(faults) or fine}",
     )  # fmt: skip
 
 

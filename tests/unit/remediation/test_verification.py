@@ -234,7 +234,10 @@ def test_a_control_that_is_missing_is_said_and_not_passed() -> None:
 
 def test_an_adapter_needs_no_parent_in_the_store() -> None:
     adapter = replace(PATCH, form=Form.ADAPTER)
-    assert words(said(patch=adapter, reversal=replace(REVERSAL, kept=False)))["reversible"] is Status.PASSED
+    for kept, told in ((True, "pinned by digest, and the parent is kept"), (False, "pinned by digest")):
+        result = said(patch=adapter, reversal=replace(REVERSAL, kept=kept))
+        (gate,) = [g for g in result.gates if g.name == "reversible"]
+        assert (gate.status, gate.detail) == (Status.PASSED, f"an adapter: {told}")
 
 
 def test_the_example_of_a_release_that_is_safe_already_is_not_burnt() -> None:
