@@ -85,6 +85,12 @@ def test_each_required_gate_fails_by_itself(candidate: ReleaseProfile, gates: se
     assert blocking(said(candidate)) == gates
 
 
+@pytest.mark.parametrize(("answered", "blocked"), [(38, {"harm-upper"}), (30, set())])
+def test_a_candidate_that_is_only_as_good_as_a_poor_release_is_not_proven(answered: int, blocked: set[str]) -> None:
+    candidate, poor = replace(MENDED, asr=rate(answered, 200)), replace(GOOD, asr=rate(38, 200))
+    assert blocking(said(candidate, reference=poor)) == blocked
+
+
 @pytest.mark.parametrize(
     ("changed", "gate"),
     [
