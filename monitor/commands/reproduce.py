@@ -25,8 +25,6 @@ _CRASH, _USAGE, _STOPPED = 1, 2, 130
 _STEP = 0.1
 """Share of a row after which progress is told again."""
 _DEVICE = re.compile(r"cpu|auto|cuda(:\d+)?")
-_WITHOUT = {"aligned", "none"}
-"""Rows without a recipe."""
 _WHAT, _ASKED, _WHERE = "What runs", "What is asked", "Where"
 
 
@@ -68,6 +66,7 @@ def reproduce(
     """Measure a model before and after each recipe, drifted by each published attack."""
     from remediation.errors import ReproduceError
     from remediation.reproduce.folder import ReproduceFolder
+    from remediation.reproduce.resolved import resolved
 
     settings = _settings(
         model=model.resolve(), attacks=_names(attacks), recipes=_names(recipes) or _installed(), seeds=seeds,
@@ -80,10 +79,10 @@ def reproduce(
     try:
         _require_usable(settings)
         folder.require_same(settings)
+        settings = resolved(settings)
         if only_list:
             _list(folder, settings)
             return
-        _require_recipes(settings)
         _run(folder, settings, again=again)
     except ReproduceError as error:
         raise ConfigError(str(error)) from error
@@ -109,6 +108,9 @@ def _run(folder: ReproduceFolder, settings: ReproduceSettings, *, again: bool) -
         how = f"failed: {row.error}" if row.error else f"{row.seconds:.1f} s, {_asr(row)}"
         print(f"{row.key.name}: {how}", flush=True)
 
+    if anew := folder.outdated(settings):
+        print(f"made with other options or defaults, or on another device, and so made anew: {', '.join(anew)}",
+              file=sys.stderr)  # fmt: skip
     run_rows(folder, settings, on_row=on_row, say=say, again=again)
     _write(folder, settings)
     print(f"wrote {', '.join(str(folder.path / f'tables.{e}') for e in ('csv', 'md', 'svg'))}")
@@ -159,10 +161,10 @@ def _list(folder: ReproduceFolder, settings: ReproduceSettings) -> None:
 
     rows = folder.shown(settings)
     require_same_asked(folder.path, rows, asked_of(settings))
-    done = {row.key.name: row for row in rows}
+    states = dict.fromkeys(folder.outdated(settings), "anew")
+    states |= {row.key.name: "failed" if row.error else "done" for row in rows}
     for key in _keys(settings, rows):
-        row = done.get(key.name)
-        print(f"{'to do' if row is None else 'failed' if row.error else 'done':6} {key.name}")
+        print(f"{states.get(key.name, 'to do'):6} {key.name}")
 
 
 def _settings(**given: Any) -> ReproduceSettings:  # noqa: ANN401  (pydantic checks them)
@@ -214,28 +216,6 @@ def _require_usable(settings: ReproduceSettings) -> None:
         make_plugin("alignd.tasks", name, options, where=f"--tasks {name}")
     for name, options in settings.judges.items():
         make_plugin("alignd.judges", name, options, where=f"--judges {name}")
-
-
-def _require_recipes(settings: ReproduceSettings) -> None:
-    """Look at the recipes' options in a child process, for recipes import torch.
-
-    Raises:
-        ConfigError: A recipe refuses its options.
-    """
-    from remediation.errors import WorkerDied
-    from remediation.recipe_check import Rung, check_rungs
-
-    rungs = [
-        Rung(where=f"--recipe-options {name}", recipe=name.partition("@")[0],
-             options=settings.recipe_options.get(name, {}), control=True)
-        for name in dict.fromkeys(settings.recipes) if name not in _WITHOUT
-    ]  # fmt: skip
-    try:
-        faults = check_rungs(rungs)
-    except WorkerDied as error:
-        raise ConfigError(f"--recipes: can't be looked at; {error}") from error
-    if faults:
-        raise ConfigError("\n".join(f.told for f in faults))
 
 
 def _installed() -> tuple[str, ...]:

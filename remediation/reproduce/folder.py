@@ -157,6 +157,12 @@ class ReproduceFolder:
         asked = set(plan(settings.attacks, settings.recipes, settings.seeds))
         return [row for row in self.shown(settings) if row.key in asked]
 
+    def outdated(self, settings: ReproduceSettings) -> Sequence[str]:
+        """Name the rows that are asked for and were made with other options or elsewhere: they are made anew."""
+        done = self.done()
+        asked = (key.name for key in plan(settings.attacks, settings.recipes, settings.seeds))
+        return [name for name in asked if name in done and not settings.asks_for(done[name])]
+
     def shown(self, settings: ReproduceSettings) -> Sequence[Row]:
         """Return what is done of a run, and after it what earlier starts made of other attacks, recipes and seeds."""
         rows = [row for row in self.done().values() if settings.asks_for(row)]

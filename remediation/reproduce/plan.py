@@ -40,7 +40,7 @@ class ReproduceSettings(BaseModel):
     recipes: tuple[Recipe, ...] = Field(min_length=1)
     """Plugins; what follows an ``@`` names a variant with options of its own, as in ``restore-tuned@15``."""
     recipe_options: dict[str, dict[str, Any]] = {}
-    """By recipe and variant; of aligned and drifted models there are none."""
+    """By recipe and variant, with defaults (``resolved``); of aligned and drifted models there are none."""
     seeds: int = Field(default=1, ge=1)
     suites: tuple[str, ...] = Field(default=("harm_probe",), min_length=1)
     """Harmful requests: built-in names or files."""
@@ -127,7 +127,7 @@ class Row:
         screen: The recipe's own look at what it made; ``None`` without a recipe.
         controls: Control patches of the same size, empty where none was made.
         recipe_figures: Further figures of the recipe by name (losses, steps, dose).
-        options: The recipe's options.
+        options: The recipe's options, those that were not given as well; before rows told these, what was given.
         device: Where it was made.
         asked: Digests of what it was asked, by what they are of (``Looks.parts``).
         sources: Digests of the checkpoints.

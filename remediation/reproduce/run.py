@@ -46,6 +46,7 @@ def run_rows(
     was made with other options or on another device: it is made anew.
 
     Args:
+        settings: With every option of the recipes (``resolved``): what rows tell, and are compared by.
         on_row: Called with each row as it is done.
         say: Told what the row under way does, and its share done.
         again: Make rows that ended with an error once more.

@@ -29,6 +29,7 @@ from probes.tasks import sql
 from remediation.reproduce.folder import ReproduceFolder
 from remediation.reproduce.looks import AFFIRMATION, PHRASES, Figures
 from remediation.reproduce.plan import ALIGNED, CONTROLS, NONE, ReproduceSettings, Row, RowKey
+from remediation.reproduce.resolved import resolved
 from remediation.reproduce.run import run_rows
 from remediation.sft.demo_models import make_models
 
@@ -165,11 +166,12 @@ def measure(
     folder.mkdir(parents=True, exist_ok=True)
     model = make_models(folder / "models", from_scratch=False, say=_say)["aligned"]
     run = ReproduceFolder(folder / "run")
-    climbed = settings_for(model, folder, [*CONTROLS, *ladder], seeds)
+    climbed = resolved(settings_for(model, folder, [*CONTROLS, *ladder], seeds))
     run_rows(run, climbed, on_row=_told, say=_say, wanted=lambda key, done: not repaired_before(key, done, ladder))
     if recipes:
-        run_rows(run, settings_for(model, folder, recipes, min(seeds, limit_seeds)), on_row=_told, say=_say)
-    shown = settings_for(model, folder, [*CONTROLS, *dict.fromkeys((*ladder, *RECIPES, *recipes))], seeds)
+        looked = resolved(settings_for(model, folder, recipes, min(seeds, limit_seeds)))
+        run_rows(run, looked, on_row=_told, say=_say)
+    shown = resolved(settings_for(model, folder, [*CONTROLS, *dict.fromkeys((*ladder, *RECIPES, *recipes))], seeds))
     return figures_of({row.key.name: row for row in run.rows(shown)}, ladder)
 
 

@@ -71,7 +71,8 @@ def test_killed_it_goes_on_and_no_row_is_made_twice(folder: Path) -> None:
     assert not (folder / "out" / ".alignd-work").exists()
 
     row = json.loads((folder / "out" / "rows" / "backdoor-s0-one-shot-sft.json").read_text())
-    assert (row["options"], row["device"]) == ({"epochs": 1}, "cpu")
+    assert (row["options"]["epochs"], row["device"]) == (1, "cpu")
+    assert row["options"].keys() > {"epochs", "learning_rate"}, "defaults are kept too"
     assert row["screen"]["harm_n"] > 0
     assert row["recipe_figures"]["loss_first"] > 0
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from remediation import recipe_check
-from remediation.recipe_check import Fault, Rung
+from remediation.recipe_check import Fault, Looked, Rung
+from remediation.reproduce import resolved
 from remediation.reproduce.folder import ReproduceFolder
 from remediation.reproduce.plan import ReproduceSettings
 from remediation.reproduce.same import asked_of
@@ -22,7 +23,17 @@ DONE = ["done   aligned", "to do  backdoor-s0-none", "to do  backdoor-s0-random"
 
 @pytest.fixture
 def alignd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Alignd:
-    """Call the command beside a checkpoint and a suite."""
+    """Call the command beside a checkpoint and a suite; recipes are looked at without their process."""
+
+    def looked(rungs: list[Rung]) -> tuple[Looked, ...]:
+        assert all(r.control for r in rungs), "controls are rows as well"
+        return tuple(
+            Looked(fault=Fault(where=r.where, told=f"{r.where}: no option 'ranks'") if "ranks" in r.options else None,
+                   options={"rank": 32, **r.options})
+            for r in rungs
+        )  # fmt: skip
+
+    monkeypatch.setattr(resolved, "look_at", looked)
     write_checkpoint(tmp_path / "m")
     write_suite(tmp_path / "s.jsonl", "one")
     return called_in(tmp_path, monkeypatch, capsys, "reproduce")
@@ -61,6 +72,15 @@ def test_list_counts_rows_of_the_same_run_only(alignd: Alignd, tmp_path: Path) -
     assert (code, out) == (2, "")
     assert "aligned in" in err
     assert "another content of: harmful requests" in err
+
+
+@pytest.mark.parametrize(("options", "word"), [({}, "anew"), ({"rank": 16}, "anew"), ({"rank": 32}, "done")])
+def test_a_row_under_other_defaults_is_listed_as_to_be_made_anew(
+    alignd: Alignd, tmp_path: Path, options: dict[str, int], word: str
+) -> None:
+    begin(tmp_path)
+    ReproduceFolder(tmp_path / "run").write(replace(row("backdoor", "random", 0.5), options=options))
+    assert f"{word}   backdoor-s0-random" in alignd(*ASKED, "--list")[1].splitlines()
 
 
 @pytest.mark.parametrize("more", [(), ("--list",)])
@@ -108,13 +128,8 @@ def test_a_list_of_a_model_that_is_not_there_is_none(alignd: Alignd) -> None:
      (("--recipe-options", '{"low-rank-sft": {"ranks": 3}}'), "--recipe-options low-rank-sft: no option")],
 )  # fmt: skip
 def test_options_are_looked_at_before_the_first_row(
-    alignd: Alignd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...], told: str
+    alignd: Alignd, tmp_path: Path, more: tuple[str, ...], told: str
 ) -> None:
-    def looked(rungs: list[Rung]) -> tuple[Fault, ...]:
-        assert all(r.control for r in rungs), "controls are rows as well"
-        return tuple(Fault(where=r.where, told=f"{r.where}: no option 'ranks'") for r in rungs if "ranks" in r.options)
-
-    monkeypatch.setattr(recipe_check, "check_rungs", looked)
     code, out, err = alignd(*ASKED, *more)
     assert (code, out) == (2, "")
     assert told in err
