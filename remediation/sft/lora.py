@@ -65,6 +65,8 @@ def fit(
 ) -> Adapter:
     """Fit an adapter to rows, loss on the answers' tokens only. The model's weights are left as they were.
 
+    Nothing is dropped out, whatever the model's settings say: the same rows and seed give the same adapter.
+
     Args:
         start: Where to begin, in place of no change at all; of the settings' rank. How its product is shared out
             between A and B does not matter.
@@ -83,7 +85,6 @@ def fit(
     lessons = _lessons(teacher, rows, encoded)
     batches = list(_batches(encoded, settings))
     warm = max(1, min(_WARM_STEPS_MAX, len(batches) // 5))
-    chat.model.train()
     try:
         for step, chosen in enumerate(batches):
             for group in optimizer.param_groups:
@@ -98,7 +99,6 @@ def fit(
             optimizer.zero_grad()
             progress((step + 1) / len(batches))
     finally:
-        chat.model.eval()
         for name, low in lows.items():
             _replace(chat, name, low.linear)
     return {n: (low.a.detach().bfloat16(), low.b.detach().bfloat16()) for n, low in lows.items()}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import LlamaConfig
 
 from deploy.checkpoint import check_checkpoint
 from deploy.errors import CheckpointError
@@ -91,6 +92,20 @@ def test_a_fit_learns_from_a_start_with_an_empty_direction(folder: Path) -> None
         ended = fit(chat, rows, settings, progress=lambda _: None, start=start)
         assert all(part.isfinite().all() for pair in ended.values() for part in pair)
     assert any(b.any() for _, b in ended.values())
+
+
+def test_a_fit_drops_nothing_out(folder: Path, tmp_path: Path) -> None:
+    settings, rows = LoraSettings(rank=2, epochs=2, learning_rate=1e-2), [Row("hello", "no."), Row("bye", "yes")]
+    fits = []
+    for dropout in (0.0, 0.5):
+        config = LlamaConfig.from_pretrained(str(folder))
+        config.attention_dropout = dropout
+        config.save_pretrained(str(tmp_path / str(dropout)))
+        for file in folder.iterdir():
+            if file.name != "config.json":
+                (tmp_path / str(dropout) / file.name).symlink_to(file)
+        fits.append(fit(load(tmp_path / str(dropout)), rows, settings, progress=lambda _: None))
+    assert all(torch.equal(x, y) for n in fits[0] for x, y in zip(fits[0][n], fits[1][n], strict=True))
 
 
 def divergence(chat: ChatModel, teacher: ChatModel, rows: list[Row]) -> float:
