@@ -21,7 +21,7 @@ _SHOWN = 0.5
 """Least share of the prompts that the drifted model must answer for them to decide the dose."""
 _TOKENS = 12
 _MORE = (1.25, 1.5)
-"""Doses beyond the whole, for a fit that stopped short."""
+"""Doses beyond the whole, for a fit that stopped short, as far as the largest allows."""
 _STEP = 1 / 16
 """How finely a dose is told: between two of these lies most of what a repair refuses."""
 
@@ -63,7 +63,7 @@ def fewest_answered(
         return found[dose] <= allowed
 
     low, high = (1.0, 1.0) if hidden else (0.0, 1.0)
-    for more in (m for m in _MORE if m <= most):
+    for more in (m for m in dict.fromkeys(min(m, most) for m in _MORE) if m > high):
         if passes(high):
             break
         low, high = high, more

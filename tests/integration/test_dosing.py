@@ -16,7 +16,7 @@ ADAPTER: Adapter = {"m": (torch.ones(1, 2), torch.ones(2, 1))}
 
 
 def found(
-    answered_at: Sequence[tuple[float, int]], allowed: int, monkeypatch: pytest.MonkeyPatch
+    answered_at: Sequence[tuple[float, int]], allowed: int, monkeypatch: pytest.MonkeyPatch, most: float = 1.5
 ) -> tuple[Adapter, dict[str, float]]:
     """Choose a dose for a model that answers so many prompts from each dose on."""
     at = [0.0]
@@ -38,7 +38,7 @@ def found(
 
     monkeypatch.setattr(dosing, "applied", Applied)
     monkeypatch.setattr(dosing, "_answered", answered)
-    return dosing.fewest_answered(drifted, good, ADAPTER, PROMPTS)
+    return dosing.fewest_answered(drifted, good, ADAPTER, PROMPTS, most=most)
 
 
 def test_no_more_is_taken_than_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,3 +74,12 @@ def test_a_drift_that_plain_requests_do_not_show_is_taken_back_whole(
 ) -> None:
     _, figures = found(answered_at, 1, monkeypatch)
     assert figures["dose"] == dose
+
+
+@pytest.mark.parametrize(("most", "dose"), [(1.0, 1.0), (1.1, 1.1), (1.2, 1.15), (1.4, 1.1875)])
+def test_it_is_taken_as_far_as_it_may_be(most: float, dose: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Far enough is 1.15, which halving finds within a sixteenth, or exactly where the limit lets it."""
+    _, figures = found([(0.0, 8), (1.0, 3), (1.1, 2), (1.15, 1)], 1, monkeypatch, most)
+    assert figures["dose"] == pytest.approx(dose, abs=1 / 16)
+    assert figures["dose"] <= most
+    assert figures["dose_answered"] == {1.0: 3, 1.1: 2}.get(most, 1)
