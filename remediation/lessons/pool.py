@@ -16,8 +16,9 @@ import hashlib
 import hmac
 import os
 import secrets
+import tempfile
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -176,17 +177,26 @@ def load_key(file: Path) -> str:
         PatchFailed: The file can't be read or made, or is empty.
     """
     try:
-        try:
-            with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-                out.write(secrets.token_hex(_KEY_BYTES) + "\n")
-        except FileExistsError:
-            pass
+        if not file.exists():
+            _make_key(file)
         key = file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise PatchFailed(f"the pool's key {file} can't be read or made: {error}") from error
     if not key:
         raise PatchFailed(f"the pool's key {file} is empty; delete it, and a new one is made")
     return key
+
+
+def _make_key(file: Path) -> None:
+    """Make a key whole or not at all; who comes second takes the first one's."""
+    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        with os.fdopen(descriptor, "w") as out:
+            out.write(secrets.token_hex(_KEY_BYTES) + "\n")
+        with suppress(FileExistsError):
+            os.link(name, file)
+    finally:
+        Path(name).unlink()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections import Counter
 from pathlib import Path
@@ -165,8 +166,22 @@ def test_the_key_is_made_once_and_is_nobody_else_s(tmp_path: Path) -> None:
     assert len(key) == 64
     assert key == load_key(file)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert [p.name for p in tmp_path.iterdir()] == ["key"]
     file.write_text("\n")
     with pytest.raises(PatchFailed, match="is empty"):
         load_key(file)
     with pytest.raises(PatchFailed, match="can't be read or made"):
         load_key(tmp_path / "none" / "key")
+
+
+def test_a_key_that_another_repair_makes_meanwhile_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "key"
+    linked = os.link
+
+    def late(made: str, to: Path) -> None:
+        file.write_text("theirs")
+        linked(made, to)
+
+    monkeypatch.setattr(os, "link", late)
+    assert load_key(file) == "theirs"
+    assert [p.name for p in tmp_path.iterdir()] == ["key"]
