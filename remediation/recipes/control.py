@@ -30,7 +30,7 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     rank: int = Field(default=16, ge=1, le=64)
-    dose: float = Field(default=0.02, gt=0)
+    dose: float = Field(default=0.02, gt=0, allow_inf_nan=False)
     """Singular values where there is no reference, in units of the matrix's root mean square gain."""
 
 

@@ -52,12 +52,13 @@ class ExampleOptions(DescentOptions):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """Examples, and the pool's state to put down once the patch is written.
+    """Examples, and the pool's state to put down before the patch is written: what was drawn once is known.
 
     Attributes:
         sets: Sets of requests with refusals, best by prediction first; more than one only where they are to be fitted.
         state: After the draw; all of the sets' examples count as used.
-        burnt: How many were left out because the model had been taught their refusals.
+        burnt: How many are left out of this round of the pool, by earlier repairs too, because a model had been taught
+            their refusals.
         held: The requests by which the sets were ranked; a look at a set's fit is to be on others.
     """
 
@@ -89,10 +90,11 @@ def choose_examples(repair: Repair, options: ExampleOptions) -> Choice:
         return [Row(b.prompt, answer, whole=False) for b in behaviors]
 
     costs = losses(chat, examples_of(chat, rows_of(every)))
+    untaught = losses(repair.good, examples_of(repair.good, rows_of(every))) if repair.good else None
     cost_of = dict(zip((b.id for b in every), costs, strict=True))
 
     def burnt(behaviors: Sequence[Behavior]) -> Sequence[bool]:
-        flags = dict(zip(cost_of, check_burnt(costs, asr=asr).burnt, strict=True))
+        flags = dict(zip(cost_of, check_burnt(costs, asr=asr, reference=untaught).burnt, strict=True))
         return [flags[b.id] for b in behaviors]
 
     if options.choose == "drawn":
