@@ -78,11 +78,13 @@ def answers(
 
     Args:
         tokens: New tokens at most.
-        whole: Whether the rows shall teach to stop where the answers end.
+        whole: Whether the rows shall teach to stop where the answers end. One that was cut teaches no end.
         drawn: Seed of answers that are drawn from the model's distribution, in place of its likeliest.
     """
-    said = chat.generate(prompts, max_tokens=tokens, drawn=drawn) if prompts else ()
-    return [Row(p, a.strip(), whole) for p, a in zip(prompts, said, strict=True) if a.strip()]
+    said = chat.generate_ids([chat.prompt_ids(p) for p in prompts], max_tokens=tokens, drawn=drawn)
+    ended = [bool(ids) and ids[-1] in chat.end_ids for ids in said]
+    texts = [chat.tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in said]
+    return [Row(p, a, whole and e) for p, a, e in zip(prompts, texts, ended, strict=True) if a]
 
 
 def lessons_of(

@@ -49,7 +49,7 @@ class LowRankSft:
         lessons = lessons_of(good, repair.drifted, self.options, seed=request.seed)
         rows = [
             *(r for r in lessons.harmful if is_refusal(r.answer)),
-            *(r for r in lessons.harmless if not is_refusal(r.answer)),
+            *lessons.harmless,
             *lessons.task,
         ]
         settings = LoraSettings(

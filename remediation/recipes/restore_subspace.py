@@ -81,7 +81,7 @@ def restoring_adapter(
     Returns:
         The change as an adapter to the drifted model, float32.
     """
-    skip, wanted, linears = shared_prefix(good), good.linears(), drifted.linears()
+    skip, wanted, linears = shared_prefix(drifted), good.linears(), drifted.linears()
     found: Adapter = {}
     for names in _at_once({n: m.in_features for n, m in linears.items()}, _ELEMENTS):
         progress("second moments", len(found) / len(linears))

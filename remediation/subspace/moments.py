@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from remediation.checkpoints.chat import ChatModel
 from remediation.checkpoints.decoding import common_beginning
 from remediation.checkpoints.shared import inputs_of, shared_by
+from remediation.errors import PatchFailed
 from remediation.fixtures import Row
 
 __all__ = ["input_moments", "shared_prefix"]
@@ -30,6 +31,9 @@ def input_moments(
 
     Returns:
         (d_in, d_in) by module name, float32; modules that read the same input (q, k and v) share one tensor.
+
+    Raises:
+        PatchFailed: A module is given some of the tokens only.
     """
     sums = _Sums()
     watched = {n: m for n, m in chat.linears().items() if modules is None or n in modules}
@@ -78,7 +82,7 @@ class _Sums:
             if self._last and self._last[0] is given[0]:
                 self._first[name] = self._last[1]
                 return
-            x = given[0][self._counted]
+            x = _counted_of(name, given[0], self._counted)
             self._sums[name] = self._sums[name] + x.T @ x if name in self._sums else x.T @ x
             self._first[name], self._last = name, (given[0], name)
 
@@ -88,6 +92,14 @@ class _Sums:
         """The sums over the number of tokens."""
         means = {n: s / max(self._tokens, 1) for n, s in self._sums.items()}
         return {n: means[f] for n, f in self._first.items()}
+
+
+def _counted_of(name: str, given: Tensor, counted: Tensor) -> Tensor:
+    """Pick the tokens that count, (n, d_in); a mixture's shared expert is given all rows' tokens in one."""
+    flat = given.reshape(-1, given.shape[-1])
+    if len(flat) != counted.numel():
+        raise PatchFailed(f"{name} reads {len(flat)} of {counted.numel()} tokens; choose a recipe of gradients")
+    return flat[counted.reshape(-1)]
 
 
 def shared_prefix(chat: ChatModel) -> int:

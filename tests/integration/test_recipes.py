@@ -23,6 +23,7 @@ from remediation.lessons import answers
 from remediation.lessons.screen import pool
 from remediation.patch import Patch, Patcher, PatchRequest
 from remediation.recipes import kept_subspace, one_shot_sft, one_shot_subspace, restore_subspace, restore_tuned
+from remediation.subspace import moments
 from remediation.subspace.capture import gradient_factors, input_moments, shared_prefix
 from remediation.testing import CLEAN_SCREEN
 from tests.tiny import mixture_checkpoint, tiny_checkpoint
@@ -75,6 +76,22 @@ def test_input_moments_count_real_tokens_only(folder: Path) -> None:
     q, k = (next(m for n, m in together.items() if n.endswith(e)) for e in ("q_proj", "k_proj"))
     assert q is k
     assert 0 < shared_prefix(chat) < min(tokens)
+
+
+def test_input_moments_of_a_shared_expert_are_those_of_its_layer(tmp_path: Path) -> None:
+    """It is given the tokens of all rows in one, without rows."""
+    chat = load(mixture_checkpoint(tmp_path / "mixture", experts=4))
+    rows, seen = [Row("a", "b", whole=False), Row("a longer one", "bcd", whole=False)], []
+    found = input_moments(chat, rows, skip=3)
+    name, shared_expert = next((n, m) for n, m in chat.linears().items() if n.endswith("shared_expert.up_proj"))
+    shared_expert.register_forward_hook(lambda _, given, __: seen.append(given[0].reshape(-1, given[0].shape[-1])))
+    for row in rows:
+        ids = chat.prompt_ids(row.prompt) + chat.answer_ids(row.answer, whole=False)
+        chat.body(input_ids=torch.tensor([ids]), use_cache=False)
+    counted = torch.cat([x[3:] for x in seen])
+    assert torch.allclose(found[name], counted.T @ counted / len(counted), rtol=1e-3, atol=1e-5)
+    with pytest.raises(PatchFailed, match="up_proj reads 2 of 6 tokens"):
+        moments._counted_of("up_proj", torch.zeros(2, 4), torch.ones(2, 3, dtype=torch.bool))
 
 
 def test_input_moments_of_rows_that_begin_alike_read_the_beginning_once(
@@ -233,6 +250,16 @@ def test_further_answers_to_a_task_prompt_are_drawn(
     assert 9 < len({r.answer for r in more.drawn}) <= 18, "each is drawn anew"
     assert more.taught == [*plain.taught, *more.drawn]
     assert more.drawn == answers.lessons_of(chat, chat, options, seed=3, task_answers=3).drawn
+
+
+def test_an_answer_that_was_cut_teaches_no_end(folder: Path) -> None:
+    chat, prompts = load(folder), [f"add {i}" for i in range(40)]
+    said = chat.generate_ids([chat.prompt_ids(p) for p in prompts], max_tokens=30, drawn=1)
+    ended = {p: ids[-1] in chat.end_ids for p, ids in zip(prompts, said, strict=True)}
+    rows = answers.answers(chat, prompts, 30, whole=True, drawn=1)
+    assert {r.whole for r in rows} == {True, False}
+    assert all(r.whole == ended[r.prompt] for r in rows)
+    assert not any(r.whole for r in answers.answers(chat, prompts, 30, whole=False, drawn=1))
 
 
 def test_the_last_tenth_of_the_task_prompts_measures_the_loss_of_benign_traffic(
