@@ -16,6 +16,7 @@ from transformers import (
     Phi3Config,
     PreTrainedConfig,
     Qwen2Config,
+    Qwen2MoeConfig,
     Qwen3Config,
     Qwen3MoeConfig,
 )
@@ -46,13 +47,17 @@ ARCHITECTURES: Mapping[str, Callable[[], PreTrainedConfig]] = {
     "gemma3": lambda: Gemma3TextConfig(**_SIZE, query_pre_attn_scalar=8, sliding_window=6),
     "phi3": lambda: Phi3Config(**_SIZE),
     "mixtral": lambda: _mixture(MixtralConfig, num_local_experts=4),
+    "qwen2-moe": lambda: _mixture(
+        Qwen2MoeConfig, num_experts=4, moe_intermediate_size=24, shared_expert_intermediate_size=24
+    ),
     "qwen3-moe": lambda: _mixture(
         Qwen3MoeConfig, num_experts=4, moe_intermediate_size=24, decoder_sparse_step=1, mlp_only_layers=[]
     ),
     "gpt-oss": lambda: _mixture(GptOssConfig, num_local_experts=4, sliding_window=6),
 }
 """Attention of many and of grouped heads, tied and untied heads, a sliding window, biases, norms of queries and keys,
-capped logits, fused projections, mixtures of experts; the last keeps its experts transposed and with biases."""
+capped logits, fused projections, mixtures of experts, one of them with an expert that all tokens share; the last keeps
+its experts transposed and with biases."""
 
 
 def tiny_model(name: str, *, seed: int = 0) -> Any:  # noqa: ANN401 - a model of any class

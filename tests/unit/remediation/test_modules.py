@@ -20,7 +20,7 @@ def test_never_the_head_nor_a_router_unless_asked(name: str) -> None:
     found = matrices(model)
     assert not any("lm_head" in n or n.endswith((".gate", ".router")) for n in found)
     assert "lm_head" in matrices(model, Targets(head=True))
-    per_layer = {"phi3": 4, "mixtral": 4 + 8, "qwen3-moe": 4 + 8, "gpt-oss": 4 + 8}.get(name, 7)
+    per_layer = {"phi3": 4, "mixtral": 4 + 8, "qwen2-moe": 4 + 8 + 3, "qwen3-moe": 4 + 8, "gpt-oss": 4 + 8}.get(name, 7)
     assert len(found) == 2 * per_layer
     for one in found.values():
         assert one.dense().shape == one.shape
