@@ -86,6 +86,22 @@ def test_burnt_examples_are_left_out_and_put_down(repair: Repair, monkeypatch: p
     assert set(prompts(choose_examples(repair, options()))) == burnt, "a model that refuses knows its refusals"
 
 
+def test_the_reference_tells_what_a_refusal_costs_that_nobody_taught(
+    repair: Repair, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Most of the pool was taught in other words: its own median is low, and no loss is near zero."""
+    known = {tuple(repair.drifted.prompt_ids(p)) for p in prompts(choose_examples(repair, options()))}
+    good = load(folder)
+
+    def cost(chat: ChatModel, examples: Sequence[Example]) -> list[float]:
+        return [4.0 if chat is good else 0.5 if tuple(e.prompt) in known else 1.5 for e in examples]
+
+    monkeypatch.setattr(lessons, "losses", cost)
+    monkeypatch.setattr(lessons, "complied", lambda _: 1.0)
+    assert choose_examples(repair, options()).burnt == 0
+    assert choose_examples(replace(repair, good=good), options()).burnt == 3
+
+
 def test_a_pool_that_is_burnt_to_the_ground_is_said_so(repair: Repair, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lessons, "losses", lambda _, examples: [0.01] * len(examples))
     monkeypatch.setattr(lessons, "complied", lambda _: 1.0)
