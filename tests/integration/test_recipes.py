@@ -12,17 +12,26 @@ import torch
 from safetensors.torch import load_file
 
 from deploy.checkpoint import check_checkpoint
+from probes.refusal import is_refusal
 from remediation import repair
 from remediation.checkpoints import shared
 from remediation.checkpoints.adapter import Adapter
-from remediation.checkpoints.chat import load
+from remediation.checkpoints.chat import ChatModel, load
 from remediation.checkpoints.modules import matrices
 from remediation.errors import PatchFailed
 from remediation.fixtures import Row
 from remediation.lessons import answers
 from remediation.lessons.screen import pool
 from remediation.patch import Patch, Patcher, PatchRequest
-from remediation.recipes import kept_subspace, one_shot_sft, one_shot_subspace, restore_subspace, restore_tuned
+from remediation.recipes import (
+    kept_subspace,
+    low_rank_sft,
+    one_shot_sft,
+    one_shot_subspace,
+    restore_subspace,
+    restore_tuned,
+)
+from remediation.sft.lora import fit
 from remediation.subspace import moments
 from remediation.subspace.capture import gradient_factors, input_moments, shared_prefix
 from remediation.testing import CLEAN_SCREEN
@@ -92,6 +101,21 @@ def test_input_moments_of_a_shared_expert_are_those_of_its_layer(tmp_path: Path)
     assert torch.allclose(found[name], counted.T @ counted / len(counted), rtol=1e-3, atol=1e-5)
     with pytest.raises(PatchFailed, match="up_proj reads 2 of 6 tokens"):
         moments._counted_of("up_proj", torch.zeros(2, 4), torch.ones(2, 3, dtype=torch.bool))
+
+
+def test_the_template_of_the_model_that_is_repaired_decides_what_all_its_prompts_share(tmp_path: Path) -> None:
+    drifted, good = (load(tiny_checkpoint(tmp_path / str(seed), seed=seed)) for seed in (0, 1))
+    lessons = answers.Lessons([Row("a", "b"), Row("what now", "no")], [Row("c", "yes")], [Row("add one", "two")], [])
+
+    def solved() -> Adapter:
+        options = restore_subspace.Options(rank=4)
+        return restore_subspace.restoring_adapter(drifted, good, lessons, options, seed=0, progress=lambda *_: None)
+
+    alike = solved()
+    good.tokenizer.chat_template = "<u> be good, " + good.tokenizer.chat_template
+    assert shared_prefix(good) > shared_prefix(drifted)
+    for name, (a, b) in solved().items():
+        assert torch.equal(b @ a, alike[name][1] @ alike[name][0])
 
 
 def test_input_moments_of_rows_that_begin_alike_read_the_beginning_once(
@@ -235,6 +259,30 @@ def test_what_the_reference_refuses_of_harmless_requests_is_not_taught(
     assert len(found.harmful) == 4
     assert len(found.harmless) == 20, "others take the place of those that are refused"
     assert {r.answer for r in found.harmless} == {"Sure"}
+
+
+@pytest.mark.parametrize("over_refusals", [False, True])
+def test_a_fine_tune_is_taught_over_refusals_where_it_is_asked_to(
+    over_refusals: bool, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harmful = {b.prompt for b in pool("dsafe")}
+    taught: list[Row] = []
+
+    def said(_: object, prompts: list[str], *__: object, **___: object) -> list[Row]:
+        return [Row(p, "I can't help" if p in harmful or len(p) % 2 else "Sure", whole=False) for p in prompts]
+
+    def fitted(chat: ChatModel, rows: list[Row], *given: Any, **more: Any) -> Adapter:  # noqa: ANN401
+        taught.extend(rows)
+        return fit(chat, rows, *given, **more)
+
+    monkeypatch.setattr(answers, "answers", said)
+    monkeypatch.setattr(low_rank_sft, "fit", fitted)
+    monkeypatch.setattr(repair, "screen", lambda *_: CLEAN_SCREEN)
+    options = low_rank_sft.Options(rank=2, epochs=1, refusals=4, harmless=20, over_refusals=over_refusals)
+    asked = request(folder, tmp_path, "low-rank-sft", reference=tiny_checkpoint(tmp_path / "good", seed=1))
+    low_rank_sft.make(options).patch(asked, lambda *_: None)
+    assert len(taught) == 24
+    assert any(is_refusal(r.answer) for r in taught if r.prompt not in harmful) == over_refusals
 
 
 def test_further_answers_to_a_task_prompt_are_drawn(
