@@ -30,7 +30,7 @@ def fewest_answered(
     drifted: ChatModel, good: ChatModel, adapter: Adapter, prompts: Sequence[str], *, margin: float = 0.01,
     most: float = 1.5,
 ) -> tuple[Adapter, dict[str, float]]:
-    """Scale a change to the smallest dose, in sixteenths, that does what it must do.
+    """Scale a change to the smallest dose, within a sixteenth, that does what it must do.
 
     Where none does, it is the dose at which the fewest are answered, the smallest of several.
 
