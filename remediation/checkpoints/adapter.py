@@ -53,7 +53,8 @@ def add_to(chat: ChatModel, adapter: Adapter, *, dtype: torch.dtype | None = tor
         if name in beside:
             beside[name].module.register_forward_hook(partial(_acts, a, b))
         else:
-            _weight(modules, name).add_(b.float() @ a.float())
+            weight = _weight(modules, name)
+            weight.add_(b.to(weight.device, torch.float32) @ a.to(weight.device, torch.float32))
     if dtype is not None:
         for parameter in chat.model.parameters():
             parameter.copy_(parameter.to(dtype).to(parameter.dtype))

@@ -67,7 +67,7 @@ class Gradients:
 
     def along(self, changes: Mapping[str, Change]) -> Tensor:
         """Derivative of each row's loss along a change, (rows,), float64; modules that are not there count nothing."""
-        total = torch.zeros(len(self.losses), dtype=torch.float64)
+        total = torch.zeros(len(self.losses), dtype=torch.float64, device="cpu")
         for name, (left, right) in changes.items():
             if name in self.factors:
                 one = self.factors[name]
@@ -160,11 +160,16 @@ def gradients(chat: ChatModel, rows: Sequence[Example], modules: Collection[str]
                 owner[name] += [i] * len(one.d)
     found = [n for n in modules if d[n]]
     return Gradients(
-        losses=torch.tensor(losses, dtype=torch.float64),
-        tokens=torch.tensor([len(a) for _, a in rows], dtype=torch.float64),
+        losses=_counted(losses),
+        tokens=_counted([len(a) for _, a in rows]),
         factors={n: Factors(d=torch.cat(d[n]), x=torch.cat(x[n])) for n in found},
-        owner={n: torch.tensor(owner[n]) for n in found},
+        owner={n: torch.tensor(owner[n], device="cpu") for n in found},
     )
+
+
+def _counted(values: Sequence[float]) -> Tensor:
+    """On the processor, wherever torch makes tensors by default: what is ranked is small."""
+    return torch.tensor(values, dtype=torch.float64, device="cpu")
 
 
 def _truncated(factors: Factors, kept: int) -> Factors:
@@ -230,7 +235,7 @@ def influence(chat: ChatModel, candidates: Sequence[Row], yard: Yardstick, step:
         decrease.append(-yard.held_out.along(changes))
         harmless.append(yard.harmless.along(changes) * yard.harmless.tokens.sqrt())
     return Influence(
-        loss=torch.tensor(losses, dtype=torch.float64),
+        loss=_counted(losses),
         held_loss=yard.held_out.losses,
         decrease=torch.stack(decrease),
         harmless=torch.stack(harmless),

@@ -130,7 +130,7 @@ def restoring_pair(
         PatchFailed: The moments are singular.
     """
     wanted, kept = here.double(), there.double()
-    eye = torch.eye(len(wanted), dtype=wanted.dtype) * (ridge * float(wanted.diagonal().mean()))
+    eye = torch.eye(len(wanted), dtype=wanted.dtype, device=wanted.device) * (ridge * float(wanted.diagonal().mean()))
     root, damaged = torch.linalg.cholesky_ex(wanted + kept / strength + eye)
     if damaged:
         raise PatchFailed("the inputs' second moments are singular; raise the recipe's option ridge")
