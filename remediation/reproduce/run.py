@@ -171,6 +171,8 @@ def _child(arguments: Sequence[str], work: Path, say: Say) -> tuple[int, str]:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+            if process.stdout:
+                process.stdout.close()
     lines = errors.read_text(encoding="utf-8", errors="replace").splitlines()
     return code, " | ".join(line.strip() for line in lines[-_TAIL:] if line.strip())
 
