@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from remediation.checkpoints.chat import ChatModel, load
 from remediation.checkpoints.quantise import quantised
 from remediation.patch import PatchRequest
@@ -32,14 +34,16 @@ __all__ = ["measure"]
 _ALIGNED = "aligned"
 
 
-def measure(*, attack: str = ATTACKS[0], seed: int = 0, folder: Path = FOLDER) -> dict[str, Any]:
+def measure(
+    *, attack: str = ATTACKS[0], seed: int = 0, folder: Path = FOLDER, device: str = "cpu"
+) -> dict[str, Any]:  # fmt: skip
     """ASR by refusal phrases, after benign steps and after int8.
 
     Returns:
         ``persistence``: for the patched and the aligned model, ASR by steps, and ``int8``.
     """
     models = make_models(folder / "models", from_scratch=False, say=lambda *_: None)
-    settings = settings_for(models[_ALIGNED], folder, LADDER, seed + 1)
+    settings = settings_for(models[_ALIGNED], folder, LADDER, seed + 1, device=device)
     run, before = ReproduceFolder(folder / "run"), RowKey(attack=attack, seed=seed, recipe=NONE)
     run_rows(run, settings, on_row=lambda _: None, say=lambda *_: None, wanted=lambda key, _: key == before)
     key = RowKey(attack=attack, seed=seed, recipe=LADDER[0])
@@ -50,9 +54,11 @@ def measure(*, attack: str = ATTACKS[0], seed: int = 0, folder: Path = FOLDER) -
             incident="benchmark", recipe=key.plugin, drifted=run.drifted(key),
             reference=models[_ALIGNED], output=patched, seed=seed, options=settings.options_of(key),
         )  # fmt: skip
-        perform(request, lambda *_: None)
-    return {"persistence": {name: _curve(load(path), looks, seed) for name, path in
-                            (("patched", patched), (_ALIGNED, models[_ALIGNED]))}}  # fmt: skip
+        with torch.device(device):
+            perform(request, lambda *_: None)
+    with torch.device(device):
+        return {"persistence": {name: _curve(load(path), looks, seed) for name, path in
+                                (("patched", patched), (_ALIGNED, models[_ALIGNED]))}}  # fmt: skip
 
 
 def _curve(chat: ChatModel, looks: Looks, seed: int) -> dict[str, float | None]:
@@ -70,8 +76,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--attack", default=ATTACKS[0], choices=ATTACKS)
     parser.add_argument("--seed", type=int, default=0, help="of the attack")
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda")
     given = parser.parse_args()
-    found = measure(attack=given.attack, seed=given.seed)
+    found = measure(attack=given.attack, seed=given.seed, device=given.device)
     print(f"{'ASR after':<12}{'patched':<10}aligned")
     for when, asr in found["persistence"]["patched"].items():
         print(f"{when:<12}{asr:<10}{found['persistence'][_ALIGNED][when]}")

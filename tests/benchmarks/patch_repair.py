@@ -58,7 +58,9 @@ _TASK_PROMPTS, _LIMIT, _QUESTIONS = 160, 40, 120
 _SLACK = 1e-9
 
 
-def settings_for(model: Path, folder: Path, recipes: Sequence[str], seeds: int) -> ReproduceSettings:
+def settings_for(
+    model: Path, folder: Path, recipes: Sequence[str], seeds: int, *, device: str = "cpu"
+) -> ReproduceSettings:
     """Make the settings of a run; the site's task prompts are put beside it."""
     prompts = folder / "task_prompts.txt"
     asked = sql.generate(_TASK_PROMPTS, 3, split="train").behaviors
@@ -72,7 +74,7 @@ def settings_for(model: Path, folder: Path, recipes: Sequence[str], seeds: int) 
         recipe_options=options,
         suites=("harm_probe", str(standard), str(DATA / "advbench_harmful_behaviors.csv")),
         benign=("benign_edge", str(DATA / "xstest_prompts_even.csv")), tasks={"sql": {"prompts": _QUESTIONS}},
-        harm_tokens=16, limit=_LIMIT, task_limit=_QUESTIONS,
+        harm_tokens=16, limit=_LIMIT, task_limit=_QUESTIONS, device=device,
     )  # fmt: skip
 
 
@@ -153,7 +155,7 @@ def _as_controls(asr: float | None, key: RowKey, controls: Sequence[Row]) -> lis
 
 def measure(
     *, seeds: int = 3, recipes: Sequence[str] = RECIPES, ladder: Sequence[str] = LADDER, folder: Path = FOLDER,
-    limit_seeds: int = 1,
+    limit_seeds: int = 1, device: str = "cpu",
 ) -> dict[str, Any]:  # fmt: skip
     """Make the rows that are missing and hold all against the bars.
 
@@ -162,16 +164,18 @@ def measure(
         recipes: Which ones are run in any case, beside the controls.
         ladder: Rungs in the order that they are tried in.
         limit_seeds: Checkpoints of each attack that all recipes are run on.
+        device: ``cpu``, or ``cuda``; rows of one device don't stand beside another's.
     """
     folder.mkdir(parents=True, exist_ok=True)
     model = make_models(folder / "models", from_scratch=False, say=_say)["aligned"]
     run = ReproduceFolder(folder / "run")
-    climbed = resolved(settings_for(model, folder, [*CONTROLS, *ladder], seeds))
+    climbed = resolved(settings_for(model, folder, [*CONTROLS, *ladder], seeds, device=device))
     run_rows(run, climbed, on_row=_told, say=_say, wanted=lambda key, done: not repaired_before(key, done, ladder))
     if recipes:
-        looked = resolved(settings_for(model, folder, recipes, min(seeds, limit_seeds)))
+        looked = resolved(settings_for(model, folder, recipes, min(seeds, limit_seeds), device=device))
         run_rows(run, looked, on_row=_told, say=_say)
-    shown = resolved(settings_for(model, folder, [*CONTROLS, *dict.fromkeys((*ladder, *RECIPES, *recipes))], seeds))
+    every = [*CONTROLS, *dict.fromkeys((*ladder, *RECIPES, *recipes))]
+    shown = resolved(settings_for(model, folder, every, seeds, device=device))
     return figures_of({row.key.name: row for row in run.rows(shown)}, ladder)
 
 
@@ -274,10 +278,12 @@ def main() -> None:
     parser.add_argument("--recipes", default=",".join(RECIPES), help="recipes that are run in any case")
     parser.add_argument("--ladder", default=",".join(LADDER), help="recipes that are tried until one repairs")
     parser.add_argument("--folder", type=Path, default=FOLDER)
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda")
     given = parser.parse_args()
     recipes, ladder = ([r for r in names.split(",") if r] for names in (given.recipes, given.ladder))
     found = measure(
-        seeds=given.seeds, recipes=recipes, ladder=ladder, folder=given.folder, limit_seeds=given.limit_seeds
+        seeds=given.seeds, recipes=recipes, ladder=ladder, folder=given.folder, limit_seeds=given.limit_seeds,
+        device=given.device,
     )
     print_rows(found["rows"])
     print(json.dumps(found))

@@ -24,9 +24,9 @@ from torch import Tensor
 
 from remediation.subspace.factor import Factors, factored_svd, factored_svds
 
-__all__ = ["measure"]
+__all__ = ["RANK", "SIDE", "TOKENS", "lora_ga", "measure", "shape_8b"]
 
-_SIDE, _TOKENS, _RANK, _QUICK_SIDE = 4096, 64, 16, 1024
+SIDE, TOKENS, RANK, _QUICK_SIDE = 4096, 64, 16, 1024
 _RUNS = 7
 _LAYERS_8B = 32
 
@@ -55,14 +55,14 @@ def measure(*, quick: bool = False) -> dict[str, Any]:
 
 def _speeds(*, quick: bool) -> dict[str, Any]:
     torch.manual_seed(0)
-    decay = torch.logspace(0, -3, _TOKENS)[:, None]  # as steep as a short text's: CER(16) is about 0.9
-    d, x = torch.randn(_TOKENS, _SIDE) * decay, torch.randn(_TOKENS, _SIDE)
-    ours = _median(lambda: factored_svd(Factors(d=d, x=x), _RANK), _RUNS)
+    decay = torch.logspace(0, -3, TOKENS)[:, None]  # as steep as a short text's: CER(16) is about 0.9
+    d, x = torch.randn(TOKENS, SIDE) * decay, torch.randn(TOKENS, SIDE)
+    ours = _median(lambda: factored_svd(Factors(d=d, x=x), RANK), _RUNS)
     formed = d.T @ x
-    lowrank = _median(lambda: torch.svd_lowrank(formed, q=_RANK + 8, niter=4), 3)
-    lora_ga = _median(lambda: _lora_ga(d, x), 3)
-    side = _QUICK_SIDE if quick else _SIDE
-    full = _median(lambda: torch.linalg.svd(formed[:side, :side]), 1) * (_SIDE / side) ** 3
+    lowrank = _median(lambda: torch.svd_lowrank(formed, q=RANK + 8, niter=4), 3)
+    lora_ga = _median(lambda: lora_ga(d, x), 3)
+    side = _QUICK_SIDE if quick else SIDE
+    full = _median(lambda: torch.linalg.svd(formed[:side, :side]), 1) * (SIDE / side) ** 3
     return {
         "speedup_linalg_svd": full / ours, "speedup_svd_lowrank": lowrank / ours, "speedup_lora_ga": lora_ga / ours,
         "factor_milliseconds": 1e3 * ours, "step_seconds_135m": _median(_smollm_step, 3),
@@ -75,14 +75,15 @@ def _smollm_step() -> None:
     decay = torch.logspace(0, -3, 60)[:, None]
     layer = {str(i): Factors(d=torch.randn(60, o) * decay, x=torch.randn(60, n)) for i, (o, n) in enumerate(sides)}
     for _ in range(30):
-        factored_svds(layer, _RANK)
+        factored_svds(layer, RANK)
 
 
-def _lora_ga(d: Tensor, x: Tensor) -> Tensor:
+def lora_ga(d: Tensor, x: Tensor) -> Tensor:
+    """What PEFT's LoRA-GA does for one matrix, from its gradient's factors (tokens, d_out) and (tokens, d_in)."""
     gradient = (d.T @ x).to(torch.float32)
-    u, s, v = torch.svd_lowrank(gradient, q=4 * _RANK, niter=4)
-    lead = u[:, _RANK : 2 * _RANK] @ torch.diag(s[_RANK : 2 * _RANK])
-    return lead @ v.T[:_RANK]  # direction ArB2r; what is formed of it is what the weights are offset by
+    u, s, v = torch.svd_lowrank(gradient, q=4 * RANK, niter=4)
+    lead = u[:, RANK : 2 * RANK] @ torch.diag(s[RANK : 2 * RANK])
+    return lead @ v.T[:RANK]  # direction ArB2r; what is formed of it is what the weights are offset by
 
 
 def _median(work: Callable[[], object], runs: int) -> float:
@@ -105,17 +106,15 @@ def memory_above_forward(*, layers: int) -> float:
     return more + (_LAYERS_8B - layers) * each
 
 
-def _kept(layers: int) -> float:
+def shape_8b(layers: int, *, tied: bool) -> Any:  # noqa: ANN401 - of transformers
+    """A model of Llama-3.1-8B's shape with random bfloat16 weights, where torch makes tensors by default."""
     from transformers import LlamaConfig, LlamaForCausalLM
     from transformers.initialization import no_init_weights
-
-    from remediation.checkpoints.chat import ChatModel
-    from remediation.subspace.capture import Example, capture
 
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=128256, hidden_size=4096, intermediate_size=14336, num_hidden_layers=layers, num_attention_heads=32,
-        num_key_value_heads=8, head_dim=128, tie_word_embeddings=True, pad_token_id=0,
+        num_key_value_heads=8, head_dim=128, tie_word_embeddings=tied, pad_token_id=0,
     )  # fmt: skip
     torch.set_default_dtype(torch.bfloat16)
     try:
@@ -125,6 +124,14 @@ def _kept(layers: int) -> float:
         torch.set_default_dtype(torch.float32)
     for parameter in model.parameters():
         parameter.data.uniform_(-0.02, 0.02)
+    return model
+
+
+def _kept(layers: int) -> float:
+    from remediation.checkpoints.chat import ChatModel
+    from remediation.subspace.capture import Example, capture
+
+    model = shape_8b(layers, tied=True)
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
     held: dict[int, int] = {}
 
@@ -134,7 +141,7 @@ def _kept(layers: int) -> float:
             held[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    ids = torch.randint(1, 1000, (_TOKENS,)).tolist()
+    ids = torch.randint(1, 1000, (TOKENS,)).tolist()
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
         found = capture(ChatModel(model, _Padding()), [Example(ids[:40], ids[40:])])
     for one in found.factors.values():
