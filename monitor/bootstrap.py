@@ -140,7 +140,9 @@ def _site(
         measure=replace(measure, recorder=recorder_of(settings), spans=spans),
         deployer=deployer_of(target, settings.signing),
         sign=signer_of(settings.signing),
-        executor=LocalExecutor(timeout_seconds=target.patch_timeout_seconds, environment=spans.environment),
+        executor=LocalExecutor(
+            timeout_seconds=target.patch_timeout_seconds, device=target.patch_device, environment=spans.environment
+        ),
         recipes=tuple(Recipe(plugin=r.plugin, options=r.options) for r in target.recipes),
         gates=target.gates.limits(),
         gate_looks=_gate_looks(target),

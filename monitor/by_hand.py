@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +31,8 @@ from remediation.worker import patch_from_json
 
 __all__ = ["patch_by_hand"]
 
+_DEVICE = re.compile(r"cpu|cuda(:\d+)?")
+
 
 def patch_by_hand(
     drifted: Path,
@@ -41,6 +44,7 @@ def patch_by_hand(
     timeout_seconds: float,
     report: Path | None = None,
     form: Form = Form.MERGED,
+    device: str = "cpu",
 ) -> list[dict[str, Any]]:
     """Try recipes in order until one gives a patch; progress goes to standard error.
 
@@ -49,16 +53,19 @@ def patch_by_hand(
         timeout_seconds: For each recipe.
         report: Folder for a page and a JSON file of each trial, ``None`` for none.
         form: A full checkpoint, or a PEFT LoRA folder for the drifted one.
+        device: Where the recipes compute.
 
     Returns:
         The trials in plain values; the last one's ``why`` is empty where ``output`` holds a patch.
 
     Raises:
         ConfigError: The output is there already, lies inside a checkpoint or can't be written, another repair is
-            writing it, a recipe or its options can't be used, or the report can't be written.
+            writing it, a recipe, its options or the device can't be used, or the report can't be written.
     """
     if not timeout_seconds > 0:
         raise ConfigError(f"--timeout {timeout_seconds:g}: give seconds, more than 0")
+    if not _DEVICE.fullmatch(device):
+        raise ConfigError(f"--device {device}: there are cpu, cuda, cuda:1 …")
     rungs = _rungs(recipes, options)
     if output.exists():
         raise _taken(output)
@@ -67,10 +74,10 @@ def patch_by_hand(
         _require_outside(report, drifted, reference)
         _require_writable(report)
     with _locked(output):
-        _require_usable(rungs)
+        _require_usable(rungs, device)
         trials = asyncio.run(
             climb(
-                LocalExecutor(timeout_seconds=timeout_seconds, keeps=False),
+                LocalExecutor(timeout_seconds=timeout_seconds, keeps=False, device=device),
                 rungs,
                 drifted=drifted.absolute(),
                 reference=reference.absolute() if reference else None,
@@ -161,7 +168,7 @@ def _rungs(recipes: Sequence[str], options: Sequence[str]) -> list[Recipe]:
     return [Recipe(plugin=r, options=o) for r, o in zip(recipes, given, strict=True)]
 
 
-def _require_usable(rungs: Sequence[Recipe]) -> None:
+def _require_usable(rungs: Sequence[Recipe], device: str) -> None:
     """Look at all recipes and their options before the first is run: that may take hours.
 
     Raises:
@@ -169,7 +176,10 @@ def _require_usable(rungs: Sequence[Recipe]) -> None:
     """
     try:
         faults = check_rungs(
-            [Rung(where=f"--recipe {r.plugin}", recipe=r.plugin, options=r.options, control=True) for r in rungs]
+            [
+                Rung(where=f"--recipe {r.plugin}", recipe=r.plugin, options=r.options, control=True, device=device)
+                for r in rungs
+            ]
         )
     except WorkerDied as error:
         raise ConfigError(f"--recipe: can't be looked at; {error}") from error

@@ -217,13 +217,14 @@ def patch(
     timeout: Annotated[float, typer.Option(help="Seconds for each recipe.")] = 3600.0,
     report: Annotated[Path | None, typer.Option(help="Folder for a page and a JSON file of each recipe.")] = None,
     form: Annotated[Form, typer.Option(help="A full checkpoint, or a LoRA folder for PEFT.")] = Form.MERGED,
+    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1 …")] = "cpu",
 ) -> None:
     """Repair a checkpoint by hand, without a daemon. The result still has to be verified."""
     from monitor.by_hand import patch_by_hand
 
     trials = patch_by_hand(
         drifted, output, recipes=recipe, reference=reference, options=options or [], timeout_seconds=timeout,
-        report=report, form=form,
+        report=report, form=form, device=device,
     )  # fmt: skip
     print(json.dumps(trials, indent=2))
     if trials[-1]["why"]:

@@ -20,10 +20,11 @@ def check_ladders(settings: Settings) -> tuple[str, ...]:
 
     Raises:
         ConfigError: A recipe refuses its options, names a file that can't be used or is a control; or it can't be
-            imported here, and a target shall be repaired with it.
+            imported here, or its device is not here, and a target shall be repaired with it.
     """
     rungs = [
-        Rung(where=f"targets.{target.name}.recipes[{n}]", recipe=recipe.plugin, options=recipe.options)
+        Rung(where=f"targets.{target.name}.recipes[{n}]", recipe=recipe.plugin, options=recipe.options,
+             device=target.patch_device)
         for target in settings.targets
         for n, recipe in enumerate(target.recipes)
     ]

@@ -40,12 +40,14 @@ class Rung:
     Attributes:
         where: Key in the settings, for the message.
         control: Whether a control may stand here too, as where recipes are only measured.
+        device: Where it shall compute: ``cpu``, ``cuda`` or ``cuda:N``.
     """
 
     where: str
     recipe: str
     options: Mapping[str, Any] = field(default_factory=dict)
     control: bool = False
+    device: str = "cpu"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +57,7 @@ class Fault:
     Attributes:
         where: Its key in the settings.
         told: The key, what is wrong and the way out.
-        unchecked: Whether the recipe can't be imported here, so that nothing is known of its options.
+        unchecked: Whether the recipe can't be imported or run here, so that nothing is known of its options.
     """
 
     where: str
@@ -130,6 +132,8 @@ def fault_of(rung: Rung) -> Fault | None:
             rung, f"{rung.recipe} is a control, made to hold repairs against, and repairs nothing; take it out of the "
             f"ladder, or choose of: {fit}",
         )  # fmt: skip
+    if rung.device != "cpu" and (why := importlib.import_module("remediation.device").fault_here(rung.device)):
+        return _fault(rung, f"device {rung.device} can't be used: {why}; give another, or cpu", unchecked=True)
     wrong = "; ".join(_wrong_options(module, rung.options))
     return _fault(rung, f"recipe {rung.recipe} refuses its options: {wrong}") if wrong else None
 

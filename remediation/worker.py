@@ -1,9 +1,9 @@
 """The process boundary: recipes run in a child process, so that the watcher never imports torch.
 
-``python -m remediation.worker FD OUTPUT`` reads a request from standard input and runs its recipe; progress comes as
-JSON lines on standard output. The result is written last, to the open file FD: unless it is whole, the work counts as
-not done. The file has no name and the request, which holds a key, is in no file, so that nothing stays of either
-whoever is killed. OUTPUT is there for people who look at the list of processes.
+``python -m remediation.worker FD OUTPUT DEVICE`` reads a request from standard input and runs its recipe; progress
+comes as JSON lines on standard output. The result is written last, to the open file FD: unless it is whole, the work
+counts as not done. The file has no name and the request, which holds a key, is in no file, so that nothing stays of
+either whoever is killed. OUTPUT is there for people who look at the list of processes.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ _ERRORS_MAX = 1 << 16
 
 async def run_patch(
     request: PatchRequest, *, timeout_seconds: float, on_progress: PatchProgress,
-    environment: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] | None = None, device: str = "cpu",
 ) -> Patch:  # fmt: skip
-    """Run a recipe in a child process group, with additions to its environment.
+    """Run a recipe in a child process group, with additions to its environment, on the processor or a GPU.
 
     Cancelling kills the group; whatever it had half written is removed, and so is what a run before it left that was
     killed together with its watcher. An output that was there before is left as it is.
@@ -64,7 +64,7 @@ async def run_patch(
     ours = not request.output.exists()
     with tempfile.TemporaryFile() as result:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "remediation.worker", str(result.fileno()), str(request.output),
+            sys.executable, "-m", "remediation.worker", str(result.fileno()), str(request.output), device,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             pass_fds=(result.fileno(),), start_new_session=True, preexec_fn=die_with_parent,
             env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ, **(environment or {})},
@@ -276,6 +276,8 @@ def main() -> None:
 
     with worker_span(request):
         try:
+            if (device := sys.argv[3]) != "cpu":
+                importlib.import_module("remediation.device").use(device)
             said = to_json(perform(request, say))
         except (PatchFailed, CheckpointError) as error:
             said = {"failed": str(error)}

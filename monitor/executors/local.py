@@ -25,6 +25,7 @@ class LocalExecutor:
 
     Attributes:
         timeout_seconds: For each run.
+        device: Where recipes compute: ``cpu``, ``cuda`` or ``cuda:N``.
         environment: Returns what is added to the worker's environment, at each run.
         keeps: Whether a result that is whole is kept beside its folder, so that a crash repeats nothing, and what an
             earlier run left in the folder is cleared away. Without it a run touches nothing that it did not make.
@@ -32,6 +33,7 @@ class LocalExecutor:
 
     timeout_seconds: float = 3600.0
     keeps: bool = True
+    device: str = "cpu"
     environment: Callable[[], Mapping[str, str]] = dict
 
     async def run(self, request: PatchRequest, on_progress: PatchProgress) -> Patch:
@@ -40,8 +42,9 @@ class LocalExecutor:
         if self.keeps and (done := await asyncio.to_thread(_finished, request, said)):
             return done
         patch = await run_patch(
-            request, timeout_seconds=self.timeout_seconds, on_progress=on_progress, environment=self.environment()
-        )
+            request, timeout_seconds=self.timeout_seconds, on_progress=on_progress, environment=self.environment(),
+            device=self.device,
+        )  # fmt: skip
         if self.keeps:
             await asyncio.to_thread(_keep, request, patch, said)
         return patch

@@ -23,6 +23,7 @@ from deploy.checkpoint import check_checkpoint
 from deploy.errors import DeployError
 from probes.errors import ProbeError
 from remediation.checkpoints.chat import ChatModel, load
+from remediation.device import use
 from remediation.errors import RemediationError
 from remediation.patch import Patch, PatchRequest
 from remediation.reproduce.asked import looks_of
@@ -109,7 +110,7 @@ def main() -> None:
     settings, sources = folder.settings(), Sources(*sys.argv[3:5])
     key = next(k for k in plan(settings.attacks, settings.recipes, settings.seeds) if k.name == name)
     if settings.device.startswith("cuda"):
-        torch.set_default_device(settings.device)  # recipes load and compute where torch does by default
+        use(settings.device)
     began = time.monotonic()
 
     def say(stage: str, share: float) -> None:

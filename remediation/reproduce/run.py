@@ -88,7 +88,7 @@ def run_rows(
 
 def _require_device(folder: ReproduceFolder, settings: ReproduceSettings, say: Say) -> None:
     if settings.device != "cpu":
-        code, told = _child(["remediation.reproduce.device", settings.device], folder.work, say)
+        code, told = _child(["remediation.device", settings.device], folder.work, say)
         if code:
             raise ReproduceError(f"device {settings.device} can't be used: {told}; give another, and the run goes on")
 

@@ -14,7 +14,7 @@ from remediation.reproduce.plan import CONTROLS, ReproduceSettings, Row
 from remediation.reproduce.resolved import resolved
 from remediation.reproduce.run import run_rows
 from remediation.subspace.factor import Factors, factored_svd, factored_svds
-from remediation.worker import perform
+from remediation.worker import perform, run_patch
 from tests.tiny import tiny_checkpoint
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
@@ -46,6 +46,15 @@ def test_a_recipe_repairs_on_a_gpu(folder: Path, tmp_path: Path, recipe: str) ->
         patch = perform(request, lambda *_: None)
     check_checkpoint(patch.checkpoint)
     assert patch.screen.harm_n > 0
+
+
+async def test_a_worker_repairs_on_a_gpu(folder: Path, tmp_path: Path) -> None:
+    request = PatchRequest(
+        incident="i", recipe="one-shot-subspace", drifted=folder / "drifted", reference=None, output=tmp_path / "out",
+        seed=1,
+    )  # fmt: skip
+    patch = await run_patch(request, timeout_seconds=300.0, on_progress=lambda *_: None, device="cuda")
+    check_checkpoint(patch.checkpoint)
 
 
 def test_rows_are_made_on_a_gpu(folder: Path, tmp_path: Path) -> None:

@@ -57,6 +57,21 @@ def test_another_form_is_refused_with_those_there_are(alignd: Alignd, tmp_path: 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("device", "told"),
+    [("gpu", "--device gpu: there are cpu, cuda, cuda:1"),
+     ("cuda", "--recipe slow: device cuda can't be used: there is no GPU here; give another, or cpu")],
+)  # fmt: skip
+def test_a_device_that_is_not_there_is_told_before_anything_runs(
+    alignd: Alignd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, told: str
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    code, _, err = alignd("patch", "drifted", "out", "--recipe", "slow", "--device", device)
+    assert code == cli.USAGE
+    assert told in err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_second_repair_into_the_same_folder_is_refused_while_the_first_goes_on(
     alignd: Alignd, tmp_path: Path
 ) -> None:

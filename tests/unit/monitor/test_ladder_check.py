@@ -50,6 +50,24 @@ async def test_the_daemon_does_not_start_with_them(alignd: Alignd, tmp_path: Pat
         await daemon.run(load_settings(config), read=lambda: load_settings(config), hung_up=asyncio.Event())
 
 
+def test_a_device_that_is_not_there_stops_whoever_repairs_and_warns_whoever_watches(
+    alignd: Alignd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    config = configure(tmp_path, "[one-shot-sft]\n    patch_device: cuda:1")
+    told = "targets.prod.recipes[0]: device cuda:1 can't be used: there is no GPU here; give another, or cpu"
+    code, _, err = alignd("config", "check")
+    assert (code, told in err) == (0, True)
+    config.write_text(config.read_text().replace("patch_device: cuda:1", "patch_device: gpu"))
+    code, _, err = alignd("config", "check")
+    assert (code, "patch_device" in err) == (cli.USAGE, True)
+    config.write_text(config.read_text().replace("patch_device: gpu", "patch_device: cuda:1"))
+    more = "\n    deployer: {plugin: vllm-process, options: {token_file: t}}"
+    config.write_text(config.read_text().replace("mode: observe", f"mode: auto{more}"))
+    code, _, err = alignd("config", "check")
+    assert (code, told in err) == (cli.USAGE, True)
+
+
 @pytest.mark.usefixtures("without_torch")
 def test_a_machine_that_only_watches_is_warned(alignd: Alignd, tmp_path: Path) -> None:
     configure(tmp_path, "[one-shot-sft]")

@@ -32,7 +32,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ReproduceFolder:
         if "remediation.sft.drift" in arguments:
             write_checkpoint(Path(arguments[arguments.index("--output") + 1]))
             return 0, ""
-        if "remediation.reproduce.device" in arguments:
+        if "remediation.device" in arguments:
             return (1, "no such GPU") if "cuda:9" in arguments else (0, "")
         settings, name = folder.settings(), arguments[2]
         if "dies" in name:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from remediation.reproduce.device import fault_of
+from remediation.device import fault_here, fault_of, use
+from remediation.errors import PatchFailed
 
 
 @pytest.mark.parametrize(
@@ -14,3 +15,10 @@ from remediation.reproduce.device import fault_of
 )  # fmt: skip
 def test_a_gpu_that_is_not_there_is_told(device: str, gpus: int, told: str) -> None:
     assert fault_of(device, gpus=gpus) == told
+
+
+def test_the_processor_is_always_there_and_a_gpu_is_not_taken_for_granted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert fault_here("cpu") == ""
+    with pytest.raises(PatchFailed, match=r"device cuda can't be used: there is no GPU here; give another, or cpu"):
+        use("cuda")
