@@ -53,8 +53,15 @@ def run_demo(*, keep: bool, from_scratch: bool, out: Path, cache: Path) -> int:
 
 
 async def _interruptible(work: Coroutine[None, None, int]) -> int:
+    """Cancel the work at the first signal; those that follow, as make passes them on, do not cut its ending short."""
     task = asyncio.create_task(work)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+
+    def interrupt() -> None:
+        if not task.cancelling():
+            task.cancel()
+
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(sig, interrupt)
     return await task
 
 
