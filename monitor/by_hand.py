@@ -24,14 +24,12 @@ from monitor.ladder import climb
 from monitor.patch_reports import write_trial
 from monitor.site import Recipe
 from remediation.errors import WorkerDied
-from remediation.patch import Form
+from remediation.patch import DEVICE, Form
 from remediation.recipe_check import Rung, check_rungs
 from remediation.report import PatchReport, Provenance
 from remediation.worker import patch_from_json
 
 __all__ = ["patch_by_hand"]
-
-_DEVICE = re.compile(r"cpu|cuda(:\d+)?")
 
 
 def patch_by_hand(
@@ -64,7 +62,7 @@ def patch_by_hand(
     """
     if not timeout_seconds > 0:
         raise ConfigError(f"--timeout {timeout_seconds:g}: give seconds, more than 0")
-    if not _DEVICE.fullmatch(device):
+    if not re.fullmatch(DEVICE, device):
         raise ConfigError(f"--device {device}: there are cpu, cuda, cuda:1 …")
     rungs = _rungs(recipes, options)
     if output.exists():

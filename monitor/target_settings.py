@@ -20,6 +20,7 @@ from monitor.rail_settings import RailSettings
 from monitor.secret import Secret
 from monitor.section import Section
 from monitor.statistics_settings import JudgeCheckSettings, ProofSettings, StatisticsSettings, TripwireSettings
+from remediation.patch import DEVICE
 
 __all__ = [
     "GateSettings",
@@ -214,7 +215,7 @@ class TargetSettings(Section):
     """In mode propose: hours until an unanswered proposal lapses."""
     patch_timeout_seconds: float = Field(default=3600.0, gt=0, le=31_536_000)
     """Longest run of one recipe, in seconds."""
-    patch_device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
+    patch_device: str = Field(default="cpu", pattern=rf"^({DEVICE})$")
     """Where recipes compute: cpu, cuda, cuda:1 …. A GPU must have room for two copies of the weights in float32 beside
     the server, for three with a last known good release."""
 

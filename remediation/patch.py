@@ -8,8 +8,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-__all__ = ["Control", "Form", "LayerSpectrum", "Patch", "PatchProgress", "PatchRequest", "Patcher", "Screen"]
+__all__ = ["DEVICE", "Control", "Form", "LayerSpectrum", "Patch", "PatchProgress", "PatchRequest", "Patcher", "Screen"]
 
+DEVICE = r"cpu|cuda(:\d+)?"
+"""Where a recipe computes, as a regular expression."""
 PatchProgress = Callable[[str, float], None]
 """Called with what is being done and the share done in [0, 1]."""
 

@@ -14,6 +14,7 @@ import typer
 from deploy.durable import write_whole
 from monitor.commands.options import options_by_name
 from monitor.errors import ConfigError
+from remediation.patch import DEVICE
 
 if TYPE_CHECKING:  # so that `--help` stays quick
     from remediation.reproduce.folder import ReproduceFolder
@@ -24,7 +25,7 @@ __all__ = ["reproduce"]
 _CRASH, _USAGE, _STOPPED = 1, 2, 130
 _STEP = 0.1
 """Share of a row after which progress is told again."""
-_DEVICE = re.compile(r"cpu|auto|cuda(:\d+)?")
+_DEVICE = re.compile(rf"auto|{DEVICE}")
 _WHAT, _ASKED, _WHERE = "What runs", "What is asked", "Where"
 
 
